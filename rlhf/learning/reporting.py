@@ -1,9 +1,10 @@
-"""How a loop tells the outside where it is, and how the outside asks it to stop."""
+"""How a learning process tells its worker what happens, and how it is told to stop."""
 
 from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -11,70 +12,86 @@ from types import FrameType
 from rlhf.contract.run_dir import append_metrics, write_progress
 
 PROGRESS_INTERVAL_S = 0.25
-# A value that must be finite for the run to go on; others (a ratio of nothing, say) may be NaN and are left out.
-VITAL_METRICS = ("loss", "grad_norm")
+# Values that end the run when they are not finite. Others (a ratio of an empty mask, say) are only left out of the log.
+GUARDED = ("loss", "grad_norm", "loss/policy_avg", "loss/value_avg", "objective/kl")
 
-_stop_requested = False
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient norm is not a number: the run has failed and nothing of it may be published."""
+# One flag a process, because a signal is delivered to the process.
+_stop = threading.Event()
 
 
-class HandedBack(RuntimeError):
-    """The loop stopped because it was asked to; what it saved lets the run be taken up again."""
+class HandedBack(Exception):
+    """The run stopped on request after it saved what it could; it may be taken up again."""
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient became NaN or infinite: the run cannot go on and nothing of it may be published."""
 
 
 def install_stop_signal() -> None:
-    """Make SIGTERM a request that the loops answer between two steps. Only the door calls this."""
-    signal.signal(signal.SIGTERM, _request_stop)
+    """From now on SIGTERM asks the run to stop at its next step instead of killing it."""
+    _stop.clear()
+    signal.signal(signal.SIGTERM, _note_stop)
 
 
-def _request_stop(signal_number: int, frame: FrameType | None) -> None:
-    global _stop_requested
-    _stop_requested = True
+def _note_stop(number: int, frame: FrameType | None) -> None:
+    _stop.set()
+
+
+def stop_requested() -> bool:
+    """Return whether SIGTERM has arrived since `install_stop_signal`."""
+    return _stop.is_set()
+
+
+def require_finite(step: int, values: dict[str, float]) -> None:
+    """Raise NonFiniteError, naming the step, when a loss or a gradient norm among `values` is NaN or infinite."""
+    for name in GUARDED:
+        if not math.isfinite(values.get(name, 0.0)):
+            raise NonFiniteError(
+                f"non-finite {name} at step {step}; lower learning_rate or max_grad_norm, or look at the rows of this step"
+            )
 
 
 class Reporter:
-    """Writes a run's progress and metrics.
+    """Writes progress.json and metrics.jsonl of one run.
 
     Args:
-        run_dir: the run directory.
-        stage: what is being done, a short phrase for people.
-        total_steps: how many steps the loop will make.
+        run_dir: the run's directory.
+        stage: a short phrase for people, such as "training the reward model".
+        total_steps: steps until the end; 0 while unknown.
+        first_step: steps done before, when the run was resumed; the time they took is not in the estimate.
     """
 
-    def __init__(self, run_dir: Path, *, stage: str, total_steps: int) -> None:
+    def __init__(self, run_dir: Path, *, stage: str, total_steps: int, first_step: int = 0) -> None:
         self.run_dir = run_dir
         self.stage = stage
         self.total_steps = total_steps
-        self._first: tuple[int, float] | None = None  # the step and time this process began at, resumed ones included
-        self._written_at = -math.inf
+        self.first_step = first_step
+        self._started_s = time.monotonic()
+        self._written_s = -math.inf
+        write_progress(run_dir, stage=stage, step=first_step, total_steps=total_steps, eta_s=None)
 
     @property
     def stop_requested(self) -> bool:
-        """True once SIGTERM has arrived: save what is cheap to save and raise HandedBack."""
-        return _stop_requested
+        """Whether the worker asked this process to stop."""
+        return stop_requested()
 
     def step(self, step: int) -> None:
-        """Write progress.json after `step` steps, at most four times a second, and always at the last one."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-        if now - self._written_at < PROGRESS_INTERVAL_S and step < self.total_steps:
+        """Tell the reader that `step` steps are done. Written at most four times a second, and always at the end."""
+        now_s = time.monotonic()
+        if now_s - self._written_s < PROGRESS_INTERVAL_S and step < self.total_steps:
             return
-        self._written_at = now
-        write_progress(self.run_dir, stage=self.stage, step=step, total_steps=self.total_steps, eta_s=self._eta_s(step, now))
+        self._written_s = now_s
+        write_progress(
+            self.run_dir, stage=self.stage, step=step, total_steps=self.total_steps, eta_s=self._seconds_left(step, now_s)
+        )
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append one line of metrics. Raises: NonFiniteError naming the step when the loss or gradient norm is not finite."""
-        for name in VITAL_METRICS:
-            if name in values and not math.isfinite(values[name]):
-                raise NonFiniteError(f"{name} is {values[name]} at step {step}; lower the learning rate or look at the data")
+        """Append metrics of a step. values: TRL's keys. Raises: NonFiniteError on a non-finite loss or gradient norm."""
+        require_finite(step, values)
         append_metrics(self.run_dir, step, {name: value for name, value in values.items() if math.isfinite(value)})
 
-    def _eta_s(self, step: int, now: float) -> float | None:
-        first_step, first_at = self._first or (step, now)
-        if step <= first_step:
+    def _seconds_left(self, step: int, now_s: float) -> float | None:
+        done, left = step - self.first_step, self.total_steps - step
+        if done <= 0 or self.total_steps <= 0:
             return None
-        return round((now - first_at) / (step - first_step) * max(self.total_steps - step, 0), 1)
+        return round((now_s - self._started_s) / done * left, 1)
