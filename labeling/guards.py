@@ -1,0 +1,40 @@
+"""Rules a CHECK cannot say, as triggers that read the same on SQLite and PostgreSQL.
+
+A trigger dies with its table on SQLite, where Django rebuilds a table to alter it: a later migration that alters a
+guarded table must end with the guards of that table again.
+"""
+
+from __future__ import annotations
+
+from django.apps.registry import Apps
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations import RunPython
+
+
+def make_guard(name: str, table: str, event: str, forbidden: str) -> RunPython:
+    """Return a migration step that makes the database refuse `event` (INSERT or UPDATE) where `forbidden` holds.
+
+    forbidden is SQL over OLD and NEW in the words both databases share; name is what the IntegrityError says.
+    """
+
+    def create(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+        if editor.connection.vendor == "sqlite":
+            editor.execute(
+                f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN {forbidden} "
+                f"BEGIN SELECT RAISE(ABORT, '{name}'); END"
+            )
+            return
+        editor.execute(
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $guard$ BEGIN IF {forbidden} THEN "
+            f"RAISE EXCEPTION '{name}' USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $guard$"
+        )
+        editor.execute(f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
+
+    def drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+        if editor.connection.vendor == "sqlite":
+            editor.execute(f"DROP TRIGGER {name}")
+        else:
+            editor.execute(f"DROP TRIGGER {name} ON {table}")
+            editor.execute(f"DROP FUNCTION {name}()")
+
+    return RunPython(create, drop)

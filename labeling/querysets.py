@@ -1,0 +1,74 @@
+"""Reads of the labeling tables, one word each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.apps import apps
+from django.db import models
+
+if TYPE_CHECKING:  # models.py imports this file
+    from labeling.models import User
+
+
+class ProjectQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def visible_to(self, user: User) -> Self:
+        """Projects the user is an active member of; superusers see all."""
+        if user.is_superuser:
+            return self
+        return self.filter(memberships__user=user, memberships__is_active=True)
+
+    def managed_by(self, user: User) -> Self:
+        """Projects the user manages; superusers manage all."""
+        if user.is_superuser:
+            return self
+        return self.filter(memberships__user=user, memberships__is_active=True, memberships__role="manager")
+
+
+class ComparisonQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def with_texts(self) -> Self:
+        """With prompt and completions, in one query."""
+        return self.select_related("prompt", "completion_a", "completion_b")
+
+
+class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def free(self) -> Self:
+        return self.filter(state="free")
+
+    def held_by(self, labeler: User) -> Self:
+        return self.filter(state="held", labeler=labeler)
+
+    def claimable_by(self, labeler: User) -> Self:
+        """Free slots of comparisons this labeler has neither held, judged, skipped nor written."""
+        of_same_comparison = {"comparison": models.OuterRef("comparison"), "labeler": labeler}
+        return (
+            self.free()
+            .exclude(models.Exists(self.model.objects.filter(**of_same_comparison)))
+            .exclude(models.Exists(self._rows("Judgment").filter(**of_same_comparison)))
+            .exclude(models.Exists(self._rows("Skip").filter(**of_same_comparison)))
+            .exclude(comparison__completion_a__author=labeler)
+            .exclude(comparison__completion_b__author=labeler)
+        )
+
+    def _rows(self, name: str) -> models.QuerySet:  # type: ignore[type-arg]
+        return apps.get_model("labeling", name)._default_manager.all()
+
+    def breadth_first(self) -> Self:
+        """First slots of all comparisons before second ones, then by priority, then shuffled."""
+        return self.order_by("number", "-priority", "shuffle", "id")
+
+    def expired(self, now: object) -> Self:
+        return self.filter(state="held", lease_until__lt=now)
+
+
+class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def current(self) -> Self:
+        """The last word of each labeler: rows no other row revises."""
+        return self.filter(revision__isnull=True)
+
+    def of_project(self, project: models.Model) -> Self:
+        return self.filter(comparison__project=project)
+
+    def pairs(self) -> Self:
+        """Judgments a pair can be made of: ties and "both bad" make none."""
+        return self.current().exclude(verdict="tie").filter(both_bad=False)

@@ -1,0 +1,4 @@
+"""Addresses of the pages on which people judge."""
+
+app_name = "labeling"
+urlpatterns: list = []  # type: ignore[type-arg]

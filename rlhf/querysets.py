@@ -1,0 +1,36 @@
+"""Reads of the learning tables, one word each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Q
+
+if TYPE_CHECKING:  # models.py imports this file
+    from labeling.models import Project
+
+
+class RunQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def active(self) -> Self:
+        """Queued or running."""
+        return self.filter(state__in=["queued", "running"])
+
+    def claimable(self, now: datetime) -> Self:
+        """Nobody works on it: queued, or running under a lease that ran out."""
+        return self.filter(Q(state="queued") | Q(state="running", lease_until__lt=now))
+
+    def held(self, attempt: int) -> Self:
+        """Still the run of the worker that claimed it as this attempt."""
+        return self.filter(state="running", attempt=attempt)
+
+
+class CheckpointQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def policies_of(self, project: Project) -> Self:
+        """The project's policies, newest first."""
+        return self.filter(project=project, kind="policy").order_by("-id")
+
+    def reward_models_of(self, project: Project) -> Self:
+        """The project's reward models, newest first."""
+        return self.filter(project=project, kind="reward").order_by("-id")

@@ -1,0 +1,4 @@
+"""Addresses of the pages on which models learn."""
+
+app_name = "rlhf"
+urlpatterns: list = []  # type: ignore[type-arg]
