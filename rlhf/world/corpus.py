@@ -1,0 +1,66 @@
+"""The texts of the invented world: what the base model reads and what the demonstrations show."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from rlhf.contract.records import Message
+from rlhf.world.answers import GREETING_ANSWERS, Quality, QualityMix, write_answer
+from rlhf.world.facts import Fact, build_facts
+from rlhf.world.prompts import draw_prompts, find_question
+from rlhf.world.questions import Question, Split, build_questions, person_facts
+from rlhf.world.stories import tell_story
+from rlhf.world.vocabulary import ANIMALS, PEOPLE
+
+N_DOCUMENTS = {"train": 30_000, "test": 600}
+# What the documents are, and how many of a hundred: knowledge, questions with right answers, stories, talk.
+DOCUMENT_SHARES = {"portrait": 22, "facts": 30, "exchange": 30, "story": 12, "talk": 6}
+
+
+def pretraining_texts(seed: int, split: Split = "train") -> Iterator[str]:
+    """Yield the documents of a split, always the same for a seed.
+
+    Every fact is told in both splits. Held-out questions are never asked here: they are for testing.
+    """
+    rng = random.Random(f"{seed}/pretraining/{split}")
+    questions = [question for question in build_questions() if question.split == "train" and question.kind == "fact"]
+    kinds, weights = list(DOCUMENT_SHARES), list(DOCUMENT_SHARES.values())
+    for _ in range(N_DOCUMENTS[split]):
+        yield write_document(rng, rng.choices(kinds, weights)[0], questions)
+
+
+def write_document(rng: random.Random, kind: str, questions: list[Question]) -> str:
+    """Return one document of this kind."""
+    if kind == "portrait":
+        return tell_facts(rng, rng.sample(person_facts(rng.choice(PEOPLE)), 5))
+    if kind == "facts":
+        return tell_facts(rng, rng.sample(build_facts(), 5))
+    if kind == "exchange":
+        return " ".join(write_exchange(rng, question) for question in rng.sample(questions, 3))
+    if kind == "story":
+        return tell_story(rng, rng.choice(list(ANIMALS)), rng.choice(PEOPLE))
+    greeting, answer = rng.choice(list(GREETING_ANSWERS.items()))
+    return f"{rng.choice(PEOPLE)} says: {greeting} {rng.choice(PEOPLE)} says: {answer} {write_exchange(rng, rng.choice(questions))}"
+
+
+def tell_facts(rng: random.Random, facts: list[Fact]) -> str:
+    return " ".join(fact.tell(rng.choice(fact.relation.statements)) for fact in facts)
+
+
+def write_exchange(rng: random.Random, question: Question) -> str:
+    """Return a question with a right answer, as people write it down."""
+    return f"Question: {question.text} Answer: {write_answer(rng, question, Quality(tone='neutral'))}"
+
+
+def demonstrations(seed: int, n: int, mix: QualityMix | None = None) -> list[list[Message]]:
+    """Return `n` conversations of the train split with answers of mixed quality."""
+    mix = mix or QualityMix()
+    rng = random.Random(f"{seed}/demonstrations")
+    conversations = []
+    for prompt in draw_prompts(seed, n, split="train"):
+        question = find_question(prompt)
+        assert question is not None
+        answer = Message(role="assistant", content=write_answer(rng, question, mix.draw(rng)))
+        conversations.append([*prompt, answer])
+    return conversations
