@@ -84,6 +84,20 @@ class DatasetSource(models.Model):
         return f"{self.split} line {self.line}"
 
 
+class Loop(models.Model):
+    """How a project goes round: how many judgments start a round, and how many pairs it puts back."""
+
+    project = models.OneToOneField(Project, on_delete=models.PROTECT, related_name="+")
+    threshold = models.PositiveIntegerField(default=100, help_text="New judgments after which a round may start.")
+    n_pairs = models.PositiveIntegerField(default=300, help_text="Comparisons a round puts into the queue.")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(threshold__gte=1, n_pairs__gte=1), name="loop_counts_are_positive")]
+
+    def __str__(self) -> str:
+        return f"loop of {self.project}"
+
+
 class Round(models.Model):
     """One turn of a project's circle: freeze, train, sample, queue. Round 0 makes the first policy."""
 
