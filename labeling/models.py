@@ -128,6 +128,7 @@ class Prompt(models.Model):
     messages = models.JSONField(help_text="List of {role, content}.")
     content_sha = models.CharField(max_length=64, help_text="sha256 of the canonical messages.")
     group = models.CharField(max_length=64, db_index=True, help_text="Prompts of one group share a side of every split.")
+    is_held_out = models.BooleanField(default=False, help_text="Kept for evaluation: neither queued nor trained on.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -99,6 +99,7 @@ class Migration(migrations.Migration):
                 ('messages', models.JSONField(help_text='List of {role, content}.')),
                 ('content_sha', models.CharField(help_text='sha256 of the canonical messages.', max_length=64)),
                 ('group', models.CharField(db_index=True, help_text='Prompts of one group share a side of every split.', max_length=64)),
+                ('is_held_out', models.BooleanField(default=False, help_text='Kept for evaluation: neither queued nor trained on.')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prompts', to='labeling.project')),
             ],

@@ -1,0 +1,101 @@
+"""Models on disk: where they lie, whether they are whole, and how one becomes a row."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from labeling.models import Project
+from rlhf.contract import run_dir as seam
+from rlhf.contract.errors import CorruptError
+from rlhf.domain.errors import ModelRefused
+from rlhf.models import Checkpoint, Run
+
+# A config may name code to run; these keys are how it has been done (CVE-2026-4372 among them).
+CODE_KEYS = ("auto_map", "_attn_implementation_internal", "attn_implementation", "custom_pipelines", "trust_remote_code")
+
+
+def run_folder(run: Run) -> Path:
+    """Return the run's directory under PREFLOOP_HOME."""
+    return Path(settings.PREFLOOP_HOME) / "runs" / str(run.pk)
+
+
+def checkpoint_folder(checkpoint: Checkpoint) -> Path:
+    """Return the checkpoint's folder on this machine. Raises: ModelRefused when it is not there."""
+    folder = Path(settings.PREFLOOP_HOME) / checkpoint.path
+    if not folder.is_dir():
+        raise ModelRefused(f"{checkpoint} is not on this machine: {folder} is missing. Share PREFLOOP_HOME between hosts.")
+    return folder
+
+
+def open_checkpoint(checkpoint: Checkpoint) -> Path:
+    """Return the folder after checking every byte against its manifest. Raises: ModelRefused."""
+    folder = checkpoint_folder(checkpoint)
+    try:
+        manifest_sha256 = seam.verify_sealed(folder)
+    except CorruptError as error:
+        raise ModelRefused(f"{checkpoint} is damaged: {error}") from error
+    if manifest_sha256 != checkpoint.manifest_sha256:
+        raise ModelRefused(f"{checkpoint} is not the model that was registered: its manifest has changed")
+    return folder
+
+
+def register_final(run: Run, manifest_sha256: str) -> Checkpoint:
+    """Make the row of the model a run has sealed. Call it in the transaction that ends the run."""
+    folder = run_folder(run) / seam.CHECKPOINTS / seam.FINAL
+    return Checkpoint.objects.create(
+        project=run.project,
+        run=run,
+        attempt=run.attempt,
+        name=f"{run.project.slug}-{run.kind}-{run.pk}",
+        kind=Checkpoint.Kind.REWARD if run.kind == Run.Kind.REWARD else Checkpoint.Kind.POLICY,
+        parent=run.base,
+        path=str(folder.relative_to(settings.PREFLOOP_HOME)),
+        manifest_sha256=manifest_sha256,
+    )
+
+
+def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> Checkpoint:
+    """Copy a Hugging Face model folder of the user's own under PREFLOOP_HOME and register it.
+
+    Raises: ModelRefused for pickled weights, code in the configuration, or missing files.
+    """
+    check_model_folder(folder)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ModelRefused(f"{name!r} cannot name a model: use letters, digits, dot, dash and underscore")
+    target = Path(settings.PREFLOOP_HOME) / "models" / name
+    if target.exists():
+        raise ModelRefused(f"there is a model named {name} already: choose another name")
+    with seam.sealed_folder(target) as part:
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model"):
+                (part / path.name).write_bytes(path.read_bytes())
+    with transaction.atomic():
+        return Checkpoint.objects.create(
+            project=project,
+            name=name,
+            kind=kind,
+            path=str(target.relative_to(settings.PREFLOOP_HOME)),
+            manifest_sha256=seam.verify_sealed(target),
+        )
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder that lacks a model or could run code when it is loaded. Raises: ModelRefused."""
+    if not (folder / "config.json").is_file():
+        raise ModelRefused(f"{folder} has no config.json: give the folder of a Hugging Face model")
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except ValueError as error:
+        raise ModelRefused(f"{folder / 'config.json'} is not JSON: {error}") from error
+    named = [key for key in CODE_KEYS if key in config]
+    if named:
+        raise ModelRefused(f"{folder / 'config.json'} names code to run ({', '.join(named)}): remove it and try again")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelRefused(f"{folder} has no .safetensors weights: convert them, pickled weights are refused")
+    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+        raise ModelRefused(f"{folder} has no tokenizer: save one beside the model")

@@ -1,0 +1,17 @@
+"""What can go wrong when models learn; every message says what to do."""
+
+
+class LearningError(Exception):
+    """Base of the errors the views and commands answer."""
+
+
+class LostLease(LearningError):
+    """Another worker has this run now: whoever raises it must stop and write nothing."""
+
+
+class NotReady(LearningError):
+    """The step needs something that is not there yet."""
+
+
+class ModelRefused(LearningError):
+    """A model folder is not safe or not complete."""

@@ -1,0 +1,141 @@
+"""The learning process seen from the worker: a fork server that keeps the libraries loaded, and one child a run.
+
+The server's protocol is described in rlhf/learning/server.py; nothing of torch is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from rlhf.domain.errors import LearningError
+
+# A cold import of torch, transformers and trl was measured at 5 to 20 s on 2 busy cores.
+READY_WITHIN_S = 180.0
+
+
+class LearningProcess:
+    """One run's process, a child of the fork server and the leader of its own process group."""
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.connection = connection
+        self.pid = pid
+        self.exit_code: int | None = None
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return the exit code, negative for a signal, or None if the process is still there after timeout_s."""
+        if self.exit_code is None:
+            self.connection.settimeout(timeout_s)
+            try:
+                self.exit_code = int(read_reply(self.connection)["exit"])
+            except TimeoutError:
+                return None
+            self.connection.close()
+        return self.exit_code
+
+    def stop(self, grace_s: float) -> int | None:
+        """Ask it to save and leave; after grace_s kill its whole group."""
+        self.send_signal(signal.SIGTERM)
+        if self.wait(grace_s) is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait(10.0)
+        return self.exit_code
+
+    def send_signal(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass  # it has just ended; wait() will say how
+
+
+class LearningServer:
+    """Starts the fork server when it is first needed and starts it again should it have died."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.socket_path = Path()
+
+    def start(self) -> None:
+        """Begin to load the libraries in the background; return at once."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        # Not under PREFLOOP_HOME: a Unix socket's path may have 107 bytes and no more.
+        self.socket_path = Path(tempfile.mkdtemp(prefix="prefloop-")) / "learning.sock"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rlhf.learning", "--serve", str(self.socket_path)],
+            cwd=settings.BASE_DIR,
+            env=learning_environment(),
+            start_new_session=True,
+        )
+
+    def launch(self, run_folder: Path) -> LearningProcess:
+        """Start the run whose directory is ready. Raises: LearningError when the server cannot be reached."""
+        self.start()
+        connection = self.connect()
+        connection.settimeout(30.0)
+        connection.sendall(json.dumps({"run_dir": str(run_folder)}).encode() + b"\n")
+        reply = read_reply(connection)
+        if "pid" not in reply:
+            raise LearningError(f"the learning server refused the run: {reply.get('error', reply)}")
+        return LearningProcess(connection, int(reply["pid"]))
+
+    def connect(self) -> socket.socket:
+        """Return a connection, waiting while the server is still loading its libraries."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                raise LearningError("the learning server died while it loaded its libraries; see the worker's log")
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(str(self.socket_path))
+                return connection
+            except (FileNotFoundError, ConnectionRefusedError):
+                connection.close()
+                time.sleep(0.05)
+        raise LearningError(f"the learning server was not ready within {READY_WITHIN_S:.0f} s")
+
+    def stop(self) -> None:
+        """End the server and with it every run it started."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+
+def learning_environment() -> dict[str, str]:
+    """The environment of everything that loads a model: no hub, no telemetry, and none of the web's secrets."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL")}
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return kept | offline
+
+
+def read_reply(connection: socket.socket) -> dict[str, Any]:
+    """Return the server's next JSON line. Raises: TimeoutError, LearningError when the server has gone."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        block = connection.recv(1)
+        if not block:
+            raise LearningError("the learning server went away in the middle of a run")
+        line += block
+    reply: dict[str, Any] = json.loads(line)
+    return reply

@@ -1,0 +1,177 @@
+"""A run's life: queued -> running -> succeeded | failed | cancelled, moved by conditional updates only.
+
+Every write of a worker carries the attempt it claimed; an update of zero rows means the run went to someone else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+from kombu.exceptions import KombuError
+
+from config.celery import app
+from labeling.models import Project
+from rlhf.contract.config import RunConfig
+from rlhf.domain.errors import LostLease
+from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=60)
+
+
+def create_run(
+    project: Project,
+    config: RunConfig,
+    *,
+    dataset: Dataset | None = None,
+    base: Checkpoint | None = None,
+    reward_model: Checkpoint | None = None,
+    round: Round | None = None,
+    user: AbstractBaseUser | None = None,
+) -> Run:
+    """Queue a run and ring for it once the row is committed."""
+    with transaction.atomic():
+        run = Run.objects.create(
+            project=project,
+            kind=config.kind,
+            config=json.loads(config.to_json()),
+            dataset=dataset,
+            base=base,
+            reward_model=reward_model,
+            round=round,
+            created_by=user,
+        )
+        transaction.on_commit(lambda: ring("rlhf.execute_run", run.pk))
+    return run
+
+
+def ring(task: str, pk: int) -> None:
+    """Send a task its row's id without waiting: a broker that is down or mute costs nothing, the sweeper rings again."""
+    threading.Thread(target=send_message, args=(task, pk), name=f"ring {task} {pk}").start()
+
+
+def send_message(task: str, pk: int) -> None:
+    """Publish one message; a broker that is not there is a line in the log."""
+    try:
+        app.send_task(task, args=[pk], ignore_result=True)
+    except (KombuError, OSError) as error:
+        logger.warning("the broker did not take %s(%s): %s; the sweeper rings again", task, pk, error)
+
+
+def claim_run(pk: int) -> Run | None:
+    """Take the run if nobody works on it, raising its attempt; None when someone was first or it is over."""
+    claimable = Run.objects.claimable(Now()).filter(
+        pk=pk, attempt__lt=F("max_attempts") + F("handed_back"), cancel_requested_at__isnull=True
+    )
+    try:
+        with transaction.atomic():
+            n_claimed = claimable.update(
+                state=Run.State.RUNNING,
+                attempt=F("attempt") + 1,
+                lease_until=Now() + LEASE,
+                started_at=Coalesce("started_at", Now()),
+                stage="starting",
+            )
+            return Run.objects.select_related("dataset", "base", "reward_model").get(pk=pk) if n_claimed else None
+    except IntegrityError:
+        return None  # one_running_run_per_kind: it waits for its turn, the sweeper rings again
+
+
+def renew_lease(run: Run, *, progress: dict[str, Any] | None = None) -> bool:
+    """Keep the run for another lease and store its progress; say whether someone asked to cancel it.
+
+    Raises: LostLease.
+    """
+    shown = {key: progress[key] for key in ("stage", "step", "total_steps", "eta_s")} if progress else {}
+    if not Run.objects.held(run.attempt).filter(pk=run.pk).update(lease_until=Now() + LEASE, **shown):
+        raise LostLease(f"{run} is no longer attempt {run.attempt}")
+    return Run.objects.filter(pk=run.pk, cancel_requested_at__isnull=False).exists()
+
+
+def record_metrics(run: Run, lines: list[dict[str, Any]]) -> None:
+    """Store logged values; a resumed run overwrites the steps it repeats. Raises: LostLease."""
+    if not lines:
+        return
+    by_step: dict[int, dict[str, float]] = {}
+    for line in lines:
+        by_step.setdefault(line["step"], {}).update(line["values"])
+    with transaction.atomic():
+        if not Run.objects.held(run.attempt).filter(pk=run.pk).update(lease_until=Now() + LEASE):
+            raise LostLease(f"{run} is no longer attempt {run.attempt}")
+        rows = [Metric(run=run, step=step, values=values) for step, values in by_step.items()]
+        Metric.objects.bulk_create(
+            rows, batch_size=200, update_conflicts=True, unique_fields=["run", "step"], update_fields=["values"]
+        )
+
+
+def end_run(run: Run, state: str, *, result: dict[str, Any] | None = None, cause: str = "") -> None:
+    """Give the run its last state. Raises: LostLease."""
+    n_ended = (
+        Run.objects.held(run.attempt)
+        .filter(pk=run.pk)
+        .update(state=state, result=result or {}, cause=cause, finished_at=timezone.now(), lease_until=None, eta_s=None)
+    )
+    if not n_ended:
+        raise LostLease(f"{run} is no longer attempt {run.attempt}")
+    run.refresh_from_db()
+
+
+def hand_back_run(run: Run) -> None:
+    """Put a run this worker must leave back into the queue; the attempt is not counted against it."""
+    Run.objects.held(run.attempt).filter(pk=run.pk).update(
+        state=Run.State.QUEUED, handed_back=F("handed_back") + 1, lease_until=None, stage="waiting for a worker", eta_s=None
+    )
+
+
+def requeue_run(run: Run, cause: str) -> None:
+    """After a crash: queue the run again, or fail it when its attempts are used up."""
+    if run.attempt - run.handed_back >= run.max_attempts:
+        end_run(run, Run.State.FAILED, cause=f"{cause}; gave up after {run.max_attempts} attempts")
+        return
+    n_requeued = (
+        Run.objects.held(run.attempt)
+        .filter(pk=run.pk)
+        .update(state=Run.State.QUEUED, lease_until=None, stage="waiting to try again", cause=cause)
+    )
+    if n_requeued:
+        ring("rlhf.execute_run", run.pk)
+
+
+def cancel_run(run: Run) -> Run:
+    """Cancel a queued run at once; ask the worker of a running one to stop it. A run that is over stays as it is."""
+    now = timezone.now()
+    n_cancelled = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.CANCELLED, cancel_requested_at=now, finished_at=now
+    )
+    if not n_cancelled:
+        Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested_at=now)
+    run.refresh_from_db()
+    return run
+
+
+def sweep_runs() -> None:
+    """Ring for every run nobody works on, and end those that cannot be worked on any more."""
+    for run in Run.objects.claimable(Now()):
+        if run.cancel_requested_at:
+            end_abandoned_run(run, Run.State.CANCELLED, "")
+        elif run.attempt - run.handed_back >= run.max_attempts:
+            end_abandoned_run(run, Run.State.FAILED, f"its worker vanished {run.max_attempts} times; see the run's log")
+        else:
+            ring("rlhf.execute_run", run.pk)
+
+
+def end_abandoned_run(run: Run, state: str, cause: str) -> None:
+    """End a run whose lease ran out, unless someone claimed it meanwhile."""
+    Run.objects.claimable(Now()).filter(pk=run.pk, attempt=run.attempt).update(
+        state=state, cause=cause, finished_at=timezone.now(), lease_until=None
+    )
