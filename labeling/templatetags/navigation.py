@@ -1,0 +1,39 @@
+"""The top of every page: where one can go, and where one is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from django import template
+from django.template import RequestContext
+
+from labeling.models import Project
+
+register = template.Library()
+
+
+class Place(NamedTuple):
+    name: str
+    href: str
+    is_current: bool
+
+
+# Pages where models learn are named by address: labeling never imports them.
+FOR_ALL = {"Judge": "/judge/", "Projects": "/projects/"}
+FOR_MANAGERS = {"Datasets": "/datasets/", "Runs": "/runs/", "Checkpoints": "/checkpoints/", "Loop": "/loop/"}
+
+
+@register.inclusion_tag("_navigation.html", takes_context=True)
+def navigation(context: RequestContext) -> dict[str, Any]:
+    """Show the places the user may visit."""
+    request = context.get("request")
+    user = getattr(request, "user", None)
+    if request is None or user is None or not user.is_authenticated:
+        return {"user": user, "places": []}
+    is_manager = user.is_staff or Project.objects.managed_by(user).exists()
+    places = FOR_ALL | (FOR_MANAGERS if is_manager else {})
+    return {
+        "user": user,
+        "csrf_token": context.get("csrf_token"),
+        "places": [Place(name, href, request.path.startswith(href)) for name, href in places.items()],
+    }
