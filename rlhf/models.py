@@ -90,6 +90,7 @@ class Loop(models.Model):
     project = models.OneToOneField(Project, on_delete=models.PROTECT, related_name="+")
     threshold = models.PositiveIntegerField(default=100, help_text="New judgments after which a round may start.")
     n_pairs = models.PositiveIntegerField(default=300, help_text="Comparisons a round puts into the queue.")
+    settings = models.JSONField(default=dict, blank=True, help_text="Run settings by kind, over the defaults.")
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(threshold__gte=1, n_pairs__gte=1), name="loop_counts_are_positive")]
@@ -99,7 +100,7 @@ class Loop(models.Model):
 
 
 class Round(models.Model):
-    """One turn of a project's circle: freeze, train, sample, queue. Round 0 makes the first policy."""
+    """One turn of a project's circle: freeze, train, sample, queue. A first round makes the policy out of nothing."""
 
     class State(models.TextChoices):
         RUNNING = "running"
@@ -108,6 +109,7 @@ class Round(models.Model):
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     number = models.PositiveIntegerField()
+    stages = models.JSONField(help_text="The kinds of run it goes through, in order.")
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
     cause = models.TextField(blank=True)
     n_queued = models.PositiveIntegerField(default=0, help_text="Comparisons this round put into the queue.")

@@ -80,6 +80,9 @@ class TrainingConfig(RunConfig):
     save_steps: int = setting(100, "Steps between two resumable checkpoints.", low=1)
     warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
+    dtype: str = setting(
+        "auto", "Precision of matrix products; auto takes bfloat16 where it is faster.", choices=("auto", "float32", "bfloat16")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ class RewardConfig(TrainingConfig):
     base_model: str = setting("", "Folder of the model whose trunk scores.")
     learning_rate: float = setting(3e-4, "Peak AdamW learning rate.", above=0, high=1)
     center_rewards_coefficient: float = setting(0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0)
+    margin_scale: float = setting(0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)

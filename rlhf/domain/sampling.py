@@ -21,7 +21,7 @@ from rlhf.models import Dataset, Run, Sample
 def draw_prompts(project: Project, n: int, *, seed: int) -> list[Prompt]:
     """Return n prompts in random order, those no policy has answered yet first. Raises: NotReady when there are none."""
     n_samples = dict(Sample.objects.filter(prompt__project=project).values_list("prompt").annotate(Count("id")))
-    prompts = list(project.prompts.order_by("id"))
+    prompts = list(project.prompts.filter(is_held_out=False).order_by("id"))
     if not prompts:
         raise NotReady(f"{project} has no prompts: import some with manage.py import_prompts FILE --project {project.slug}")
     random.Random(seed).shuffle(prompts)
@@ -59,7 +59,7 @@ def record_samples(run: Run, path: Path) -> int:
     return len(Sample.objects.bulk_create(samples, batch_size=500, ignore_conflicts=True))
 
 
-def queue_samples(run: Run) -> int:
+def queue_samples(run: Run, *, priority: int) -> int:
     """Turn a run's samples into comparisons, one per prompt, and return how many are in the queue because of it.
 
     Empty completions are dropped, and of equal ones all but the first. Doing it twice changes nothing.
@@ -69,7 +69,9 @@ def queue_samples(run: Run) -> int:
         if sample.text.strip():
             by_prompt.setdefault(sample.prompt, {}).setdefault(sample.text, sample)
     pairs = [(prompt, next(combinations(texts, 2))) for prompt, texts in by_prompt.items() if len(texts) > 1]
-    comparisons = propose_comparisons(run.project, [PairRow(prompt, *texts) for prompt, texts in pairs])
+    comparisons = propose_comparisons(
+        run.project, [PairRow(prompt, *texts) for prompt, texts in pairs], priority=priority
+    )
     for comparison in comparisons:
         for completion in (comparison.completion_a, comparison.completion_b):
             sample = by_prompt[comparison.prompt].get(completion.text)

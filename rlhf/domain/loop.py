@@ -1,0 +1,134 @@
+"""A round: freeze the judgments, train, sample, queue - each stage a run, each step safe to take twice.
+
+The round's row says only running, succeeded or failed; where it stands is read from its runs, so a crash anywhere
+resumes by looking again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from labeling.models import Judgment, Project
+from rlhf.contract.config import CONFIGS
+from rlhf.domain.datasets import FreezeRule, freeze_preferences
+from rlhf.domain.errors import LearningError, NotReady
+from rlhf.domain.runs import create_run, ring
+from rlhf.domain.sampling import draw_prompts, freeze_prompts, queue_samples
+from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
+
+# A first round makes a policy out of nothing; every later one learns from judgments.
+FIRST_STAGES = [Run.Kind.PRETRAIN.value, Run.Kind.SFT.value, Run.Kind.SAMPLE.value]
+STAGES = [Run.Kind.REWARD.value, Run.Kind.DPO.value, Run.Kind.SAMPLE.value]
+
+
+def get_loop(project: Project) -> Loop:
+    """Return the project's loop, made with its defaults when it is asked for first."""
+    return Loop.objects.get_or_create(project=project)[0]
+
+
+def count_new_judgments(project: Project) -> int:
+    """Return how many judgments came in since the last round began."""
+    judgments = Judgment.objects.current().of_project(project)
+    since = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).aggregate(at=Max("created_at"))["at"]
+    return judgments.filter(submitted_at__gt=since).count() if since else judgments.count()
+
+
+def start_round(project: Project, *, user: AbstractBaseUser | None = None) -> Round:
+    """Begin the next round and ring for it. Raises: NotReady when one is running or judgments are too few."""
+    loop = get_loop(project)
+    n_new = count_new_judgments(project)
+    if n_new < loop.threshold:
+        raise NotReady(f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}")
+    if not Checkpoint.objects.policies_of(project).exists():
+        raise NotReady(f"{project} has no policy yet: train one with sft, or register a model folder")
+    return open_round(project, STAGES)
+
+
+def open_round(project: Project, stages: list[str]) -> Round:
+    """Make the next round's row and ring for its first step. Raises: NotReady when one is running."""
+    last = Round.objects.filter(project=project).aggregate(number=Max("number"))["number"]
+    try:
+        with transaction.atomic():
+            round = Round.objects.create(project=project, stages=stages, number=0 if last is None else last + 1)
+            transaction.on_commit(lambda: ring("rlhf.advance_round", round.pk))
+    except IntegrityError as error:
+        raise NotReady(f"a round of {project} is running: wait for it, see /loop/") from error
+    return round
+
+
+def advance_round(pk: int) -> Round:
+    """Take the round as far as it goes without waiting: start the next stage, or finish it."""
+    round = Round.objects.select_related("project").get(pk=pk)
+    if round.state != Round.State.RUNNING:
+        return round
+    runs = {run.kind: run for run in round.runs.order_by("id")}
+    try:
+        for kind in round.stages:
+            run = runs.get(kind)
+            if run is None:
+                start_stage(round, kind, runs)
+                return round
+            if not run.is_over:
+                return round
+            if run.state != Run.State.SUCCEEDED:
+                return end_round(round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip())
+        n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number)
+        return end_round(round, Round.State.SUCCEEDED, n_queued=n_queued)
+    except LearningError as error:
+        return end_round(round, Round.State.FAILED, cause=str(error))
+
+
+def end_round(round: Round, state: str, *, cause: str = "", n_queued: int = 0) -> Round:
+    """Give a running round its last state; a round that is over stays as it is."""
+    Round.objects.filter(pk=round.pk, state=Round.State.RUNNING).update(
+        state=state, cause=cause, n_queued=n_queued, finished_at=timezone.now()
+    )
+    round.refresh_from_db()
+    return round
+
+
+def start_stage(round: Round, kind: str, runs: dict[str, Run]) -> None:
+    """Queue the run of one stage; a second caller at the same moment finds it there."""
+    inputs = stage_inputs(round, kind, runs)
+    config = CONFIGS[kind](seed=42 + round.number).replace(**get_loop(round.project).settings.get(kind, {}))
+    try:
+        create_run(round.project, config, round=round, **inputs)
+    except IntegrityError:
+        pass  # one_run_per_stage_of_a_round: the other caller was first
+
+
+def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any]:
+    """Return the dataset and the base of a stage. Raises: LearningError when they cannot be made."""
+    project = round.project
+    if kind == Run.Kind.PRETRAIN:
+        return {"dataset": newest_dataset(project, Dataset.Kind.TEXT)}
+    if kind == Run.Kind.SFT:
+        return {"dataset": newest_dataset(project, Dataset.Kind.DEMONSTRATION), "base": runs[Run.Kind.PRETRAIN].checkpoint}
+    if kind == Run.Kind.SAMPLE:
+        trainer = runs[round.stages[round.stages.index(kind) - 1]]
+        prompts = draw_prompts(project, get_loop(project).n_pairs, seed=round.number)
+        return {"dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"), "base": trainer.checkpoint}
+    policy = Checkpoint.objects.policies_of(project).exclude(run__round=round).first()
+    if kind == Run.Kind.REWARD:
+        dataset = freeze_preferences(project, rule=FreezeRule(), name=f"{project.slug} round {round.number}")
+        return {"dataset": dataset, "base": policy}
+    return {"dataset": runs[Run.Kind.REWARD].dataset, "base": policy}
+
+
+def newest_dataset(project: Project, kind: str) -> Dataset:
+    """Return the project's last frozen dataset of a kind. Raises: NotReady."""
+    dataset = Dataset.objects.filter(project=project, kind=kind, sealed_at__isnull=False).order_by("-id").first()
+    if dataset is None:
+        raise NotReady(f"{project} has no {kind} dataset: freeze one at /datasets/")
+    return dataset
+
+
+def sweep_rounds() -> None:
+    """Ring for every running round; a ring too many changes nothing."""
+    for pk in Round.objects.filter(state=Round.State.RUNNING).values_list("pk", flat=True):
+        ring("rlhf.advance_round", pk)
