@@ -82,7 +82,11 @@ class Reporter:
             return
         self._written_s = now_s
         write_progress(
-            self.run_dir, stage=self.stage, step=step, total_steps=self.total_steps, eta_s=self._seconds_left(step, now_s)
+            self.run_dir,
+            stage=self.stage,
+            step=step,
+            total_steps=self.total_steps,
+            eta_s=self._seconds_left(step, now_s),
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:

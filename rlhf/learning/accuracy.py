@@ -1,0 +1,96 @@
+"""How well scores agree with judgments, with intervals, beside what length alone would reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rlhf.learning.preferences import EncodedPair
+
+Z_95 = 1.959963984540054
+ECE_BINS = 10
+
+
+def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a share; (0, 1) when n is 0. Halves (ties) are allowed in `successes`.
+
+    Source: Wilson 1927, "Probable inference", the score interval.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half_width = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
+    # At the ends the formula gives 0 and 1, but for rounding.
+    return (0.0 if successes == 0 else centre - half_width), (1.0 if successes == n else centre + half_width)
+
+
+def describe_share(name: str, successes: float, n: int) -> dict[str, float]:
+    """Return {name, name_low, name_high}: a share and its 95% interval."""
+    low, high = wilson_interval(successes, n)
+    return {name: successes / n if n else 0.5, f"{name}_low": low, f"{name}_high": high}
+
+
+def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float], *, name: str) -> dict[str, float]:
+    """Return how well score differences agree with the pairs' labels.
+
+    Pairs labelled a tie (target 0.5) count in no accuracy; equal scores or lengths count half.
+
+    Args:
+        pairs: the judged pairs.
+        differences: score of chosen minus score of rejected, in nats of a Bradley-Terry model.
+        name: the key of the accuracy, such as eval_accuracy.
+    Returns: accuracy, the baselines "the longer is better" and "the shorter is better" (in characters), each with its
+        95% interval; log-loss in nats; expected calibration error; n_test and n_test_ties.
+    """
+    judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.target != 0.5]
+    n = len(judged)
+    right = sum(credit(difference, pair.target) for pair, difference in judged)
+    longer = sum(credit(pair.chosen_chars - pair.rejected_chars, pair.target) for pair, _ in judged)
+    return {
+        **describe_share(name, right, n),
+        **describe_share("baseline_longer", longer, n),
+        **describe_share("baseline_shorter", n - longer, n),
+        "eval_log_loss": log_loss([pair.target for pair in pairs], differences),
+        "eval_ece": calibration_error([pair.target for pair, _ in judged], [difference for _, difference in judged]),
+        "n_test": len(pairs),
+        "n_test_ties": len(pairs) - n,
+    }
+
+
+def credit(difference: float, target: float) -> float:
+    """Return 1 when the sign of the difference is that of the label, 0.5 when there is no difference, else 0."""
+    if difference == 0:
+        return 0.5
+    return float((difference > 0) == (target > 0.5))
+
+
+def log_loss(targets: Sequence[float], differences: Sequence[float]) -> float:
+    """Return the mean of -[p log s(d) + (1 - p) log s(-d)] in nats; log 2 is what no knowledge costs."""
+    losses = [
+        target * softplus(-difference) + (1 - target) * softplus(difference)
+        for target, difference in zip(targets, differences, strict=True)
+    ]
+    return sum(losses) / len(losses)
+
+
+def calibration_error(targets: Sequence[float], differences: Sequence[float]) -> float:
+    """Return the expected calibration error over ten bins of equal mass; 0 for no pairs.
+
+    Each pair is turned so that its score says "better" (confidence >= 0.5).
+    Source: Guo et al. 2017, arXiv 1706.04599, eq. 3, with bins of equal mass.
+    """
+    sure = sorted(
+        (1 / (1 + math.exp(-min(abs(difference), 50.0))), credit(difference, target))
+        for target, difference in zip(targets, differences, strict=True)
+    )
+    n, error = len(sure), 0.0
+    for number in range(ECE_BINS):
+        bin_pairs = sure[n * number // ECE_BINS : n * (number + 1) // ECE_BINS]
+        error += abs(sum(confidence - hit for confidence, hit in bin_pairs))
+    return error / n if n else 0.0
+
+
+def softplus(value: float) -> float:
+    """Return log(1 + exp(value)) without overflow."""
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))

@@ -1,0 +1,136 @@
+"""Checkpoints that are whole or invisible, and the callback that ties a Trainer to its run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from rlhf.contract.run_dir import CHECKPOINTS, FINAL, newest_checkpoint, sealed_folder
+from rlhf.learning.reporting import HandedBack, NonFiniteError, Reporter, require_finite, stop_requested
+
+KEPT_CHECKPOINTS = 2
+
+
+class SealedCheckpoints:
+    """Mixin, named before a Trainer class: its checkpoints are written aside, hashed, fsynced and renamed.
+
+    What is left in a checkpoint: safetensors weights, the tokenizer, and the optimizer, scheduler and RNG states that
+    torch reads back with weights_only. No pickle that runs code.
+    """
+
+    args: TrainingArguments
+    state: TrainerState
+    model: nn.Module
+    # Where Trainer must write while a checkpoint is being sealed.
+    _aside: Path | None = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        require_finite_weights(self.model, self.state.global_step)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with sealed_folder(folder) as part:
+            self._aside = part
+            # Trainer's own method and not the next in line: TRL's would first write a model card beside the checkpoints.
+            Trainer._save_checkpoint(self, model, trial)  # type: ignore[arg-type]
+            lift_files(part / folder.name, part)
+        self._aside = None
+        forget_old_checkpoints(Path(self.args.output_dir))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._aside or self.args.output_dir)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)  # type: ignore[misc]
+        # A pickle of the arguments that nothing of ours reads.
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+class ReportToRun(TrainerCallback):
+    """Feeds the run's reporter, stops the Trainer on request after a checkpoint, and ends a run that diverged."""
+
+    def __init__(self, run_dir: Path, *, stage: str) -> None:
+        self.run_dir = run_dir
+        self.stage = stage
+        self.reporter: Reporter | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.reporter = Reporter(
+                self.run_dir, stage=self.stage, total_steps=state.max_steps, first_step=state.global_step
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.reporter is not None:
+            self.reporter.step(state.global_step)
+        if stop_requested() and state.global_step < state.max_steps:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, (int, float))}
+        require_finite(state.global_step, values)
+        if self.reporter is not None:
+            self.reporter.log(state.global_step, values)
+
+
+def train_sealed(trainer: Trainer, run_dir: Path) -> None:
+    """Train from the newest sound checkpoint of the run, if any, to the end.
+
+    Raises: HandedBack when the worker asked for it (a checkpoint was saved), NonFiniteError.
+    """
+    checkpoint = newest_checkpoint(run_dir)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < trainer.state.max_steps and stop_requested():
+        raise HandedBack(f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}, checkpoint saved")
+    require_finite_weights(trainer.model, trainer.state.global_step)
+
+
+def save_final(run_dir: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """Publish the trained model with its tokenizer as checkpoints/final and return the folder."""
+    folder = run_dir / CHECKPOINTS / FINAL
+    with sealed_folder(folder) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+    return folder
+
+
+def require_finite_weights(model: nn.Module, step: int) -> None:
+    """Raise NonFiniteError, naming a parameter, when the model holds NaN or infinity: such a model is never saved."""
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise NonFiniteError(f"non-finite weights in {name} at step {step}; lower learning_rate or max_grad_norm")
+
+
+def lift_files(source: Path, target: Path) -> None:
+    """Move everything in `source` up into `target` and remove `source`."""
+    for path in source.iterdir():
+        path.rename(target / path.name)
+    source.rmdir()
+
+
+def forget_old_checkpoints(folder: Path) -> None:
+    """Remove all but the newest checkpoints of a run."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    for path in sorted(found, key=lambda path: int(path.name.split("-")[1]))[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(path)

@@ -1,0 +1,83 @@
+"""The one door of learning: a run directory goes in, result.json and an exit code come out."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rlhf.contract.config import RunConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
+from rlhf.learning.reporting import HandedBack, install_stop_signal
+
+# kind -> the module whose train(config, run_dir) does it. Imported one by one: trl alone costs seconds.
+METHODS = {
+    "pretrain": "rlhf.learning.pretrain",
+    "sft": "rlhf.learning.sft",
+    "reward": "rlhf.learning.reward_model",
+    "dpo": "rlhf.learning.dpo",
+    "ppo": "rlhf.learning.ppo",
+    "sample": "rlhf.learning.sampling",
+    "evaluate": "rlhf.learning.evaluation",
+}
+
+
+def execute_run(run_dir: Path) -> int:
+    """Do what the run's config.json says and write result.json.
+
+    Args:
+        run_dir: a directory that `prepare_run_dir` made.
+    Returns: EXIT_DONE, EXIT_FAILED, or EXIT_HANDED_BACK (no result.json: the run is not over).
+    """
+    install_stop_signal()
+    # A result left by an earlier attempt would speak for this one.
+    (run_dir / RESULT).unlink(missing_ok=True)
+    try:
+        metrics = train(read_config(run_dir), run_dir)
+    except HandedBack as stop:
+        print(f"handed back: {stop}", file=sys.stderr, flush=True)
+        return EXIT_HANDED_BACK
+    except Exception as error:  # the last line of a worker: whatever it was, the run must carry its cause
+        traceback.print_exc()
+        record_failure(run_dir, describe_failure(error))
+        return EXIT_FAILED
+    write_result(run_dir, succeeded=True, metrics=metrics)
+    return EXIT_DONE
+
+
+def train(config: RunConfig, run_dir: Path) -> dict[str, Any]:
+    """Return the final metrics of the run. Only the module of its kind is imported."""
+    module = importlib.import_module(METHODS[config.kind])
+    metrics: dict[str, Any] = module.train(config, run_dir)
+    return metrics
+
+
+def record_failure(run_dir: Path, cause: str) -> None:
+    """Write the failed result. On a full disk it may be impossible: then the exit code and the log must do."""
+    try:
+        write_result(run_dir, succeeded=False, cause=cause)
+    except OSError as error:
+        print(f"result.json could not be written: {error}", file=sys.stderr, flush=True)
+
+
+def describe_failure(error: Exception) -> str:
+    """Return one line for people: what happened and what to do about it."""
+    message = " ".join(str(error).split())
+    if isinstance(error, ContractError):
+        return message
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in message.lower()
+        or "can't allocate memory" in message.lower()
+    ):
+        return f"out of memory: lower batch_size or max_length, or use a smaller model ({message or 'MemoryError'})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"disk full: free space where the run directory is, then retry ({message})"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{message}: install requirements.txt on the learning host"
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name

@@ -1,0 +1,172 @@
+"""Direct preference optimization: TRL's DPOTrainer with soft targets, weights and a head only where the loss is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import Sampler
+from trl.trainer.dpo_config import DPOConfig as DPOArguments
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from rlhf.contract.config import DPOConfig
+from rlhf.contract.run_dir import DATA
+from rlhf.learning.accuracy import describe_agreement
+from rlhf.learning.arguments import training_settings
+from rlhf.learning.batching import LengthGroupedOrder
+from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
+from rlhf.learning.logps import (
+    CompletionBatch,
+    build_batch,
+    completion_logits,
+    require_compact_head,
+    sum_rows,
+    token_logps,
+)
+from rlhf.learning.losses import dpo_loss
+from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.pair_logps import pair_logps
+from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.tables import add_reference_logps, pair_dataset
+
+
+class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
+    """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        return dataset
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        lengths = (train_dataset or self.train_dataset)["n_tokens"]
+        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size, seed=self.args.seed)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
+        batch = CompletionBatch(inputs["input_ids"], inputs["completion_mask"])
+        lengths, targets = batch.lengths, batch.targets
+        logits = completion_logits(model, batch)  # (N, V)
+        logps = sum_rows(token_logps(logits, targets), lengths)  # (2B,)
+        ratios = logps - torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+        chosen_ratios, rejected_ratios = ratios.chunk(2)
+        chosen_lengths, rejected_lengths = lengths.chunk(2)
+        loss = dpo_loss(
+            chosen_ratios,
+            rejected_ratios,
+            loss_type=self.loss_types[0],
+            beta=self.beta,
+            target=inputs["target"],
+            weight=inputs["weight"],
+            chosen_lengths=chosen_lengths,
+            rejected_lengths=rejected_lengths,
+            label_smoothing=self.label_smoothing,
+        )
+        self.note_rewards(logps.detach(), ratios.detach(), inputs["input_ids"])
+        if self.logs_after_this_step():
+            self.note_tokens(logits.detach(), targets, lengths)
+        return (loss, logits) if return_outputs else loss
+
+    def logs_after_this_step(self) -> bool:
+        """Whether the step under way is one whose metrics are written; the costly ones are computed on no other."""
+        return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
+
+    @torch.no_grad()
+    def note_rewards(self, logps: Tensor, ratios: Tensor, input_ids: Tensor) -> None:
+        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats."""
+        mode = "train" if self.model.training else "eval"
+        gathered = self._metrics[mode]
+        chosen_rewards, rejected_rewards = (self.beta * ratios).chunk(2)
+        chosen_logps, rejected_logps = logps.chunk(2)
+        if mode == "train":
+            self._total_train_tokens = self._total_train_tokens + (input_ids != self._tokenizer.pad_token_id).sum()
+        gathered["num_tokens"] = [self._total_train_tokens]
+        gathered["rewards/chosen"].append(chosen_rewards.mean())
+        gathered["rewards/rejected"].append(rejected_rewards.mean())
+        gathered["rewards/accuracies"].append((chosen_rewards > rejected_rewards).float().mean())
+        gathered["rewards/margins"].append((chosen_rewards - rejected_rewards).mean())
+        gathered["logps/chosen"].append(chosen_logps.mean())
+        gathered["logps/rejected"].append(rejected_logps.mean())
+
+    @torch.no_grad()
+    def note_tokens(self, logits: Tensor, targets: Tensor, lengths: Tensor) -> None:
+        """Gather TRL's metrics of tokens. logits: (N, V), targets: (N,), lengths: (2B,)."""
+        gathered = self._metrics["train" if self.model.training else "eval"]
+        logps = logits.log_softmax(-1)
+        n_chosen = int(lengths.chunk(2)[0].sum())
+        gathered["entropy"].append(-(logps.exp() * logps).sum(-1).mean())
+        gathered["mean_token_accuracy"].append((logits.argmax(-1) == targets).float()[:n_chosen].mean())
+        gathered["logits/chosen"].append(logits[:n_chosen].mean())
+        gathered["logits/rejected"].append(logits[n_chosen:].mean())
+
+
+class PairBatch:
+    """Collator: prompt + chosen of every pair, then prompt + rejected, with reference log-probabilities and labels."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        completions = [pair[side] for side in ("chosen_ids", "rejected_ids") for pair in pairs]
+        batch = build_batch([pair["prompt_ids"] for pair in pairs] * 2, completions, pad_id=self.pad_id)
+        names = ("target", "weight", "ref_chosen_logps", "ref_rejected_logps")
+        labels = {name: torch.tensor([pair[name] for pair in pairs]) for name in names}
+        return {"input_ids": batch.input_ids, "completion_mask": batch.completion_mask, **labels}
+
+
+def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
+    """Train a policy on data/train.jsonl against its own start, publish it, and return its agreement with data/test.jsonl.
+
+    Raises: ContractError on a base model or rows that cannot be used, HandedBack, NonFiniteError.
+    """
+    tokenizer = load_tokenizer(config.base_model)
+    policy = load_policy(config.base_model)
+    train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
+    test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    first = train_set.pairs[0]
+    require_compact_head(
+        policy, build_batch([first.prompt_ids], [first.chosen_ids], pad_id=tokenizer.pad_token_id).to(policy.device)
+    )
+    # The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
+    reference_train = pair_logps(policy, train_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
+    reference_test = pair_logps(policy, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
+    trainer = CompactDPOTrainer(
+        model=policy,
+        args=DPOArguments(
+            **training_settings(config, run_dir, learning_rate=config.learning_rate),
+            beta=config.beta,
+            loss_type=[config.loss_type],
+            label_smoothing=config.label_smoothing,
+            precompute_ref_log_probs=True,
+            max_length=None,
+        ),
+        data_collator=PairBatch(tokenizer.pad_token_id),
+        train_dataset=add_reference_logps(pair_dataset(train_set.pairs), reference_train),
+        processing_class=tokenizer,
+        callbacks=[ReportToRun(run_dir, stage="training the policy with DPO")],
+    )
+    train_sealed(trainer, run_dir)
+    save_final(run_dir, policy, tokenizer)
+    ratios = pair_logps(policy, test_set.pairs, pad_id=tokenizer.pad_token_id) - reference_test
+    return {
+        **describe_policy(test_set.pairs, config.beta * ratios),
+        "n_train": len(train_set.pairs),
+        "n_dropped": train_set.n_dropped + test_set.n_dropped,
+        "n_cut": train_set.n_cut + test_set.n_cut,
+    }
+
+
+def describe_policy(pairs: Sequence[EncodedPair], rewards: Tensor) -> dict[str, Any]:
+    """Return the agreement of implicit rewards with the labels. rewards: (n, 2), chosen and rejected, nats."""
+    differences = rewards[:, 0] - rewards[:, 1]  # (n,)
+    return {
+        **describe_agreement(pairs, differences.tolist(), name="eval_rewards/accuracies"),
+        "eval_rewards/chosen": rewards[:, 0].mean().item(),
+        "eval_rewards/rejected": rewards[:, 1].mean().item(),
+        "eval_rewards/margins": differences.mean().item(),
+    }

@@ -1,0 +1,113 @@
+"""The losses, once. Every function takes tensors and returns tensors; nothing here knows a model or a trainer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bradley_terry_loss(
+    chosen_rewards: Tensor, rejected_rewards: Tensor, *, target: Tensor, weight: Tensor, margin: Tensor | float = 0.0
+) -> Tensor:
+    """Return the mean of -w [p log s(d) + (1 - p) log s(-d)] with d = r_chosen - r_rejected - margin.
+
+    Args:
+        chosen_rewards, rejected_rewards: (B,), nats.
+        target: (B,), p(chosen is better); 1 for a plain label, 0.5 for a tie.
+        weight: (B,), >= 0. margin: (B,) or a number, nats.
+    Returns: scalar, nats.
+    Source: InstructGPT, arXiv 2203.02155 eq. 1; margin: Llama 2, arXiv 2307.09288 eq. 2; soft target: cDPO's form.
+    """
+    difference = chosen_rewards - rejected_rewards - margin  # (B,)
+    losses = -target * F.logsigmoid(difference) - (1 - target) * F.logsigmoid(-difference)  # (B,)
+    return (weight * losses).mean()
+
+
+def centering_loss(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
+    """Return the mean of (r_chosen + r_rejected)^2, which pulls rewards to zero mean.
+
+    Args: chosen_rewards, rejected_rewards: (B,), nats.
+    Returns: scalar.
+    Source: Eisenstein et al. 2023, arXiv 2312.09244, eq. 2.
+    """
+    return ((chosen_rewards + rejected_rewards) ** 2).mean()
+
+
+def dpo_loss(
+    chosen_logratios: Tensor,
+    rejected_logratios: Tensor,
+    *,
+    loss_type: str,
+    beta: float,
+    target: Tensor,
+    weight: Tensor,
+    chosen_lengths: Tensor,
+    rejected_lengths: Tensor,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the mean of w [p l(h) + (1 - p) l(-h)], where l is the named loss and h the difference of log-ratios.
+
+    Args:
+        chosen_logratios, rejected_logratios: (B,), log pi(y|x) - log ref(y|x) summed over the completion, nats.
+        loss_type: sigmoid, hinge, ipo or robust. beta: strength of the pull to the reference.
+        target, weight: (B,) as in `bradley_terry_loss`.
+        chosen_lengths, rejected_lengths: (B,), completion tokens; only ipo averages over them.
+        label_smoothing: the known share of flipped labels, for robust.
+    Returns: scalar.
+    Raises: ValueError for an unknown loss_type.
+    Source: sigmoid: arXiv 2305.18290 eq. 7; hinge: SLiC, arXiv 2305.10425 eq. 10 against a reference;
+        ipo: arXiv 2310.12036 eq. 17, per token; robust: rDPO, arXiv 2403.00409 eq. 12.
+    """
+    if loss_type == "ipo":
+        difference = chosen_logratios / chosen_lengths.clamp(min=1) - rejected_logratios / rejected_lengths.clamp(min=1)
+    else:
+        difference = chosen_logratios - rejected_logratios  # (B,)
+    losses = target * one_sided_dpo_loss(difference, loss_type, beta=beta, label_smoothing=label_smoothing) + (
+        1 - target
+    ) * one_sided_dpo_loss(-difference, loss_type, beta=beta, label_smoothing=label_smoothing)  # (B,)
+    return (weight * losses).mean()
+
+
+def one_sided_dpo_loss(difference: Tensor, loss_type: str, *, beta: float, label_smoothing: float) -> Tensor:
+    """Return l(h) for the label "the first is better". difference: (B,), nats. Returns: (B,). See `dpo_loss`."""
+    if loss_type == "sigmoid":
+        return -F.logsigmoid(beta * difference)
+    if loss_type == "hinge":
+        return torch.relu(1 - beta * difference)
+    if loss_type == "ipo":
+        return (difference - 1 / (2 * beta)) ** 2
+    if loss_type == "robust":
+        clean, flipped = -F.logsigmoid(beta * difference), -F.logsigmoid(-beta * difference)
+        return ((1 - label_smoothing) * clean - label_smoothing * flipped) / (1 - 2 * label_smoothing)
+    raise ValueError(f"loss_type must be sigmoid, hinge, ipo or robust, got {loss_type!r}")
+
+
+def ppo_policy_losses(
+    logps: Tensor, old_logps: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> tuple[Tensor, Tensor]:
+    """Return the clipped surrogate of every token, and the probability ratios.
+
+    Args:
+        logps, old_logps: (...), log-probability of the sampled token now and at the rollout, nats.
+        advantages: (...). clip_low, clip_high: the ratio is kept in [1 - clip_low, 1 + clip_high].
+    Returns: losses (...) and ratios (...), to be masked and averaged by the caller.
+    Source: PPO, arXiv 1707.06347 eq. 7.
+    """
+    ratios = torch.exp((logps - old_logps).clamp(-20, 20))
+    clipped = ratios.clamp(1 - clip_low, 1 + clip_high)
+    return torch.maximum(-advantages * ratios, -advantages * clipped), ratios
+
+
+def ppo_value_losses(
+    values: Tensor, old_values: Tensor, returns: Tensor, *, value_clip: float
+) -> tuple[Tensor, Tensor]:
+    """Return half the clipped squared error of every token's value, and which tokens were clipped.
+
+    Args: values, old_values, returns: (...), in units of normalised reward. value_clip: how far a value may move.
+    Returns: losses (...) and clipped (...) bool.
+    Source: PPO's reference implementation; arXiv 2005.12729 section 3.
+    """
+    near = old_values + (values - old_values).clamp(-value_clip, value_clip)
+    plain, clipped = (values - returns) ** 2, (near - returns) ** 2
+    return 0.5 * torch.maximum(plain, clipped), clipped > plain

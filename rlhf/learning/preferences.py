@@ -1,0 +1,122 @@
+"""Preference rows as token ids: what the reward model and DPO both learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from rlhf.contract.errors import ContractError
+from rlhf.contract.records import Message, PreferenceRow, read_rows
+from rlhf.learning.tokenization import encode_prompt, render_ids
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """One comparison as ids. A row the model reads is prompt_ids + chosen_ids, or prompt_ids + rejected_ids.
+
+    target: p(chosen is better). weight: >= 0. margin: 0..1. *_chars: characters of the completion's text.
+    """
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    target: float
+    weight: float
+    margin: float
+    chosen_chars: int
+    rejected_chars: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the longer of the two rows."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """The pairs of one file, and what their length cost: rows dropped, prompts that lost turns."""
+
+    pairs: list[EncodedPair]
+    n_dropped: int
+    n_cut: int
+
+
+def load_pairs(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedPairs:
+    """Return the rows of a JSONL file of PreferenceRow as ids. Raises: RecordError; ContractError when none is left."""
+    encoded = encode_pairs(read_rows(path), tokenizer, max_length=max_length)
+    if not encoded.pairs:
+        raise ContractError(
+            f"{path.name}: no row fits in max_length={max_length} ({encoded.n_dropped} were too long); raise max_length"
+        )
+    return encoded
+
+
+def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedPairs:
+    """Return the rows as ids, each of at most `max_length` tokens.
+
+    Prompts lose their oldest turns whole. A row whose completions leave no room for the chat template is dropped: a
+    completion is never cut, because people judged the whole of it.
+    """
+    pairs: list[EncodedPair] = []
+    n_dropped = n_cut = 0
+    for row in rows:
+        prompt_ids = render_ids(tokenizer, row["prompt"], add_generation_prompt=True)
+        chosen_ids, overhang = encode_completion(tokenizer, row["prompt"], row["chosen"], prompt_ids)
+        rejected_ids, _ = encode_completion(tokenizer, row["prompt"], row["rejected"], prompt_ids)
+        room = max_length - max(len(chosen_ids), len(rejected_ids))
+        if len(prompt_ids) > room:
+            try:
+                prompt_ids = encode_prompt(tokenizer, row["prompt"], room)
+            except ContractError:
+                n_dropped += 1
+                continue
+            n_cut += 1
+        pairs.append(build_pair(row, prompt_ids[: len(prompt_ids) - overhang], chosen_ids, rejected_ids))
+    return EncodedPairs(pairs, n_dropped, n_cut)
+
+
+def encode_completion(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], completion: list[Message], prompt_ids: list[int]
+) -> tuple[list[int], int]:
+    """Return the ids a policy would have to emit after `prompt_ids`, up to and with the end token.
+
+    What the template writes after the end token is left out, since sampling stops there too and the reward model must
+    see in training what it will see in use. A template without an end token gets one.
+
+    Returns: the ids, and how many of the last prompt_ids the template renders otherwise once the answer is there.
+    """
+    ids = render_ids(tokenizer, [*prompt, *completion], add_generation_prompt=False)
+    n_common = count_common_prefix(prompt_ids, ids)
+    completion_ids = ids[n_common:]
+    end = tokenizer.eos_token_id
+    if end in completion_ids:
+        last = len(completion_ids) - completion_ids[::-1].index(end)
+        return completion_ids[:last], len(prompt_ids) - n_common
+    return [*completion_ids, end], len(prompt_ids) - n_common
+
+
+def build_pair(
+    row: PreferenceRow, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int]
+) -> EncodedPair:
+    """Return the pair with the defaults of the columns that the row leaves out."""
+    return EncodedPair(
+        prompt_ids=prompt_ids,
+        chosen_ids=chosen_ids,
+        rejected_ids=rejected_ids,
+        target=float(row.get("target", 1.0)),
+        weight=float(row.get("weight", 1.0)),
+        margin=float(row.get("margin", 0.0)),
+        chosen_chars=sum(len(message["content"]) for message in row["chosen"]),
+        rejected_chars=sum(len(message["content"]) for message in row["rejected"]),
+    )
+
+
+def count_common_prefix(left: list[int], right: list[int]) -> int:
+    """Return how many leading ids the two lists share."""
+    for number, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return number
+    return min(len(left), len(right))
