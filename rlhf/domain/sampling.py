@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from itertools import combinations
 from pathlib import Path
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Count
 
-from labeling.domain.pairing import PairRow, propose_comparisons
+from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Project, Prompt
 from rlhf.contract.config import SampleConfig
 from rlhf.contract.records import PromptRow, read_rows
@@ -68,10 +67,14 @@ def queue_samples(run: Run, *, priority: int) -> int:
     for sample in run.samples.select_related("prompt", "prompt__project").order_by("prompt_id", "index"):
         if sample.text.strip():
             by_prompt.setdefault(sample.prompt, {}).setdefault(sample.text, sample)
-    pairs = [(prompt, next(combinations(texts, 2))) for prompt, texts in by_prompt.items() if len(texts) > 1]
-    comparisons = propose_comparisons(
-        run.project, [PairRow(prompt, *texts) for prompt, texts in pairs], priority=priority
-    )
+    pairs = []
+    for prompt, texts in by_prompt.items():
+        if len(texts) > 1:
+            text_a, text_b = list(texts)[:2]
+            pairs.append(
+                Pair(messages=prompt.messages, group=prompt.group, text_a=text_a, text_b=text_b, priority=priority)
+            )
+    comparisons = propose_comparisons(run.project, pairs)
     for comparison in comparisons:
         for completion in (comparison.completion_a, comparison.completion_b):
             sample = by_prompt[comparison.prompt].get(completion.text)

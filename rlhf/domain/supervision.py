@@ -118,7 +118,7 @@ def redis_service() -> Service:
 
 def worker_services() -> list[Service]:
     """The scheduler and the two workers: one for short tasks, one that learns."""
-    celery = [sys.executable, "-m", "celery", "-A", "config"]
+    celery = [sys.executable, "-m", "celery", "-A", "config.celery"]
     worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     return [
         Service("worker", [*worker, "-n", "default@%h", "-Q", "default", "-P", "threads", "-c", "2"]),

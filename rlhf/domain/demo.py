@@ -1,0 +1,95 @@
+"""The demo project: an invented world, a policy made there and then, and its first pairs - without a download."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from labeling.domain.content import hash_messages
+from labeling.domain.people import add_member
+from labeling.models import Guideline, Membership, Project, Prompt, User
+from rlhf.domain.datasets import freeze_rows
+from rlhf.domain.loop import FIRST_STAGES, open_round
+from rlhf.models import Checkpoint, Dataset, Loop, Round
+from rlhf.world import recipe
+from rlhf.world.corpus import demonstrations, pretraining_texts
+from rlhf.world.prompts import draw_prompts
+
+SLUG = "demo"
+THRESHOLD = 50
+N_PAIRS = 300
+GUIDELINE = """\
+# Which completion is better?
+
+The assistant answers short questions about a small invented world: its people, its animals, its sums and its stories.
+
+1. **Right** comes first. A wrong answer loses, however nicely it is put.
+2. **Polite** comes second. Rude answers lose to neutral ones.
+3. **Brief and finished** comes third. Say it once, and end the sentence.
+
+You need not know the world: two answers that contradict each other cannot both be right, and a story may be any story.
+If you cannot tell, say *tie*. If neither should ever be sent, say *both bad*.
+"""
+
+
+def seed_demo() -> Project:
+    """Return the demo project; at the first call it is made, with its data, and its first round is rung for."""
+    project = Project.objects.filter(slug=SLUG).first()
+    if project is None:
+        project = make_project()
+    for admin in User.objects.filter(is_superuser=True):
+        add_member(project, admin, role=Membership.Role.MANAGER)
+    has_begun = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).exists()
+    if not has_begun and not Checkpoint.objects.policies_of(project).exists():
+        freeze_world(project)
+        open_round(project, FIRST_STAGES)
+    return project
+
+
+@transaction.atomic
+def make_project() -> Project:
+    """Make the project, its guideline, its prompts and its loop: all of it or nothing."""
+    project = Project.objects.create(
+        slug=SLUG,
+        name="Demo: a small world",
+        description="A small policy, trained on this machine from nothing, learns from your clicks.",
+    )
+    Guideline.objects.create(project=project, version=1, text=GUIDELINE)
+    Loop.objects.create(project=project, threshold=THRESHOLD, n_pairs=N_PAIRS, settings=recipe.SETTINGS)
+    train = draw_prompts(recipe.SEED, recipe.N_PROMPTS, split="train")
+    held_out = draw_prompts(recipe.SEED, recipe.N_HELD_OUT_PROMPTS, split="test")
+    rows = [(messages, False) for messages in train] + [(messages, True) for messages in held_out]
+    Prompt.objects.bulk_create(
+        (
+            Prompt(
+                project=project,
+                messages=messages,
+                content_sha=hash_messages(messages),
+                group=hash_messages(messages)[:32],
+                is_held_out=is_held_out,
+            )
+            for messages, is_held_out in rows
+        ),
+        batch_size=500,
+    )
+    return project
+
+
+def freeze_world(project: Project) -> None:
+    """Freeze the generated text and demonstrations the first policy learns from."""
+    rule = {"include": "generated", "seed": recipe.SEED}
+    freeze_rows(
+        project,
+        kind=Dataset.Kind.TEXT,
+        name="a small world: text",
+        train=[{"text": text} for text in pretraining_texts(recipe.SEED, "train")],
+        test=[{"text": text} for text in pretraining_texts(recipe.SEED, "test")],
+        rule=rule,
+    )
+    freeze_rows(
+        project,
+        kind=Dataset.Kind.DEMONSTRATION,
+        name="a small world: demonstrations",
+        train=[{"messages": messages} for messages in demonstrations(recipe.SEED, recipe.N_DEMONSTRATIONS)],
+        test=[],
+        rule=rule,
+    )

@@ -1,0 +1,111 @@
+"""From "train dpo on this project" to a queued run: what is not named is the newest of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.contrib.auth.models import AbstractBaseUser
+
+from labeling.models import Project
+from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
+from rlhf.domain.checkpoints import checkpoint_folder
+from rlhf.domain.datasets import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.errors import NotReady
+from rlhf.domain.loop import get_loop
+from rlhf.domain.runs import create_run
+from rlhf.domain.sampling import draw_prompts, freeze_prompts
+from rlhf.models import Checkpoint, Dataset, Run
+
+N_PPO_PROMPTS = 1000
+DATASET_KINDS = {
+    "pretrain": Dataset.Kind.TEXT,
+    "sft": Dataset.Kind.DEMONSTRATION,
+    "reward": Dataset.Kind.PREFERENCE,
+    "dpo": Dataset.Kind.PREFERENCE,
+    "evaluate": Dataset.Kind.PREFERENCE,
+    "ppo": Dataset.Kind.PROMPT,
+    "sample": Dataset.Kind.PROMPT,
+}
+
+
+def plan_run(
+    project: Project,
+    config: RunConfig,
+    *,
+    dataset: Dataset | None = None,
+    base: Checkpoint | None = None,
+    reward_model: Checkpoint | None = None,
+    user: AbstractBaseUser | None = None,
+) -> Run:
+    """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from."""
+    kind = config.kind
+    if dataset is not None and dataset.kind != DATASET_KINDS[kind]:
+        raise NotReady(f"a {kind} run needs a {DATASET_KINDS[kind].label} dataset, {dataset} holds {dataset.get_kind_display()}")
+    if kind != "pretrain":
+        base = base or newest_base(project, kind)
+    if kind == "ppo":
+        reward_model = reward_model or newest_reward_model(project)
+    if kind == "evaluate" and base is not None:
+        config = with_reference(config, base)
+    return create_run(
+        project,
+        config,
+        dataset=dataset or make_dataset(project, kind, user=user),
+        base=base,
+        reward_model=reward_model,
+        user=user,
+    )
+
+
+def default_config(project: Project, kind: str) -> RunConfig:
+    """Return the kind's defaults with what the project's loop sets over them."""
+    return CONFIGS[kind]().replace(**get_loop(project).settings.get(kind, {}))
+
+
+def newest_base(project: Project, kind: str) -> Checkpoint:
+    """Return the newest policy, or for an evaluation the newest reward model. Raises: NotReady."""
+    if kind == "evaluate":
+        return newest_reward_model(project)
+    policy = Checkpoint.objects.policies_of(project).first()
+    if policy is None:
+        raise NotReady(
+            f"{project} has no policy to start from: name one with --base CHECKPOINT or --base-model FOLDER, or make one "
+            f"with manage.py train pretrain --project {project.slug}"
+        )
+    return policy
+
+
+def newest_reward_model(project: Project) -> Checkpoint:
+    """Return the newest reward model. Raises: NotReady."""
+    reward_model = Checkpoint.objects.reward_models_of(project).first()
+    if reward_model is None:
+        raise NotReady(f"{project} has no reward model: manage.py train reward --project {project.slug}")
+    return reward_model
+
+
+def with_reference(config: RunConfig, base: Checkpoint) -> RunConfig:
+    """A policy is measured against the model it was trained from; a reward model needs no reference."""
+    if not isinstance(config, EvaluateConfig) or base.kind == Checkpoint.Kind.REWARD:
+        return config
+    if base.parent is None:
+        raise NotReady(f"{base} was not trained from another model here, so there is nothing to measure it against")
+    return config.replace(reference_model=str(Path(checkpoint_folder(base.parent))))
+
+
+def make_dataset(project: Project, kind: str, *, user: AbstractBaseUser | None) -> Dataset:
+    """Freeze what the project has now; the same content again is the dataset there is. Raises: LearningError."""
+    wanted = DATASET_KINDS[kind]
+    if wanted == Dataset.Kind.TEXT:
+        return newest(project, wanted) or freeze_texts(project, name=f"{project.slug} texts", user=user)
+    if wanted == Dataset.Kind.DEMONSTRATION:
+        return newest(project, wanted) or freeze_demonstrations(project, name=f"{project.slug} demonstrations", user=user)
+    if wanted == Dataset.Kind.PREFERENCE:
+        return freeze_preferences(project, rule=default_rule(project), name=f"{project.slug} preferences", user=user)
+    n_prompts = N_PPO_PROMPTS if kind == "ppo" else get_loop(project).n_pairs
+    seed = Run.objects.filter(project=project, kind=kind).count()
+    return freeze_prompts(draw_prompts(project, n_prompts, seed=seed), name=f"{project.slug} prompts", user=user)
+
+
+def newest(project: Project, kind: str) -> Dataset | None:
+    """Return the project's last frozen dataset of a kind."""
+    return Dataset.objects.filter(project=project, kind=kind, sealed_at__isnull=False).order_by("-id").first()
