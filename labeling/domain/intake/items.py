@@ -1,0 +1,91 @@
+"""What a row of an imported file may turn into, checked when made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from labeling.domain.content import Message, check_messages, check_text
+from labeling.domain.intake.refusals import RowRefused
+
+# A source that only says which one is better says "better": the middle of the three steps.
+BINARY_STRENGTH = 2
+# A pair's group column is as long as this; our own groups are sha256 digests.
+GROUP_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A recorded vote: `better` won over `worse` by `strength` steps; 0 is a tie."""
+
+    prompt: list[Message]
+    better: str
+    worse: str
+    strength: int = BINARY_STRENGTH
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        if check_text(self.better, what="the better completion") == check_text(self.worse, what="the worse completion"):
+            raise RowRefused("both completions are the same text: there is nothing to compare")
+        if self.group is not None and not 0 < len(check_text(self.group, what="group")) <= GROUP_LENGTH:
+            raise RowRefused(f"group must have 1 to {GROUP_LENGTH} characters, got {len(self.group)}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A completion worth imitating."""
+
+    prompt: list[Message]
+    text: str
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        if not check_text(self.text, what="the completion").strip():
+            raise RowRefused("the completion is empty: there is nothing to imitate")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt that waits for completions."""
+
+    prompt: list[Message]
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+
+
+Item = Pair | Example | Question
+
+
+@dataclass(frozen=True)
+class ParsedRow:
+    """What one row holds; notes counts what was left out on purpose, by reason."""
+
+    items: list[Item]
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def check_prompt(messages: list[Message]) -> None:
+    """Refuse a conversation that no completion can follow. Raises: InvalidContent."""
+    if not check_messages(messages)[-1]["content"].strip():
+        raise RowRefused("the last message of the prompt is empty")
+
+
+def get_text(row: dict[str, Any], key: str) -> str:
+    """Return row[key]. Raises: RowRefused unless it is a string."""
+    if key not in row:
+        raise RowRefused(f"the row lacks {key}")
+    if not isinstance(row[key], str):
+        raise RowRefused(f"{key} must be a string, got {type(row[key]).__name__}")
+    return str(row[key])
+
+
+def get_list(row: dict[str, Any], key: str) -> list[Any]:
+    """Return row[key]. Raises: RowRefused unless it is a list that holds something."""
+    if key not in row:
+        raise RowRefused(f"the row lacks {key}")
+    if not isinstance(row[key], list) or not row[key]:
+        raise RowRefused(f"{key} must be a list with at least one element")
+    return list(row[key])

@@ -1,0 +1,158 @@
+"""The rows of a stranger's file, one at a time and within limits.
+
+A file is JSON Lines or a JSON array, plain or gzipped, or Parquet; its first bytes say which, not its name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from labeling.domain.intake.refusals import FileRefused, RowRefused
+from labeling.domain.intake.strict_json import StrictDecoder
+
+GZIP_MAGIC, PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
+UTF8_BOM, UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a stranger's file is looked at before it is refused."""
+
+    line_bytes: int = 10 * 2**20
+    document_bytes: int = 256 * 2**20
+    file_bytes: int = 2 * 2**30
+    depth: int = 200
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as read: its value, or why there is none. line counts from 1; in an array or Parquet it counts rows."""
+
+    line: int
+    value: dict[str, Any]
+    problem: str = ""
+
+
+class SourceFile:
+    """A file that can be read again and again; after a whole reading, sha256 names its unpacked content."""
+
+    def __init__(self, path: Path, limits: Limits = Limits()) -> None:
+        self.path = path
+        self.limits = limits
+        self.unit = "line"
+        self.sha256 = ""
+
+    def read_rows(self) -> Iterator[RawRow]:
+        """Yield every row. Raises: FileRefused when the file as a whole cannot be read on."""
+        digest = hashlib.sha256()
+        try:
+            with self.path.open("rb") as packed:
+                if packed.peek(4)[:4] == PARQUET_MAGIC:
+                    self.unit = "row"
+                    yield from self._read_parquet(packed, digest)
+                else:
+                    yield from self._read_json(packed, digest)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FileRefused(f"{self.path} cannot be read: {error}") from error
+        self.sha256 = digest.hexdigest()
+
+    def _read_json(self, packed: io.BufferedReader, digest: Any) -> Iterator[RawRow]:
+        is_packed = packed.peek(2)[:2] == GZIP_MAGIC
+        stream = MeasuredStream(gzip.open(packed) if is_packed else packed, digest, self.limits.file_bytes)
+        start = stream.read_line(self.limits.line_bytes)
+        if start.startswith(UTF16_BOMS):
+            raise FileRefused(f"{self.path} is UTF-16: save it as UTF-8")
+        start = start.removeprefix(UTF8_BOM)
+        if start.lstrip().startswith(b"["):
+            self.unit = "row"
+            yield from self._read_array(start, stream)
+        else:
+            yield from self._read_lines(start, stream)
+
+    def _read_lines(self, start: bytes, stream: MeasuredStream) -> Iterator[RawRow]:
+        decoder, block, line = StrictDecoder(self.limits.depth), start, 0
+        while block:
+            line += 1
+            if len(block) > self.limits.line_bytes and not block.endswith(b"\n"):
+                stream.skip_line(self.limits.line_bytes)
+                yield RawRow(line, {}, f"longer than {self.limits.line_bytes:,} bytes")
+            elif block.strip():
+                yield read_block(block, line, decoder)
+            block = stream.read_line(self.limits.line_bytes)
+
+    def _read_array(self, start: bytes, stream: MeasuredStream) -> Iterator[RawRow]:
+        block = start + stream.read_rest(self.limits.document_bytes)
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = block.count(b"\n", 0, error.start) + 1
+            raise FileRefused(f"{self.path} is not UTF-8 on line {line}: save it as UTF-8") from error
+        decoder = StrictDecoder(self.limits.depth)
+        try:
+            for row, (value, problem) in enumerate(decoder.decode_array(text), 1):
+                yield check_value(row, value, problem)
+        except RowRefused as error:
+            raise FileRefused(f"{self.path} is not a JSON array: {error}") from error
+
+    def _read_parquet(self, packed: IO[bytes], digest: Any) -> Iterator[RawRow]:
+        from labeling.domain.intake.parquet import read_parquet  # noqa: PLC0415 -- pyarrow: 30 MB only Parquet files need
+
+        while block := packed.read(2**20):
+            digest.update(block)
+        for row, value in enumerate(read_parquet(self.path, self.limits.file_bytes), 1):
+            yield RawRow(row, value)
+
+
+class MeasuredStream:
+    """Unpacked bytes, hashed and counted as they pass, so that a small file cannot unpack into a huge one."""
+
+    def __init__(self, stream: IO[bytes], digest: Any, n_allowed: int) -> None:
+        self.stream = stream
+        self.digest = digest
+        self.n_allowed = n_allowed
+        self.n_read = 0
+
+    def read_line(self, n_most: int) -> bytes:
+        """Return the next line, or its first n_most + 1 bytes."""
+        return self._measure(self.stream.readline(n_most + 1))
+
+    def skip_line(self, n_most: int) -> None:
+        while (block := self.read_line(n_most)) and not block.endswith(b"\n"):
+            pass
+
+    def read_rest(self, n_most: int) -> bytes:
+        rest = self._measure(self.stream.read(n_most + 1))
+        if len(rest) > n_most:
+            raise FileRefused(f"a JSON array may have {n_most:,} bytes; write larger ones as JSON Lines")
+        return rest
+
+    def _measure(self, block: bytes) -> bytes:
+        self.n_read += len(block)
+        if self.n_read > self.n_allowed:
+            raise FileRefused(f"the file unpacks to more than {self.n_allowed:,} bytes: split it")
+        self.digest.update(block)
+        return block
+
+
+def read_block(block: bytes, line: int, decoder: StrictDecoder) -> RawRow:
+    """Return one line as a row, or with the reason why it is none."""
+    try:
+        value, problem = decoder.decode(block.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return RawRow(line, {}, f"not UTF-8 at byte {error.start + 1}")
+    except RowRefused as error:
+        return RawRow(line, {}, str(error))
+    return check_value(line, value, problem)
+
+
+def check_value(line: int, value: object, problem: str) -> RawRow:
+    if not problem and not isinstance(value, dict):
+        problem = f"a row must be a JSON object, got {type(value).__name__}"
+    return RawRow(line, value if isinstance(value, dict) and not problem else {}, problem)

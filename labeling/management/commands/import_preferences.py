@@ -1,0 +1,81 @@
+"""manage.py import_preferences FILE --project SLUG: other people's votes or demonstrations into a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.validators import validate_slug
+
+from labeling.domain.errors import LabelingError
+from labeling.domain.intake.detection import FORMATS, Format
+from labeling.domain.intake.staging import StagedFile, count_known, stage_file
+from labeling.domain.intake.storing import commit_file, find_import, name_source
+from labeling.models import Import, Project
+
+NOT_YET = ("labelstudio", "argilla")
+
+
+class Command(BaseCommand):
+    help = "Check a file of recorded preferences or demonstrations, report on it and import it whole or not at all."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, help="JSON Lines, a JSON array or Parquet; .gz is unpacked")
+        parser.add_argument("--project", required=True, help="slug of the project; it is made if there is none")
+        parser.add_argument("--format", default="auto", choices=["auto", *FORMATS, *NOT_YET], help="default: auto")
+        parser.add_argument("--source", default="", help="name the votes go by; default: the file's name")
+        parser.add_argument("--overlap", type=int, default=0, help="people who shall judge each new pair, too; default: 0")
+        parser.add_argument("--dry-run", action="store_true", help="report only, write nothing")
+
+    def handle(self, *, file: Path, format: str, overlap: int, **options: Any) -> None:
+        if format in NOT_YET:
+            raise CommandError(f"--format {format} is not there yet; the formats are {', '.join(FORMATS)}")
+        if not 0 <= overlap <= 100:
+            raise CommandError(f"--overlap must be from 0 to 100, got {overlap}")
+        run_import(self, file, FORMATS.get(format), overlap=overlap, **options)
+
+
+def run_import(
+    command: BaseCommand, file: Path, format: Format | None, *, project: str, source: str, overlap: int, dry_run: bool,
+    **_: Any,
+) -> None:
+    """Stage, report and commit one file, and say on the command's stdout what happened."""
+    check_slug(project)
+    try:
+        staged = stage_file(file, format=format)
+        found = Project.objects.filter(slug=project).first()
+        if found is not None and (done := find_import(found, staged)) and done.state == Import.State.COMMITTED:
+            command.stdout.write(f"already imported as {done.source} on {done.created_at:%Y-%m-%d}; nothing changed")
+            return
+        report(command, staged, found)
+        if staged.report.n_bad:
+            raise CommandError(
+                f"nothing was imported: correct the {staged.report.n_bad} bad rows of {file}, then run the command again"
+            )
+        if dry_run:
+            command.stdout.write("dry run: nothing was written")
+            return
+        if found is None:
+            found, _ = Project.objects.get_or_create(slug=project, defaults={"name": project})
+            command.stdout.write(f"made the project {project}; superusers manage it until you add members")
+        done = commit_file(found, staged, source=source or name_source(file), overlap=overlap)
+    except LabelingError as error:
+        raise CommandError(str(error)) from error
+    command.stdout.write(command.style.SUCCESS(f"committed to project {project} as {done.source}"))
+
+
+def check_slug(slug: str) -> None:
+    try:
+        validate_slug(slug)
+    except ValidationError as error:
+        raise CommandError(f"--project {slug!r} must be letters, digits, - and _ only") from error
+    if len(slug) > 64:
+        raise CommandError(f"--project may have 64 characters, got {len(slug)}")
+
+
+def report(command: BaseCommand, staged: StagedFile, project: Project | None) -> None:
+    if project is not None:
+        count_known(project, staged)
+    command.stdout.write(f"{staged.source.path.name}: " + "\n".join(staged.report.to_lines()))
