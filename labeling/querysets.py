@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.apps import apps
 from django.db import models
+from django.db.models.functions import Now
 
 if TYPE_CHECKING:  # models.py imports this file
     from labeling.models import User
@@ -17,6 +18,12 @@ class ProjectQuerySet(models.QuerySet):  # type: ignore[type-arg]
         if user.is_superuser:
             return self
         return self.filter(memberships__user=user, memberships__is_active=True)
+
+    def known_to(self, user: User) -> Self:
+        """Projects the user has a membership of, suspended ones too; superusers know all."""
+        if user.is_superuser:
+            return self
+        return self.filter(memberships__user=user)
 
     def managed_by(self, user: User) -> Self:
         """Projects the user manages; superusers manage all."""
@@ -57,8 +64,23 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """First slots of all comparisons before second ones, then by priority, then shuffled."""
         return self.order_by("number", "-priority", "shuffle", "id")
 
-    def expired(self, now: object) -> Self:
-        return self.filter(state="held", lease_until__lt=now)
+    def expired(self) -> Self:
+        """Held slots whose lease has run out by the database's clock."""
+        return self.filter(state="held", lease_until__lt=Now())
+
+    def free_up(self) -> int:
+        """Give held slots back to whoever comes next, and return how many there were."""
+        return self.filter(state="held").update(state="free", labeler=None, lease_token=None, lease_until=None)
+
+    def close(self, labeler: User) -> bool:
+        """End the slot with this labeler's judgment; False means someone was first."""
+        return self.update(state="done", labeler=labeler, lease_token=None, lease_until=None) == 1
+
+    def with_texts(self) -> Self:
+        """With project, prompt and completions, in one query."""
+        return self.select_related(
+            "project", "comparison__prompt", "comparison__completion_a", "comparison__completion_b"
+        )
 
 
 class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]

@@ -1,73 +1,75 @@
-"""What a text may be, and the hashes by which equal content is found again.
-
-Every prompt, completion and comparison is hashed here and nowhere else.
-"""
+"""What text may enter, and the names (hashes) it goes by."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any, TypedDict
+import re
+from collections.abc import Mapping, Sequence
 
-ROLES = ("system", "user", "assistant")
+from labeling.domain.errors import InvalidContent
 
+ROLES = ("system", "user", "assistant", "tool")
+# SQLite would keep both, PostgreSQL refuses them: neither gets in.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
-class Message(TypedDict):
-    """One turn of a conversation; role is one of ROLES."""
-
-    role: str
-    content: str
-
-
-class ContentError(ValueError):
-    """A text or conversation that cannot be stored as it is; the message says why."""
+Message = dict[str, str]
 
 
-def check_text(text: object) -> str:
-    """Return `text`, byte for byte. Raises: ContentError unless it is a str without NUL and lone surrogates.
-
-    PostgreSQL refuses NUL and UTF-8 has no lone surrogates: SQLite alone would take both and break later.
-    """
+def check_text(text: object, *, what: str) -> str:
+    """Return `text` as it came, or raise InvalidContent naming the character both databases cannot keep."""
     if not isinstance(text, str):
-        raise ContentError(f"a text must be a string, got {type(text).__name__}")
-    if "\x00" in text:
-        raise ContentError(f"a text holds the character NUL at position {text.index(chr(0))}; remove it")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ContentError(f"a text holds a lone surrogate at position {error.start}; it is not valid Unicode") from error
+        raise InvalidContent(f"{what} must be text, got {type(text).__name__}")
+    if found := UNSTORABLE.search(text):
+        name = "a NUL character" if found.group() == "\x00" else f"half a surrogate pair (U+{ord(found.group()):04X})"
+        raise InvalidContent(f"{what} holds {name} at position {found.start()}: remove it")
     return text
 
 
-def check_messages(messages: object) -> list[Message]:
-    """Return `messages` as plain {role, content} rows. Raises: ContentError when it is not a conversation."""
-    if not isinstance(messages, list) or not messages:
-        raise ContentError("a prompt must be a list of at least one {role, content} message")
-    checked: list[Message] = []
-    for message in messages:
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise ContentError("a message must have role and content and nothing else")
-        if message["role"] not in ROLES:
-            raise ContentError(f"a message's role must be one of {', '.join(ROLES)}, got {message['role']!r}")
-        checked.append({"role": message["role"], "content": check_text(message["content"])})
+def check_messages(messages: Sequence[Mapping[str, object]]) -> list[Message]:
+    """Return a conversation as plain {role, content} messages that ends where a completion begins."""
+    if not messages:
+        raise InvalidContent("a prompt needs at least one message")
+    checked = [check_message(message, number=number) for number, message in enumerate(messages, start=1)]
+    if checked[-1]["role"] == "assistant":
+        raise InvalidContent("a prompt ends before the assistant speaks: move its last message to the completions")
     return checked
 
 
-def hash_messages(messages: Sequence[Message]) -> str:
-    """Return the sha256 of a conversation in canonical JSON."""
-    return _hash_json([{"role": message["role"], "content": message["content"]} for message in messages])
+def check_message(message: Mapping[str, object], *, number: int) -> Message:
+    """Return one message, or raise InvalidContent naming its number."""
+    if set(message) != {"role", "content"}:
+        raise InvalidContent(f"message {number} must have exactly role and content, got {sorted(map(str, message))}")
+    role = message["role"]
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidContent(f"message {number} has role {role!r}: use one of {', '.join(ROLES)}")
+    return {"role": role, "content": check_text(message["content"], what=f"message {number}")}
+
+
+def hash_opening(messages: Sequence[Message]) -> str:
+    """Return the sha256 of a conversation up to its first user turn: longer talks that begin alike share it."""
+    roles = [message["role"] for message in messages]
+    return hash_messages(messages[: roles.index("user") + 1] if "user" in roles else messages)
+
+
+def check_group(group: str) -> str:
+    """Return the name of a group of prompts, or raise InvalidContent."""
+    check_text(group, what="the group")
+    if not 1 <= len(group) <= 64:
+        raise InvalidContent(f"the group must have 1 to 64 characters, got {len(group)}")
+    return group
 
 
 def hash_text(text: str) -> str:
     """Return the sha256 of a text's UTF-8 bytes."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_comparison(prompt_sha: str, text_a: str, text_b: str) -> str:
-    """Return the sha256 of a prompt's hash and two completions, the same whichever comes first."""
-    return _hash_json([prompt_sha, *sorted((hash_text(text_a), hash_text(text_b)))])
+def hash_messages(messages: Sequence[Message]) -> str:
+    """Return the sha256 of the canonical JSON of a conversation."""
+    return hash_text(json.dumps(messages, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
 
 
-def _hash_json(value: Any) -> str:
-    return hash_text(json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
+def hash_pair(prompt_sha: str, text_a: str, text_b: str) -> str:
+    """Return the name of a comparison: the same whichever completion is called A."""
+    return hash_text("\n".join([prompt_sha, *sorted([hash_text(text_a), hash_text(text_b)])]))

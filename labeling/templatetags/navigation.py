@@ -34,6 +34,5 @@ def navigation(context: RequestContext) -> dict[str, Any]:
     places = FOR_ALL | (FOR_MANAGERS if is_manager else {})
     return {
         "user": user,
-        "csrf_token": context.get("csrf_token"),
         "places": [Place(name, href, request.path.startswith(href)) for name, href in places.items()],
     }

@@ -1,0 +1,216 @@
+"""Hostile text becomes safe HTML: Markdown, mathematics and code, sanitised last. Nothing else marks text safe."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+from typing import Any
+from urllib.parse import urlsplit
+
+import nh3
+from django.utils.safestring import SafeString, mark_safe
+from latex2mathml import exceptions as latex_errors
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.token import STANDARD_TYPES
+
+MARKDOWN_CHARS = 20_000  # worst hostile text of this length: 0.3 s; a longer one is shown as plain text
+SHOWN_CHARS = 100_000  # of a longer one the page shows the beginning and links the whole
+CODE_CHARS = 20_000
+MATH_CHARS = 2_000
+CODE_PREFIX = "code-"
+
+# Names a model may write behind ``` that are worth colours; an unknown one is shown plain.
+LANGUAGES = frozenset(
+    {"bash", "c", "cpp", "csharp", "css", "diff", "go", "haskell", "html", "http", "ini", "java", "javascript", "js"}
+    | {"json", "julia", "kotlin", "latex", "lua", "makefile", "markdown", "perl", "php", "python", "py", "r", "ruby"}
+    | {"rust", "scala", "sh", "shell", "sql", "swift", "toml", "ts", "typescript", "xml", "yaml"}
+)
+MATHML = frozenset(
+    {"math", "mrow", "mi", "mn", "mo", "ms", "mtext", "mspace", "msup", "msub", "msubsup", "mfrac", "msqrt", "mroot"}
+    | {"mover", "munder", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded", "mphantom", "menclose"}
+)
+TAGS = MATHML | frozenset(
+    {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "em", "strong", "s", "blockquote", "ul", "ol", "li", "pre"}
+    | {"code", "table", "thead", "tbody", "tr", "th", "td", "a", "span", "div"}
+)
+ATTRIBUTES = {
+    "a": {"href"},
+    "ol": {"start"},
+    "math": {"display"},
+    "mo": {"stretchy", "fence", "separator", "form", "accent", "movablelimits", "minsize", "maxsize"},
+    "mi": {"mathvariant"},
+    "mspace": {"width"},
+    "mtable": {"columnalign", "rowspacing", "columnspacing"},
+    "mfrac": {"linethickness"},
+    "mover": {"accent"},
+    "munder": {"accentunder"},
+    "span": {"title"},
+}
+CLASSES = {
+    "span": {CODE_PREFIX + name for name in STANDARD_TYPES.values() if name} | {"invisible", "host"},
+    "div": {"formula", "plain"},
+}
+LATEX_ERRORS: tuple[type[Exception], ...] = (
+    *(error for error in vars(latex_errors).values() if isinstance(error, type) and issubclass(error, Exception)),
+    # Malformed input also runs into these inside latex2mathml.
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+)
+
+# In text mode latex2mathml copies markup as it stands; nh3 would drop it and hide from the labeler what is there.
+MARKUP_IN_MATH = re.compile(r"\\(?:href|text\w*|mbox|hbox|mathrm)\b[^$]*<|\\href\b")
+BRACKETS = {"\\(": ("\\)", "math_inline"), "\\[": ("\\]", "math_inline_double")}
+ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align\*?|alignedat|split|gathered)\}")
+ALIGNED_AS_ARRAY = {"begin": r"\begin{array}{rlrlrl}", "end": r"\end{array}"}
+
+# Marks, not characters: a reader must see that the text hides something. Joiners are letters' business except in ASCII.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+    "|(?<=[\x00-\x7f])[\u200c\u200d]"
+)
+TAG_OR_INVISIBLE = re.compile(f"<[^>]*>|{INVISIBLE.pattern}")
+
+
+@lru_cache(maxsize=1024)
+def render_markdown(text: str) -> SafeString:
+    """Return the text as HTML that can neither act, load, nor pretend; of a very long one, its beginning."""
+    if len(text) > MARKDOWN_CHARS:
+        html = f'<div class="plain">{escape(text[:SHOWN_CHARS])}</div>'
+    else:
+        html = MARKDOWN.render(text)
+    marked = TAG_OR_INVISIBLE.sub(mark_invisible, html)
+    return mark_safe(sanitize(marked))  # noqa: S308 -- what nh3 let through is safe
+
+
+def is_cut(text: str) -> bool:
+    """Tell whether the page shows only the beginning of this text."""
+    return len(text) > SHOWN_CHARS
+
+
+def has_invisible(text: str) -> bool:
+    """Tell whether the text holds characters that nobody can see."""
+    return INVISIBLE.search(text) is not None
+
+
+def sanitize(html: str) -> str:
+    """Keep the allow-list and nothing else."""
+    return nh3.clean(
+        html,
+        tags=set(TAGS),
+        clean_content_tags={"script", "style"},
+        attributes=ATTRIBUTES,
+        allowed_classes=CLASSES,
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+        link_rel="noopener nofollow noreferrer",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+
+
+def mark_invisible(match: re.Match[str]) -> str:
+    """Put a visible mark in an invisible character's place; leave tags alone."""
+    found = match.group()
+    if found.startswith("<"):
+        return found
+    name = unicodedata.name(found, "control character").lower()
+    return f'<span class="invisible" title="{escape(name)}">U+{ord(found):04X}</span>'
+
+
+def render_formula(source: str, options: dict[str, Any]) -> str:
+    """Return MathML for LaTeX, or the LaTeX itself where it cannot be read."""
+    if len(source) > MATH_CHARS or MARKUP_IN_MATH.search(source):
+        return f"<code>{escape(source)}</code>"
+    drawable = ALIGNED.sub(lambda match: ALIGNED_AS_ARRAY[match.group(1)], source)
+    try:
+        return str(convert(drawable, display="block" if options["display_mode"] else "inline"))
+    except LATEX_ERRORS:
+        return f"<code>{escape(source)}</code>"
+
+
+def render_code(source: str, language: str, attributes: str) -> str:
+    """Return coloured code of a known language; an empty string leaves it plain."""
+    if language.lower() not in LANGUAGES or len(source) > CODE_CHARS:
+        return ""
+    formatter = HtmlFormatter(nowrap=True, classprefix=CODE_PREFIX)
+    return str(highlight(source, get_lexer_by_name(language.lower()), formatter))
+
+
+class Renderer(RendererHTML):
+    """Markdown's HTML, with images as their description and links that say where they lead."""
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """An image would tell its owner who read it when: show what it says it is."""
+        token = tokens[idx]
+        words = self.renderInlineAsText(token.children, options, env) if token.children else ""
+        return f"[image: {escape(words)}]{show_host(token.attrs.get('src'))}"
+
+    def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        opened = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
+        return f"</a>{show_host(opened.attrs.get('href'))}"
+
+    def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return f'<div class="formula">{render_formula(tokens[idx].content, {"display_mode": True})}</div>'
+
+    def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return render_formula(tokens[idx].content, {"display_mode": False})
+
+    def math_inline_double(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return render_formula(tokens[idx].content, {"display_mode": True})
+
+
+def show_host(url: object) -> str:
+    """Return where an address leads, for people to read."""
+    address = str(url or "")
+    try:
+        host = urlsplit(address).hostname or address[:60]
+    except ValueError:
+        host = address[:60]
+    return f'<span class="host"> ({escape(host)})</span>'
+
+
+def read_bracketed_formula(state: StateInline, silent: bool) -> bool:
+    r"""Take \( x \) and \[ x \], which models write as often as dollars."""
+    opening = state.src[state.pos : state.pos + 2]
+    if opening not in BRACKETS:
+        return False
+    closing, name = BRACKETS[opening]
+    end = state.src.find(closing, state.pos + 2)
+    if end <= state.pos + 2:
+        return False
+    if not silent:
+        token = state.push(name, "math", 0)
+        token.content = state.src[state.pos + 2 : end]
+    state.pos = end + 2
+    return True
+
+
+def make_markdown() -> MarkdownIt:
+    """Return the parser: CommonMark without HTML, with tables, strikethrough, line breaks as written, and formulas."""
+    options = {"html": False, "breaks": True, "maxNesting": 30, "highlight": render_code}
+    markdown = MarkdownIt("commonmark", options, renderer_cls=Renderer).enable(["table", "strikethrough"])
+    markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
+    markdown.inline.ruler.before("escape", "bracketed_formula", read_bracketed_formula)
+    # The plugin wraps formulas its own way and puts that over the renderer's methods; ours again.
+    for name in ("math_block", "math_inline", "math_inline_double"):
+        markdown.add_render_rule(name, getattr(Renderer, name))
+    return markdown
+
+
+MARKDOWN = make_markdown()

@@ -1,0 +1,48 @@
+"""Who may see what: every page asks here first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, resolve_url
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django_htmx.http import HttpResponseClientRedirect
+
+from labeling.models import Project, User
+
+View = Callable[..., HttpResponse]
+
+
+def login_required(view: View) -> View:
+    """Send strangers to the login page, the whole browser and not a piece of the page; keep answers out of caches."""
+
+    @never_cache
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if request.htmx:  # type: ignore[attr-defined]
+            here = request.htmx.current_url_abs_path or "/"  # type: ignore[attr-defined]
+            return HttpResponseClientRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': here})}")
+        return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+
+    return guarded
+
+
+def get_project(user: User, slug: str) -> Project:
+    """Return a project the user belongs to, suspended or not; of others even the existence is private (404)."""
+    return get_object_or_404(Project.objects.known_to(user), slug=slug)
+
+
+def may_manage(user: User, project: Project) -> bool:
+    return Project.objects.managed_by(user).filter(pk=project.pk).exists()
+
+
+def may_create_projects(user: User) -> bool:
+    return user.is_superuser or Project.objects.managed_by(user).exists()
