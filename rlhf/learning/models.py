@@ -1,0 +1,104 @@
+"""Model folders in and out: offline, safetensors, no code from the folder; and where and in what precision to compute."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.contract.errors import ContractError
+
+# bfloat16 must beat float32 by this factor in the probe; below it the rounding buys too little.
+MIN_BFLOAT16_SPEEDUP = 1.2
+LONGEST_EAGER_ROW = 512
+
+
+def load_policy(folder: str | Path, *, device: torch.device | None = None) -> PreTrainedModel:
+    """Return the causal language model of a folder in float32.
+
+    Raises: ContractError when the folder is not a model folder with safetensors weights.
+    """
+    check_model_folder(folder)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    )
+    return model.to(device or pick_device())
+
+
+def choose_attention(model: PreTrainedModel, *, longest_row: int) -> None:
+    """Give the model the attention that trains faster where it is.
+
+    On a CPU the backward pass of the fused kernel takes three times as long as plain matrix products, until the rows are
+    so long that the products no longer fit.
+    """
+    if model.device.type == "cpu" and longest_row <= LONGEST_EAGER_ROW:
+        model.set_attn_implementation("eager")
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a folder.
+
+    Raises: ContractError when it has no end token, or no padding token of its own: where padding is the end token,
+    the end of an answer is masked out of the loss and the model never learns to stop.
+    """
+    check_model_folder(folder)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise ContractError(f"the tokenizer in {folder} has no eos_token; set one in its tokenizer_config.json")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ContractError(
+            f"the tokenizer in {folder} has no padding token of its own; add one and save model and tokenizer again: "
+            "tokenizer.add_special_tokens({'pad_token': '<|pad|>'}); model.resize_token_embeddings(len(tokenizer))"
+        )
+    return tokenizer
+
+
+def check_model_folder(folder: str | Path) -> None:
+    """Refuse a path that is not a local model folder, before a library takes it for a hub name. Raises: ContractError."""
+    if not (Path(folder) / "config.json").is_file():
+        raise ContractError(f"{str(folder)!r} is not a model folder: it has no config.json")
+
+
+def find_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return every token id that ends a completion: the tokenizer's and all of the generation configuration's."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({tokenizer.eos_token_id, *(stop_id for stop_id in listed if stop_id is not None)})
+
+
+def pick_device() -> torch.device:
+    """Return the CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of matrix products: as the setting says, or for `auto` bfloat16 where it is faster.
+
+    CPUs without bfloat16 instructions emulate it slowly, and not every host says what it has: a probe of some
+    milliseconds decides.
+    """
+    if setting != "auto":
+        return torch.bfloat16 if setting == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    seconds = {dtype: time_matmul(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return torch.bfloat16 if seconds[torch.float32] > MIN_BFLOAT16_SPEEDUP * seconds[torch.bfloat16] else torch.float32
+
+
+def time_matmul(dtype: torch.dtype) -> float:
+    """Return the seconds of the fastest of a few matrix products of a small model's size."""
+    left, right = torch.ones(1024, 256, dtype=dtype), torch.ones(256, 1024, dtype=dtype)
+    fastest = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return the context in which forward passes compute in `dtype`; float32 needs none."""
+    return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()

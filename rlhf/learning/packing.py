@@ -1,0 +1,39 @@
+"""Documents joined into rows of one length, so that pre-training spends nothing on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+
+
+def pack_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: int) -> Tensor:
+    """Return all texts, each between its start and end token, as rows of `length` inputs and their next tokens.
+
+    A row begins with the last token of the row before, so every token but the first is predicted once. The last row is
+    filled with padding. Documents in one row see each other: for short texts that costs less than a mask.
+
+    Returns: (n_rows, length + 1) token ids; row[:-1] are the inputs of row[1:].
+    """
+    stream = [tokenizer.bos_token_id]
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        stream += [*ids, tokenizer.eos_token_id, tokenizer.bos_token_id]
+    stream.pop()
+    n_rows = max(1, -(-(len(stream) - 1) // length))
+    stream += [tokenizer.pad_token_id] * (n_rows * length + 1 - len(stream))
+    return torch.tensor(stream).unfold(0, length + 1, length).contiguous()
+
+
+def mask_padding(targets: Tensor, pad_id: int) -> Tensor:
+    """Return the targets with padding replaced by what the loss ignores."""
+    return targets.masked_fill(targets == pad_id, IGNORED)
+
+
+def pad_right(rows: Iterable[list[int]], *, fill: int) -> Tensor:
+    """Return the rows as one matrix, filled up on the right: (B, T)."""
+    tensors = [torch.tensor(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)

@@ -1,0 +1,146 @@
+"""Pre-training: a BPE tokenizer and a Llama-shaped model from texts alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.contract.config import PretrainConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
+from rlhf.contract.records import read_rows
+from rlhf.learning.models import autocast, choose_attention, load_policy, pick_device, pick_dtype
+from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
+from rlhf.learning.tokenization import train_tokenizer
+from rlhf.learning.training_loop import TrainingLoop, batch_rows
+
+# Half the steps at the peak rate, then a straight line to nothing: most of the loss falls on that line.
+HOLD_RATIO = 0.45
+EVAL_BATCH_SIZE = 32
+# Room for conversations longer than the rows it was trained on.
+MAX_POSITIONS = 2048
+
+
+def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
+    """Train tokenizer and model from data/train.jsonl and write checkpoints/final.
+
+    Source: Muon for the hidden matrices (Jordan et al. 2024), AdamW for embeddings, norms and head; the matrices that
+    write into the residual stream start at zero, so every block begins as the identity.
+
+    Returns: loss, grad_norm, learning_rate of the last log; eval_loss (nats a token) and eval_bits_per_byte on
+        data/test.jsonl; n_parameters, vocab_size, train_tokens.
+    Raises: ContractError on empty data; NonFiniteError; HandedBack.
+    """
+    texts, test_texts = read_texts(run_dir / DATA / "train.jsonl"), read_texts(run_dir / DATA / "test.jsonl")
+    write_progress(run_dir, stage="training the tokenizer", step=0, total_steps=config.max_steps, eta_s=None)
+    tokenizer = train_tokenizer(texts, vocab_size=config.vocab_size)
+    rows = pack_rows(tokenizer, texts, length=config.max_length)
+    model, loop = prepare_loop(config, run_dir, tokenizer)
+    dtype = pick_dtype(config.dtype, model.device)
+
+    def compute_loss(step: int) -> Tensor:
+        picked = batch_rows(step, n_rows=len(rows), batch_size=config.batch_size, seed=config.seed)
+        with autocast(model.device, dtype):
+            return next_token_loss(model, rows[picked].to(model.device), pad_id=tokenizer.pad_token_id)
+
+    metrics = loop.run(compute_loss)
+    metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length)
+    loop.save_final()
+    return metrics | {
+        "n_parameters": float(model.num_parameters()),
+        "vocab_size": float(len(tokenizer)),
+        "train_tokens": float(config.max_steps * config.batch_size * config.max_length),
+    }
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the texts of a JSONL file of TextRow. Raises: RecordError; ContractError when there is none."""
+    texts = [row["text"] for row in read_rows(path)]
+    if not texts:
+        raise ContractError(f"{path.name} holds no text")
+    return texts
+
+
+def prepare_loop(
+    config: PretrainConfig, run_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, TrainingLoop]:
+    """Return the model and its loop, new or as the newest checkpoint left them."""
+    torch.manual_seed(config.seed)
+    checkpoint = newest_checkpoint(run_dir)
+    model = load_policy(checkpoint) if checkpoint else build_model(config, tokenizer).to(pick_device())
+    choose_attention(model, longest_row=config.max_length)
+    loop = TrainingLoop(
+        config,
+        run_dir,
+        stage="pre-training",
+        model=model,
+        tokenizer=tokenizer,
+        optimizers=build_optimizers(model, config),
+        n_steps=config.max_steps,
+        hold_ratio=HOLD_RATIO,
+    )
+    if checkpoint:
+        loop.resume(checkpoint)
+    return model, loop
+
+
+def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """Return a fresh model whose blocks add nothing yet."""
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.n_heads,
+            max_position_embeddings=max(MAX_POSITIONS, config.max_length),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=False,
+        )
+    )
+    for block in model.model.layers:
+        nn.init.zeros_(block.self_attn.o_proj.weight)
+        nn.init.zeros_(block.mlp.down_proj.weight)
+    return model
+
+
+def build_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[Optimizer]:
+    """Return Muon over the blocks' matrices and AdamW over everything else."""
+    named = list(model.named_parameters())
+    matrices = [parameter for name, parameter in named if parameter.ndim == 2 and ".layers." in name]
+    others = [parameter for name, parameter in named if not (parameter.ndim == 2 and ".layers." in name)]
+    return [
+        Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
+        AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def next_token_loss(model: PreTrainedModel, rows: Tensor, *, pad_id: int, reduction: str = "mean") -> Tensor:
+    """Return the cross-entropy of each next token, in nats. rows: (B, length + 1) token ids."""
+    logits = model(input_ids=rows[:, :-1], use_cache=False).logits  # (B, T, V)
+    targets = mask_padding(rows[:, 1:], pad_id)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+
+
+@torch.no_grad()
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: int
+) -> dict[str, float]:
+    """Return the loss on held-out texts, a token and a byte of them; the end tokens' bits are counted too."""
+    model.eval()
+    rows = pack_rows(tokenizer, texts, length=length)
+    n_nats = 0.0
+    for block in rows.split(EVAL_BATCH_SIZE):
+        n_nats += next_token_loss(model, block.to(model.device), pad_id=tokenizer.pad_token_id, reduction="sum").item()
+    n_tokens = int((rows[:, 1:] != tokenizer.pad_token_id).sum())
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return {"eval_loss": n_nats / n_tokens, "eval_bits_per_byte": n_nats / math.log(2) / n_bytes}

@@ -1,0 +1,179 @@
+"""The loop of pre-training and fine-tuning: step, log, save, stop, resume."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.contract.config import TrainingConfig
+from rlhf.contract.run_dir import CHECKPOINTS, FINAL, sealed_folder
+from rlhf.learning.reporting import HandedBack, Reporter
+
+STATE = "training_state.pt"
+KEPT_CHECKPOINTS = 2
+
+
+class TrainingLoop:
+    """Moves a model by its optimizers; what a step learns from is a function of the step's number alone.
+
+    So the step is the data cursor, and a resumed run sees the batches the first one would have seen.
+
+    Args:
+        config: steps, clipping, and when to log and save.
+        run_dir: the run directory; its newest sealed checkpoint, if any, is taken up by `resume`.
+        stage: what is being done, a short phrase for people.
+        model, tokenizer: saved together in every checkpoint.
+        optimizers: their groups' rates are the peaks that the schedule scales.
+        n_steps: optimizer steps in all.
+        hold_ratio: share of the steps at the peak rate between warm-up and linear decay.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        run_dir: Path,
+        *,
+        stage: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        optimizers: list[Optimizer],
+        n_steps: int,
+        hold_ratio: float = 0.0,
+    ) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.model = model
+        self.tokenizer = tokenizer
+        self.optimizers = optimizers
+        self.n_steps = n_steps
+        self.hold_ratio = hold_ratio
+        self.stage = stage
+        self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        self.finished_steps = 0
+        self._unlogged: list[tuple[torch.Tensor, torch.Tensor]] = []  # (loss, gradient norm) of the steps since the last log
+
+    def run(self, compute_loss: Callable[[int], torch.Tensor]) -> dict[str, float]:
+        """Train to the last step and return the last logged metrics.
+
+        Args:
+            compute_loss: takes a step's number from 0 and returns its mean loss, a scalar with a graph.
+        Raises: NonFiniteError; HandedBack after saving a checkpoint, when the process was asked to stop.
+        """
+        reporter = Reporter(self.run_dir, stage=self.stage, total_steps=self.n_steps, first_step=self.finished_steps)
+        self.model.train()
+        metrics: dict[str, float] = {}
+        while self.finished_steps < self.n_steps:
+            self._step(compute_loss)
+            is_last = self.finished_steps == self.n_steps
+            is_stopping = reporter.stop_requested and not is_last
+            is_saving = is_stopping or (self.finished_steps % self.config.save_steps == 0 and not is_last)
+            # A log looks for what is not a number: a checkpoint must never hold it.
+            if is_last or is_saving or self.finished_steps % self.config.logging_steps == 0:
+                metrics = self._log(reporter)
+            if is_saving:
+                self.save_checkpoint()
+            if is_stopping:
+                raise HandedBack(f"stopped at step {self.finished_steps} of {self.n_steps}, checkpoint saved")
+            reporter.step(self.finished_steps)
+        return metrics
+
+    def _step(self, compute_loss: Callable[[int], torch.Tensor]) -> None:
+        factor = rate_factor(
+            self.finished_steps, self.n_steps, warmup_ratio=self.config.warmup_ratio, hold_ratio=self.hold_ratio
+        )
+        for optimizer, rates in zip(self.optimizers, self.peak_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        loss = compute_loss(self.finished_steps)
+        loss.backward()
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._unlogged.append((loss.detach(), grad_norm.detach()))
+        self.finished_steps += 1
+
+    def _log(self, reporter: Reporter) -> dict[str, float]:
+        """Log the means since the last log, or the first step that is not a number; one sync for all of them."""
+        steps = torch.stack([torch.stack(pair).float() for pair in self._unlogged]).tolist()
+        self._unlogged.clear()
+        for number, (loss, grad_norm) in enumerate(steps, self.finished_steps - len(steps) + 1):
+            if not math.isfinite(loss + grad_norm):
+                reporter.log(number, {"loss": loss, "grad_norm": grad_norm})  # raises, naming the step
+        values = {
+            "loss": sum(loss for loss, _ in steps) / len(steps),
+            "grad_norm": sum(grad_norm for _, grad_norm in steps) / len(steps),
+            "learning_rate": self.optimizers[-1].param_groups[0]["lr"],
+        }
+        reporter.log(self.finished_steps, values)
+        return values
+
+    def save_checkpoint(self) -> None:
+        """Seal everything a resumed run needs, and drop older checkpoints but one."""
+        folder = self.run_dir / CHECKPOINTS / f"checkpoint-{self.finished_steps}"
+        with sealed_folder(folder) as part:
+            self._save_model(part)
+            state = {
+                "finished_steps": self.finished_steps,
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "rng": torch.get_rng_state(),
+            }
+            torch.save(state, part / STATE)
+        for old in list_checkpoints(self.run_dir)[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def save_final(self) -> None:
+        """Seal the model and its tokenizer as checkpoints/final."""
+        with sealed_folder(self.run_dir / CHECKPOINTS / FINAL) as part:
+            self._save_model(part)
+
+    def _save_model(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take up optimizers, random state and step from a checkpoint whose weights the model already has."""
+        state = torch.load(checkpoint / STATE, weights_only=True)
+        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
+        torch.set_rng_state(state["rng"])
+        self.finished_steps = state["finished_steps"]
+
+
+def rate_factor(step: int, n_steps: int, *, warmup_ratio: float, hold_ratio: float) -> float:
+    """Return what the peak rate is multiplied by in step 0..n_steps-1: linear rise, hold, linear decay towards 0."""
+    n_warmup = round(warmup_ratio * n_steps)
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    n_decay = max(1, n_steps - n_warmup - round(hold_ratio * n_steps))
+    return min(1.0, (n_steps - step) / n_decay)
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """Return the run's resumable checkpoints, oldest first."""
+    return sorted((run_dir / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def shuffled_rows(n_rows: int, *, seed: int, epoch: int) -> list[int]:
+    """Return the order of the rows in one epoch; a function of the seed and the epoch."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(n_rows, generator=generator).tolist()
+
+
+def batch_rows(step: int, *, n_rows: int, batch_size: int, seed: int) -> list[int]:
+    """Return which rows step 0, 1, ... learns from; every row once an epoch, a batch may span two epochs."""
+    indices = []
+    position = step * batch_size
+    while len(indices) < batch_size:
+        epoch, offset = divmod(position, n_rows)
+        taken = shuffled_rows(n_rows, seed=seed, epoch=epoch)[offset : offset + batch_size - len(indices)]
+        indices += taken
+        position += len(taken)
+    return indices
+
