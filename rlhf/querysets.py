@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 if TYPE_CHECKING:  # models.py imports this file
     from labeling.models import Project
@@ -17,9 +17,9 @@ class RunQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """Queued or running."""
         return self.filter(state__in=["queued", "running"])
 
-    def claimable(self, now: datetime) -> Self:
-        """Nobody works on it: queued, or running under a lease that ran out."""
-        return self.filter(Q(state="queued") | Q(state="running", lease_until__lt=now))
+    def claimable(self) -> Self:
+        """Nobody works on it: queued, or running under a lease that ran out by the database's clock."""
+        return self.filter(Q(state="queued") | Q(state="running", lease_until__lt=Now()))
 
     def held(self, attempt: int) -> Self:
         """Still the run of the worker that claimed it as this attempt."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from labeling.models import Judgment, Project
+from labeling.models import Judgment, Project, User
 from rlhf.contract.config import CONFIGS
 from rlhf.domain.datasets import FreezeRule, freeze_preferences
 from rlhf.domain.errors import LearningError, NotReady
@@ -38,7 +37,7 @@ def count_new_judgments(project: Project) -> int:
     return judgments.filter(submitted_at__gt=since).count() if since else judgments.count()
 
 
-def start_round(project: Project, *, user: AbstractBaseUser | None = None) -> Round:
+def start_round(project: Project, *, user: User | None = None) -> Round:
     """Begin the next round and ring for it. Raises: NotReady when one is running or judgments are too few."""
     loop = get_loop(project)
     n_new = count_new_judgments(project)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from django.contrib.auth.models import AbstractBaseUser
 
-from labeling.models import Project
+from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder
 from rlhf.domain.datasets import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
@@ -35,7 +34,7 @@ def plan_run(
     dataset: Dataset | None = None,
     base: Checkpoint | None = None,
     reward_model: Checkpoint | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
 ) -> Run:
     """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from."""
     kind = config.kind
@@ -92,7 +91,7 @@ def with_reference(config: RunConfig, base: Checkpoint) -> RunConfig:
     return config.replace(reference_model=str(Path(checkpoint_folder(base.parent))))
 
 
-def make_dataset(project: Project, kind: str, *, user: AbstractBaseUser | None) -> Dataset:
+def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:
     """Freeze what the project has now; the same content again is the dataset there is. Raises: LearningError."""
     wanted = DATASET_KINDS[kind]
     if wanted == Dataset.Kind.TEXT:

@@ -11,7 +11,6 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
@@ -19,7 +18,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 
 from config.celery import app
-from labeling.models import Project
+from labeling.models import Project, User
 from rlhf.contract.config import RunConfig
 from rlhf.domain.errors import LostLease
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
@@ -37,7 +36,7 @@ def create_run(
     base: Checkpoint | None = None,
     reward_model: Checkpoint | None = None,
     round: Round | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
 ) -> Run:
     """Queue a run and ring for it once the row is committed."""
     with transaction.atomic():
@@ -70,7 +69,7 @@ def send_message(task: str, pk: int) -> None:
 
 def claim_run(pk: int) -> Run | None:
     """Take the run if nobody works on it, raising its attempt; None when someone was first or it is over."""
-    claimable = Run.objects.claimable(Now()).filter(
+    claimable = Run.objects.claimable().filter(
         pk=pk, attempt__lt=F("max_attempts") + F("handed_back"), cancel_requested_at__isnull=True
     )
     try:
@@ -161,7 +160,7 @@ def cancel_run(run: Run) -> Run:
 
 def sweep_runs() -> None:
     """Ring for every run nobody works on, and end those that cannot be worked on any more."""
-    for run in Run.objects.claimable(Now()):
+    for run in Run.objects.claimable():
         if run.cancel_requested_at:
             end_abandoned_run(run, Run.State.CANCELLED, "")
         elif run.attempt - run.handed_back >= run.max_attempts:
@@ -172,6 +171,6 @@ def sweep_runs() -> None:
 
 def end_abandoned_run(run: Run, state: str, cause: str) -> None:
     """End a run whose lease ran out, unless someone claimed it meanwhile."""
-    Run.objects.claimable(Now()).filter(pk=run.pk, attempt=run.attempt).update(
+    Run.objects.claimable().filter(pk=run.pk, attempt=run.attempt).update(
         state=state, cause=cause, finished_at=timezone.now(), lease_until=None
     )

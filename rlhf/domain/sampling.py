@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Count
 
 from labeling.domain.pairing import Pair, propose_comparisons
-from labeling.models import Project, Prompt
+from labeling.models import Project, Prompt, User
 from rlhf.contract.config import SampleConfig
 from rlhf.contract.records import PromptRow, read_rows
 from rlhf.domain.datasets import freeze_rows
@@ -28,7 +27,7 @@ def draw_prompts(project: Project, n: int, *, seed: int) -> list[Prompt]:
     return prompts[:n]
 
 
-def freeze_prompts(prompts: list[Prompt], *, name: str, user: AbstractBaseUser | None = None) -> Dataset:
+def freeze_prompts(prompts: list[Prompt], *, name: str, user: User | None = None) -> Dataset:
     """Freeze prompts into a dataset that sampling and PPO runs read."""
     rows: list[PromptRow] = [{"prompt_id": str(prompt.pk), "prompt": prompt.messages} for prompt in prompts]
     return freeze_rows(
@@ -77,9 +76,9 @@ def queue_samples(run: Run, *, priority: int) -> int:
     comparisons = propose_comparisons(run.project, pairs)
     for comparison in comparisons:
         for completion in (comparison.completion_a, comparison.completion_b):
-            sample = by_prompt[comparison.prompt].get(completion.text)
-            if sample is not None:
-                sample.completion = completion
+            drawn = by_prompt[comparison.prompt].get(completion.text)
+            if drawn is not None:
+                drawn.completion = completion
     linked = [sample for texts in by_prompt.values() for sample in texts.values() if sample.completion_id]
     Sample.objects.bulk_update(linked, ["completion"], batch_size=200)
     return len(comparisons)

@@ -1,0 +1,46 @@
+# `make run` and `make test` set up all they need on a fresh machine and are safe to repeat.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: run test lint bench faults setup browser clean
+
+run: setup
+	@exec $(BIN)/python manage.py up
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-web.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Prefloop needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $(READY)
+
+# Debian's Chromium for the browser tests; without apt-get, or without the right to install, they say why they skip.
+browser:
+	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@git ls-files -z 'templates/*.html' | xargs -0 $(BIN)/djade --check --target-version 5.2
+	@$(BIN)/mypy
+
+test: setup browser lint
+	@url=$$($(BIN)/python -m tests.postgres); \
+	  if [ -n "$$url" ]; then echo "the database tests on PostgreSQL"; DATABASE_URL="$$url" $(BIN)/pytest -q -n 2 -m database; \
+	  else echo "PostgreSQL does not answer on 127.0.0.1:5432 and DATABASE_URL is not set: tests run on SQLite only"; fi
+	@env -u DATABASE_URL $(BIN)/pytest -q -n 2 --dist loadscope
+
+# The long forms; their short forms are in `make test`.
+faults: setup
+	@$(BIN)/pytest -q -m "faults or slow" --run-long
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
