@@ -31,6 +31,9 @@ class Limits:
     depth: int = 200
 
 
+LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class RawRow:
     """A row as read: its value, or why there is none. line counts from 1; in an array or Parquet it counts rows."""
@@ -43,7 +46,7 @@ class RawRow:
 class SourceFile:
     """A file that can be read again and again; after a whole reading, sha256 names its unpacked content."""
 
-    def __init__(self, path: Path, limits: Limits = Limits()) -> None:
+    def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
         self.path = path
         self.limits = limits
         self.unit = "line"
@@ -65,7 +68,8 @@ class SourceFile:
 
     def _read_json(self, packed: io.BufferedReader, digest: Any) -> Iterator[RawRow]:
         is_packed = packed.peek(2)[:2] == GZIP_MAGIC
-        stream = MeasuredStream(gzip.open(packed) if is_packed else packed, digest, self.limits.file_bytes)
+        unpacked = gzip.GzipFile(fileobj=packed) if is_packed else packed
+        stream = MeasuredStream(unpacked, digest, self.limits.file_bytes)
         start = stream.read_line(self.limits.line_bytes)
         if start.startswith(UTF16_BOMS):
             raise FileRefused(f"{self.path} is UTF-16: save it as UTF-8")
@@ -113,7 +117,7 @@ class SourceFile:
 class MeasuredStream:
     """Unpacked bytes, hashed and counted as they pass, so that a small file cannot unpack into a huge one."""
 
-    def __init__(self, stream: IO[bytes], digest: Any, n_allowed: int) -> None:
+    def __init__(self, stream: io.BufferedIOBase, digest: Any, n_allowed: int) -> None:
         self.stream = stream
         self.digest = digest
         self.n_allowed = n_allowed

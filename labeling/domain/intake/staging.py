@@ -12,7 +12,7 @@ from labeling.domain.content import hash_messages, hash_pair
 from labeling.domain.errors import InvalidContent
 from labeling.domain.intake.detection import Format, detect_format
 from labeling.domain.intake.items import Example, Item, Pair, ParsedRow
-from labeling.domain.intake.reading import Limits, SourceFile
+from labeling.domain.intake.reading import LIMITS, Limits, SourceFile
 from labeling.domain.intake.refusals import FileRefused
 from labeling.domain.intake.report import Report
 from labeling.models import Comparison, Project, Prompt
@@ -35,10 +35,11 @@ class StagedFile:
     pair_shas: set[str]
 
 
-def stage_file(path: Path, *, format: Format | None = None, limits: Limits = Limits()) -> StagedFile:
+def stage_file(path: Path, *, format: Format | None = None, limits: Limits = LIMITS) -> StagedFile:
     """Read and check every row; bad ones are in the report. format None detects it. Raises: FileRefused."""
     source = SourceFile(path, limits)
-    format = format or detect_format(islice((row.value for row in source.read_rows() if not row.problem), N_ROWS_TO_DETECT))
+    readable = (row.value for row in source.read_rows() if not row.problem)
+    format = format or detect_format(islice(readable, N_ROWS_TO_DETECT))
     report = Report(format.name)
     prompt_shas: set[str] = set()
     pair_shas: set[str] = set()
@@ -76,7 +77,7 @@ def parse_rows(source: SourceFile, format: Format) -> Iterator[tuple[int, Parsed
 
 
 def read_items(staged: StagedFile) -> Iterator[tuple[int, int, Item]]:
-    """Read the file once more and yield (line, part, item). Raises: FileRefused when it is not the file that was checked."""
+    """Read the file once more and yield (line, part, item). Raises: FileRefused when it is not what was checked."""
     for line, parsed in parse_rows(staged.source, staged.format):
         if isinstance(parsed, str):
             raise FileRefused(f"{staged.source.path} changed while it was read: run the import again")

@@ -1,4 +1,4 @@
-"""Stores a checked file in short transactions; it counts once its Import is committed, and a killed import is resumed."""
+"""Stores a checked file in short transactions; it counts once its Import is committed, and a killed one is resumed."""
 
 from __future__ import annotations
 

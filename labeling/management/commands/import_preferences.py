@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, help="slug of the project; it is made if there is none")
         parser.add_argument("--format", default="auto", choices=["auto", *FORMATS, *NOT_YET], help="default: auto")
         parser.add_argument("--source", default="", help="name the votes go by; default: the file's name")
-        parser.add_argument("--overlap", type=int, default=0, help="people who shall judge each new pair, too; default: 0")
+        parser.add_argument("--overlap", type=int, default=0, help="people who shall judge each new pair; default: 0")
         parser.add_argument("--dry-run", action="store_true", help="report only, write nothing")
 
     def handle(self, *, file: Path, format: str, overlap: int, **options: Any) -> None:
@@ -38,7 +38,14 @@ class Command(BaseCommand):
 
 
 def run_import(
-    command: BaseCommand, file: Path, format: Format | None, *, project: str, source: str, overlap: int, dry_run: bool,
+    command: BaseCommand,
+    file: Path,
+    format: Format | None,
+    *,
+    project: str,
+    source: str,
+    overlap: int,
+    dry_run: bool,
     **_: Any,
 ) -> None:
     """Stage, report and commit one file, and say on the command's stdout what happened."""
@@ -52,7 +59,7 @@ def run_import(
         report(command, staged, found)
         if staged.report.n_bad:
             raise CommandError(
-                f"nothing was imported: correct the {staged.report.n_bad} bad rows of {file}, then run the command again"
+                f"nothing was imported: correct the {staged.report.n_bad} bad rows of {file} and run the command again"
             )
         if dry_run:
             command.stdout.write("dry run: nothing was written")

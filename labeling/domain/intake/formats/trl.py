@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from itertools import takewhile
 from typing import Any
 
 from labeling.domain.content import Message
@@ -51,7 +51,8 @@ def read_texts(row: dict[str, Any]) -> tuple[list[Message], str, str]:
     if isinstance(prompt, list) and prompt:
         return read_messages(prompt), chosen, rejected
     if prompt is None:
-        prompt = os.path.commonprefix([chosen, rejected])
+        alike = takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
+        prompt = "".join(letter for letter, _ in alike)
         if prompt[-1:] == " ":
             prompt = prompt[:-1]  # TRL, too, leaves the space to the completions
         chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]

@@ -1,0 +1,96 @@
+"""Puts rows on the shelf as a sealed dataset and takes them down again, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from labeling.models import Project
+from rlhf.domain.datasets_bytes import copy_stored, read_stored, store_split, write_split
+from rlhf.domain.datasets_split import TEST, TRAIN
+from rlhf.domain.errors import NotReady
+from rlhf.models import Dataset, DatasetSource
+
+SPLITS = (TRAIN, TEST)
+CHUNK = 500
+
+
+class EmptyDataset(NotReady):
+    """There is nothing to freeze; the message says where rows come from."""
+
+
+def freeze_rows(
+    project: Project,
+    *,
+    kind: str,
+    name: str,
+    train: Iterable[Any],
+    test: Iterable[Any],
+    rule: dict[str, Any],
+    user: AbstractBaseUser | None = None,
+    counts: dict[str, Any] | None = None,
+    sources: list[DatasetSource] | None = None,
+) -> Dataset:
+    """Store rows as canonical bytes and seal a dataset over them; the same content again is the dataset there is.
+
+    The row, its sources and its seal become visible at once, after the bytes are in storage. Raises: EmptyDataset.
+    """
+    total = hashlib.sha256()
+    splits = {TRAIN: write_split(train, total), TEST: write_split(test, total)}
+    if not splits[TRAIN].n_rows:
+        raise EmptyDataset(f"{name} would have no rows to train on")
+    dataset = Dataset(
+        project=project,
+        name=name,
+        kind=kind,
+        sha256=total.hexdigest(),
+        train_sha256=splits[TRAIN].sha256,
+        test_sha256=splits[TEST].sha256,
+        rule=rule,
+        counts=counts or {},
+        n_train=splits[TRAIN].n_rows,
+        n_test=splits[TEST].n_rows,
+        created_by_id=None if user is None else user.pk,
+    )
+    for split in SPLITS:
+        store_split(splits[split], dataset.file_name(split))
+    try:
+        with transaction.atomic():
+            seal(dataset, sources or [])
+    except IntegrityError:
+        return Dataset.objects.get(project=project, sha256=dataset.sha256)  # one_dataset_per_content
+    return dataset
+
+
+def seal(dataset: Dataset, sources: list[DatasetSource]) -> None:
+    """Insert the dataset and its sources; from here on the database lets nobody change either."""
+    dataset.save(force_insert=True)
+    for source in sources:
+        source.dataset = dataset
+    DatasetSource.objects.bulk_create(sources, batch_size=CHUNK)
+    dataset.sealed_at = timezone.now()
+    dataset.save(update_fields=["sealed_at"])
+
+
+def open_split(dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a split. Raises: CorruptError, at the latest after the last row."""
+    for line in read_stored(dataset.file_name(split), sha256_of(dataset, split)):
+        yield json.loads(line)
+
+
+def materialize_dataset(dataset: Dataset, data_dir: Path) -> None:
+    """Write train.jsonl and test.jsonl into a run's data folder, byte for byte. Raises: CorruptError."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        copy_stored(dataset.file_name(split), sha256_of(dataset, split), data_dir / f"{split}.jsonl")
+
+
+def sha256_of(dataset: Dataset, split: str) -> str:
+    return str(dataset.train_sha256 if split == TRAIN else dataset.test_sha256)
