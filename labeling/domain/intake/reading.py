@@ -73,15 +73,17 @@ class SourceFile:
         start = stream.read_line(self.limits.line_bytes)
         if start.startswith(UTF16_BOMS):
             raise FileRefused(f"{self.path} is UTF-16: save it as UTF-8")
-        start = start.removeprefix(UTF8_BOM)
+        start, n_blank = start.removeprefix(UTF8_BOM), 0
+        while start and not start.strip():
+            start, n_blank = stream.read_line(self.limits.line_bytes), n_blank + 1
         if start.lstrip().startswith(b"["):
             self.unit = "row"
-            yield from self._read_array(start, stream)
+            yield from self._read_array(start, stream, n_blank)
         else:
-            yield from self._read_lines(start, stream)
+            yield from self._read_lines(start, stream, n_blank)
 
-    def _read_lines(self, start: bytes, stream: MeasuredStream) -> Iterator[RawRow]:
-        decoder, block, line = StrictDecoder(self.limits.depth), start, 0
+    def _read_lines(self, start: bytes, stream: MeasuredStream, n_blank: int) -> Iterator[RawRow]:
+        decoder, block, line = StrictDecoder(self.limits.depth), start, n_blank
         while block:
             line += 1
             if len(block) > self.limits.line_bytes and not block.endswith(b"\n"):
@@ -91,8 +93,8 @@ class SourceFile:
                 yield read_block(block, line, decoder)
             block = stream.read_line(self.limits.line_bytes)
 
-    def _read_array(self, start: bytes, stream: MeasuredStream) -> Iterator[RawRow]:
-        block = start + stream.read_rest(self.limits.document_bytes)
+    def _read_array(self, start: bytes, stream: MeasuredStream, n_blank: int) -> Iterator[RawRow]:
+        block = b"\n" * n_blank + stream.read_rest(start, self.limits.document_bytes)
         try:
             text = block.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -131,11 +133,12 @@ class MeasuredStream:
         while (block := self.read_line(n_most)) and not block.endswith(b"\n"):
             pass
 
-    def read_rest(self, n_most: int) -> bytes:
-        rest = self._measure(self.stream.read(n_most + 1))
-        if len(rest) > n_most:
+    def read_rest(self, start: bytes, n_most: int) -> bytes:
+        """Return what is left of the stream after its start. Raises: FileRefused when both have over n_most bytes."""
+        whole = start + self._measure(self.stream.read(max(n_most - len(start), 0) + 1))
+        if len(whole) > n_most:
             raise FileRefused(f"a JSON array may have {n_most:,} bytes; write larger ones as JSON Lines")
-        return rest
+        return whole
 
     def _measure(self, block: bytes) -> bytes:
         self.n_read += len(block)

@@ -23,9 +23,10 @@ class StrictDecoder:
 
     def decode(self, text: str) -> tuple[Any, str]:
         """Return the one value of a text and what is wrong with it, if anything. Raises: RowRefused."""
+        text = text.rstrip(" \t\r\n")
         value, end, problem = self._decode_at(text, skip_space(text, 0))
-        if skip_space(text, end) != len(text):
-            raise RowRefused(f"not JSON: something follows the object at character {end + 1}")
+        if end != len(text):
+            raise RowRefused(f"not JSON: something follows the value at character {skip_space(text, end) + 1}")
         return value, problem
 
     def decode_array(self, text: str) -> Iterator[tuple[Any, str]]:

@@ -70,7 +70,19 @@ def run_import(
         done = commit_file(found, staged, source=source or name_source(file), overlap=overlap)
     except LabelingError as error:
         raise CommandError(str(error)) from error
-    command.stdout.write(command.style.SUCCESS(f"committed to project {project} as {done.source}"))
+    command.stdout.write(
+        command.style.SUCCESS(f"committed to project {project} as {done.source}: {tell(done, staged)}")
+    )
+
+
+def tell(imported: Import, staged: StagedFile) -> str:
+    """Say in a few words what an import brought; votes that another file of its source had cast are not among them."""
+    n_votes, n_demonstrations = imported.judgments.count(), imported.demonstrations.count()
+    if n_votes or n_demonstrations:
+        counts = {"votes": n_votes, "demonstrations": n_demonstrations}
+    else:
+        counts = {"prompts": staged.report.n_prompts}
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 def check_slug(slug: str) -> None:

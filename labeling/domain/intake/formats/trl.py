@@ -28,10 +28,9 @@ def read(row: dict[str, Any]) -> ParsedRow:
 
 
 def read_sides(row: dict[str, Any]) -> tuple[list[Message], str, str]:
-    sides = {key: row.get(key) for key in ("chosen", "rejected")}
-    if all(isinstance(side, str) for side in sides.values()):
+    if isinstance(row.get("chosen"), str) or isinstance(row.get("rejected"), str):
         return read_texts(row)
-    chosen, rejected = (read_messages(get_list(row, key)) for key in sides)
+    chosen, rejected = (read_messages(get_list(row, key)) for key in ("chosen", "rejected"))
     prompt = row.get("prompt")
     if isinstance(prompt, list) and prompt:
         messages = read_messages(prompt)

@@ -1,0 +1,260 @@
+"""What rows of each format become."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.domain.errors import InvalidContent
+from labeling.domain.intake.detection import FORMATS, PROMPTS, detect_format
+from labeling.domain.intake.items import Example, Pair, ParsedRow, Question
+from labeling.domain.intake.refusals import FileRefused
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
+SKY = [{"role": "user", "content": "What colour is the sky?"}]
+BLUE, BARE = "Blue, on a clear day.", "The sky."
+
+
+def documented_rows(heading: str) -> list[dict[str, Any]]:
+    """Return the example rows under a heading of docs/formats.md."""
+    section = DOCUMENT.split(f"# {heading}\n")[1].split("\n#")[0]
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)\n```", section, re.S)]
+
+
+def transcript(*turns: str) -> str:
+    return "".join(f"\n\n{'Human' if number % 2 == 0 else 'Assistant'}: {turn}" for number, turn in enumerate(turns))
+
+
+@pytest.mark.parametrize(("heading", "n_examples"), [("trl", 3), ("hh", 1), ("openai", 1), ("oasst", 1)])
+def test_every_documented_preference_row_is_recognised_and_becomes_the_same_pair(heading: str, n_examples: int) -> None:
+    rows = documented_rows(heading)
+
+    assert [detect_format([row]).name for row in rows] == [heading] * n_examples
+    for row in rows:
+        (pair,) = FORMATS[heading].read(row).items
+        group = "tree-1" if heading == "oasst" else None
+        assert pair == Pair(prompt=SKY, better=BLUE, worse=BARE, strength=2, group=group)
+
+
+def test_every_documented_demonstration_is_recognised_and_becomes_the_same_example() -> None:
+    rows = documented_rows("alpaca")
+
+    assert [detect_format([row]).name for row in rows] == ["alpaca"] * 2
+    expected = Example([{"role": "user", "content": "Name the colour.\n\na clear sky"}], "Blue")
+    assert [FORMATS["alpaca"].read(row).items for row in rows] == [[expected]] * 2
+
+
+def test_every_documented_prompt_becomes_a_question() -> None:
+    plain, conversation, bench = (PROMPTS.read(row) for row in documented_rows("Prompts"))
+
+    assert plain == ParsedRow([Question(SKY)])
+    assert conversation == ParsedRow([Question([{"role": "system", "content": "Be brief."}, *SKY])])
+    assert bench == ParsedRow(
+        [Question([{"role": "user", "content": "Describe the sky."}])], Counter({"later turns": 1})
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "prompt", "better", "worse"),
+    [
+        (("q", "a", "r", "x"), ("q", "a", "r", "y"), ["q", "a", "r"], "x", "y"),
+        # They part at an earlier answer: what follows stays with each side, word for word.
+        (("q", "x", "r", "b"), ("q", "y"), ["q"], "x\n\nHuman: r\n\nAssistant: b", "y"),
+        # One is the beginning of the other.
+        (("q", "a"), ("q", "a", "r", "b"), ["q"], "a", "a\n\nHuman: r\n\nAssistant: b"),
+        # They part at a question: the last answer belongs to the completions.
+        (
+            ("q", "a", "r", "b"),
+            ("q", "a", "s", "b"),
+            ["q"],
+            "a\n\nHuman: r\n\nAssistant: b",
+            "a\n\nHuman: s\n\nAssistant: b",
+        ),
+        (("q", ""), ("q", "y"), ["q"], "", "y"),
+        (("q", " x \n\nB: y "), ("q", "Human: y"), ["q"], " x \n\nB: y ", "Human: y"),
+    ],
+)
+def test_transcripts_part_after_the_last_shared_question(
+    chosen: tuple[str, ...], rejected: tuple[str, ...], prompt: list[str], better: str, worse: str
+) -> None:
+    (pair,) = FORMATS["hh"].read({"chosen": transcript(*chosen), "rejected": transcript(*rejected)}).items
+
+    roles = ["user", "assistant"] * 2
+    messages = [{"role": role, "content": content} for role, content in zip(roles, prompt, strict=False)]
+    assert pair == Pair(messages, better, worse)
+
+
+def test_two_assistant_turns_in_a_row_and_a_missing_space_are_kept_as_they_are() -> None:
+    chosen = "\n\nHuman: q\n\nAssistant: a\n\nAssistant:b"
+    rejected = "\n\nHuman: q\n\nAssistant: c"
+
+    (pair,) = FORMATS["hh"].read({"chosen": chosen, "rejected": rejected}).items
+
+    assert pair == Pair([{"role": "user", "content": "q"}], "a\n\nAssistant:b", "c")
+
+
+def test_a_shared_beginning_of_two_texts_is_their_prompt() -> None:
+    (pair,) = FORMATS["trl"].read({"chosen": "The sky is blue.", "rejected": "The sky is green."}).items
+
+    assert pair == Pair([{"role": "user", "content": "The sky is"}], " blue.", " green.")
+
+
+def test_a_side_that_repeats_its_prompt_says_it_once() -> None:
+    answers = [{"role": "assistant", "content": BLUE}], [{"role": "assistant", "content": BARE}]
+    rows = [
+        {"prompt": SKY, "chosen": SKY + answers[0], "rejected": SKY + answers[1]},
+        {"prompt": SKY[0]["content"], "chosen": SKY + answers[0], "rejected": SKY + answers[1]},
+        {"prompt": SKY[0]["content"], "chosen": answers[0], "rejected": answers[1]},
+        {"prompt": SKY, "chosen": BLUE, "rejected": BARE},
+    ]
+
+    assert [FORMATS["trl"].read(row).items for row in rows] == [[Pair(SKY, BLUE, BARE)]] * 4
+
+
+def test_the_margin_and_the_group_of_our_own_export_come_back() -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "group": "g"}
+    margins = [1 / 3, 2 / 3, 1.0, 0.123, None, [1]]
+
+    pairs = [FORMATS["trl"].read({**row, "margin": margin}).items[0] for margin in margins]
+
+    assert [(pair.strength, pair.group) for pair in pairs] == [
+        (1, "g"),
+        (2, "g"),
+        (3, "g"),
+        (2, "g"),
+        (2, "g"),
+        (2, "g"),
+    ]
+
+
+def test_developer_messages_and_text_parts_are_read_as_plain_messages() -> None:
+    row = documented_rows("openai")[0]
+    row["input"]["messages"] = [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "What colour "}, {"type": "text", "text": "is the sky?"}],
+        },
+    ]
+
+    (pair,) = FORMATS["openai"].read(row).items
+
+    assert pair == Pair([{"role": "system", "content": "Be brief."}, *SKY], BLUE, BARE)
+
+
+def reply(text: str, *replies: dict[str, Any], rank: int | None = None, deleted: bool = False) -> dict[str, Any]:
+    return {"role": "assistant", "text": text, "rank": rank, "deleted": deleted, "replies": list(replies)}
+
+
+def question(text: str, *replies: dict[str, Any], deleted: bool = False) -> dict[str, Any]:
+    return {"role": "prompter", "text": text, "deleted": deleted, "replies": list(replies)}
+
+
+def test_a_tree_becomes_all_pairs_of_ranked_siblings_along_each_path() -> None:
+    deep = question("r", reply("x", rank=1), reply("y", rank=0), reply("z"), reply("gone", rank=2, deleted=True))
+    root = question("q", reply("c", rank=2), reply("a", deep, rank=0), reply("b", rank=1), reply("tie", rank=1))
+
+    parsed = FORMATS["oasst"].read({"message_tree_id": "t", "tree_state": "ready_for_export", "prompt": root})
+
+    q = [{"role": "user", "content": "q"}]
+    path = [*q, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]
+    wins = [("a", "b"), ("a", "tie"), ("a", "c"), ("b", "c"), ("tie", "c")]
+    assert sorted(map(repr, parsed.items)) == sorted(
+        map(
+            repr,
+            [
+                *(Pair(q, better, worse, group="t") for better, worse in wins),
+                Pair(q, "b", "tie", strength=0, group="t"),
+                Pair(path, "y", "x", group="t"),
+            ],
+        )
+    )
+    assert parsed.notes == {"replies without a rank": 1, "deleted messages": 1}
+
+
+def test_replies_under_a_deleted_message_and_unfinished_trees_are_left_out() -> None:
+    root = question("q", reply("a", question("r", reply("x", rank=0), reply("y", rank=1)), deleted=True))
+
+    finished, unfinished = (
+        FORMATS["oasst"].read({"message_tree_id": "t", "tree_state": state, "prompt": root})
+        for state in ("ready_for_export", "growing")
+    )
+
+    assert finished == ParsedRow([], Counter({"deleted messages": 1}))
+    assert unfinished == ParsedRow([], Counter({"trees that are not ready_for_export": 1}))
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "reason"),
+    [
+        ("hh", {"chosen": transcript("q", "a")}, "the row lacks rejected"),
+        ("hh", {"chosen": transcript("q", "a"), "rejected": 3}, "rejected must be a string, got int"),
+        ("hh", {"chosen": transcript("q", "a"), "rejected": "b"}, 'rejected must be a transcript that begins with "'),
+        (
+            "hh",
+            {"chosen": transcript("q", "a"), "rejected": transcript("q", "a")},
+            "both completions are the same text",
+        ),
+        (
+            "hh",
+            {"chosen": transcript("q", "a"), "rejected": transcript("p", "a")},
+            "share no turn that the assistant answers",
+        ),
+        ("trl", {"prompt": "q", "chosen": "a", "rejected": "a"}, "both completions are the same text"),
+        ("trl", {"prompt": "q", "chosen": "a\x00", "rejected": "b"}, "NUL"),
+        ("trl", {"prompt": "q\ud800", "chosen": "a", "rejected": "b"}, "surrogate"),
+        ("trl", {"prompt": "", "chosen": "a", "rejected": "b"}, "the last message of the prompt is empty"),
+        (
+            "trl",
+            {"prompt": 3, "chosen": "a", "rejected": "b"},
+            "prompt must be a string or a list of messages, got int",
+        ),
+        ("trl", {"chosen": "a", "rejected": "b"}, "the row lacks prompt"),
+        ("trl", {"prompt": "q", "chosen": "a", "rejected": ["b"]}, "rejected must be a string, got list"),
+        ("trl", {"prompt": "q", "chosen": [], "rejected": []}, "chosen must be a list with at least one element"),
+        (
+            "trl",
+            {"prompt": "q", "chosen": "a", "rejected": "b", "group": "g" * 65},
+            "group must have 1 to 64 characters",
+        ),
+        ("openai", {"input": {"messages": SKY, "tools": [{}]}, "preferred_output": 1}, "input offers tools"),
+        ("openai", {"input": {"messages": []}}, "messages must be a list with at least one element"),
+        ("openai", {"input": {"messages": [{"role": "tool", "content": "x"}]}}, "role must be one of"),
+        (
+            "openai",
+            {
+                "input": {"messages": SKY},
+                "preferred_output": [{"role": "user", "content": "x"}],
+                "non_preferred_output": SKY,
+            },
+            "a completion must begin with the assistant's turn",
+        ),
+        (
+            "oasst",
+            {"message_tree_id": "t", "tree_state": "ready_for_export", "prompt": {"role": []}},
+            "must have the role",
+        ),
+        ("alpaca", {"instruction": "i", "output": " "}, "nothing to imitate"),
+        ("alpaca", {"instruction": "i", "instances": [{"output": "a"}, {"output": "b"}]}, "one instance, got 2"),
+    ],
+)
+def test_a_row_that_is_not_its_format_is_refused_with_the_reason(format: str, row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidContent, match=re.escape(reason)):
+        FORMATS[format].read(row)
+
+
+def test_rows_that_look_like_two_formats_are_refused_naming_both() -> None:
+    rows = [*documented_rows("hh"), *documented_rows("trl")]
+
+    with pytest.raises(FileRefused, match="look like hh and trl: choose one with --format"):
+        detect_format(rows)
+
+
+def test_rows_of_no_format_are_refused_naming_their_keys_and_the_formats() -> None:
+    with pytest.raises(FileRefused, match="keys id, label; the formats are trl, hh, openai, oasst, alpaca"):
+        detect_format([{"id": 1, "label": "x"}])
