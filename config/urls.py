@@ -1,11 +1,22 @@
 """Every address of the house."""
 
+from csp.decorators import csp_update
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+# Swagger writes style attributes; nothing of ours is shown on that page.
+show_docs = SpectacularSwaggerSplitView.as_view(url_name="schema")
+show_docs = login_required(csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(show_docs))
+
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", show_docs, name="docs"),
+    path("api/v1/", include("labeling.api.urls")),
     path("", include("labeling.urls")),
     path("", include("rlhf.urls")),
 ]

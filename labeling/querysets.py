@@ -91,6 +91,12 @@ class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def of_project(self, project: models.Model) -> Self:
         return self.filter(comparison__project=project)
 
+    def with_texts(self) -> Self:
+        """With project, prompt and completions, in one query."""
+        return self.select_related(
+            "comparison__project", "comparison__prompt", "comparison__completion_a", "comparison__completion_b"
+        )
+
     def pairs(self) -> Self:
         """Judgments a pair can be made of: ties and "both bad" make none."""
         return self.current().exclude(verdict="tie").filter(both_bad=False)

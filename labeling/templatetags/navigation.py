@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from django import template
 from django.template import RequestContext
 
-from labeling.models import Project
+from labeling.permissions import is_manager
 
 register = template.Library()
 
@@ -30,8 +30,7 @@ def navigation(context: RequestContext) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if request is None or user is None or not user.is_authenticated:
         return {"user": user, "places": []}
-    is_manager = user.is_staff or Project.objects.managed_by(user).exists()
-    places = FOR_ALL | (FOR_MANAGERS if is_manager else {})
+    places = FOR_ALL | (FOR_MANAGERS if is_manager(user) else {})
     return {
         "user": user,
         "places": [Place(name, href, request.path.startswith(href)) for name, href in places.items()],
