@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
+from whitenoise.compress import Compressor
 
 from config.env import BASE_DIR, env, read_bool, read_home, read_int, read_list, read_secret_key
 
@@ -116,6 +117,9 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage",
     },
 }
+# Source maps are for debuggers; compressing them took half of the first start.
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")
 STATIC_URL = "/static/"
 STATIC_ROOT = PREFLOOP_HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
