@@ -178,6 +178,14 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "RunKind": "rlhf.models.Run.Kind",
+        "RunState": "rlhf.models.Run.State",
+        "RoundState": "rlhf.models.Round.State",
+        "DatasetKind": "rlhf.models.Dataset.Kind",
+        "CheckpointKind": "rlhf.models.Checkpoint.Kind",
+        "FreezableKind": "rlhf.api.serializers.FREEZABLE",
+    },
 }
 
 # --- words and time -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", show_docs, name="docs"),
     path("api/v1/", include("labeling.api.urls")),
+    path("api/v1/", include("rlhf.api.urls")),
     path("", include("labeling.urls")),
     path("", include("rlhf.urls")),
 ]

@@ -1,4 +1,27 @@
-"""Addresses of the pages on which models learn."""
+"""Addresses of the pages on which models learn, and of what machines watch."""
+
+from django.urls import path
+
+from rlhf.views import checkpoints, datasets, health, loop, runs
 
 app_name = "rlhf"
-urlpatterns: list = []  # type: ignore[type-arg]
+urlpatterns = [
+    path("loop/", loop.list_loops, name="loop-list"),
+    path("loop/progress/", loop.show_progress, name="progress"),
+    path("loop/<slug:slug>/settings/", loop.update_loop, name="loop-update"),
+    path("loop/<slug:slug>/rounds/", loop.create_round, name="round-create"),
+    path("datasets/", datasets.list_datasets, name="dataset-list"),
+    path("datasets/new/", datasets.create_dataset, name="dataset-create"),
+    path("datasets/<int:pk>/", datasets.show_dataset, name="dataset-detail"),
+    path("datasets/<int:pk>/<slug:split>.<slug:format>", datasets.download_dataset, name="dataset-download"),
+    path("runs/", runs.list_runs, name="run-list"),
+    path("runs/new/", runs.create_run, name="run-create"),
+    path("runs/<int:pk>/", runs.show_run, name="run-detail"),
+    path("runs/<int:pk>/cancel/", runs.request_cancel, name="run-cancel"),
+    path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),
+    path("checkpoints/new/", checkpoints.register_checkpoint, name="checkpoint-create"),
+    path("checkpoints/<int:pk>/", checkpoints.show_checkpoint, name="checkpoint-detail"),
+    path("healthz", health.show_health, name="healthz"),
+    path("readyz", health.show_readiness, name="readyz"),
+    path("metrics", health.show_metrics, name="metrics"),
+]

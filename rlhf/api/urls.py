@@ -1,0 +1,13 @@
+"""Addresses of the API of the learning half, under /api/v1/."""
+
+from rest_framework.routers import SimpleRouter
+
+from rlhf.api.views import CheckpointViewSet, DatasetViewSet, RoundViewSet, RunViewSet
+
+app_name = "rlhf-api"
+router = SimpleRouter()
+router.register("datasets", DatasetViewSet, basename="dataset")
+router.register("runs", RunViewSet, basename="run")
+router.register("checkpoints", CheckpointViewSet, basename="checkpoint")
+router.register("rounds", RoundViewSet, basename="round")
+urlpatterns = router.urls

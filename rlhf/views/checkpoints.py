@@ -1,0 +1,74 @@
+"""Checkpoints: the models there are, where each came from, and what it says."""
+
+from __future__ import annotations
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from labeling.models import Project
+from rlhf.domain.checkpoints import register_folder
+from rlhf.domain.errors import ModelRefused
+from rlhf.forms.checkpoints import CheckpointForm
+from rlhf.models import Checkpoint, Run
+from rlhf.permissions import manager_required, of_managed_projects
+
+PAGE_SIZE = 25
+N_SAMPLES = 6
+# What can be started from a checkpoint, and which input of the run it becomes.
+NEXT_RUNS = {
+    Checkpoint.Kind.POLICY: [(kind, "base") for kind in ("sft", "reward", "dpo", "ppo", "sample", "evaluate")],
+    Checkpoint.Kind.REWARD: [("ppo", "reward_model"), ("evaluate", "base")],
+}
+
+
+@require_safe
+@manager_required
+def list_checkpoints(request: HttpRequest) -> HttpResponse:
+    checkpoints = of_managed_projects(Checkpoint.objects.select_related("project", "run", "parent"), request.user)
+    page = Paginator(checkpoints, PAGE_SIZE).get_page(request.GET.get("page"))
+    return render(request, "rlhf/checkpoint_list.html", {"page": page, "may_register": request.user.is_superuser})
+
+
+@require_safe
+@manager_required
+def show_checkpoint(request: HttpRequest, pk: int) -> HttpResponse:
+    checkpoints = Checkpoint.objects.select_related("project", "run__dataset")
+    checkpoint = get_object_or_404(of_managed_projects(checkpoints, request.user), pk=pk)
+    context = {
+        "checkpoint": checkpoint,
+        "chain": trace_parents(checkpoint),
+        "children": checkpoint.children.select_related("run"),
+        "samples": checkpoint.samples.select_related("prompt").order_by("-run", "prompt", "index")[:N_SAMPLES],
+        "next_runs": [(Run.Kind(kind), name) for kind, name in NEXT_RUNS[Checkpoint.Kind(checkpoint.kind)]],
+    }
+    return render(request, "rlhf/checkpoint_detail.html", context)
+
+
+def trace_parents(checkpoint: Checkpoint) -> list[Checkpoint]:
+    """Return the checkpoint, its parent, and so on to the first, read in one query."""
+    by_id = Checkpoint.objects.filter(project=checkpoint.project_id).select_related("run__dataset").in_bulk()
+    chain = [checkpoint]
+    while chain[-1].parent_id in by_id:
+        chain.append(by_id[chain[-1].parent_id])
+    return chain
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@manager_required
+def register_checkpoint(request: HttpRequest) -> HttpResponse:
+    if not request.user.is_superuser:
+        raise Http404  # it reads a path of the server
+    form = CheckpointForm(request.POST or None, projects=Project.objects.all())
+    if request.method != "POST":
+        return render(request, "rlhf/checkpoint_create.html", {"form": form})
+    if form.is_valid():
+        values = form.cleaned_data
+        try:
+            return redirect(
+                register_folder(values["project"], values["folder"], kind=values["kind"], name=values["name"])
+            )
+        except ModelRefused as error:
+            form.add_error(None, str(error))
+    return render(request, "rlhf/checkpoint_create.html", {"form": form}, status=422)

@@ -1,0 +1,127 @@
+"""Datasets: the list, a new freeze, one dataset from its hash to its first rows, and its bytes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
+from django.views.decorators.http import require_http_methods, require_safe
+
+from labeling.models import Project
+from rlhf.contract.errors import CorruptError
+from rlhf.domain.datasets import SPLITS, freeze_demonstrations, freeze_preferences, open_split
+from rlhf.domain.datasets_bytes import read_stored
+from rlhf.domain.datasets_parquet import write_parquet
+from rlhf.domain.datasets_shelf import sha256_of
+from rlhf.domain.errors import LearningError
+from rlhf.domain.planning import DATASET_KINDS
+from rlhf.forms.datasets import FreezeForm, PreferenceFreezeForm
+from rlhf.forms.projects import ProjectForm
+from rlhf.models import Dataset, Run
+from rlhf.permissions import manager_required, of_managed_projects
+from rlhf.views.dataset_words import describe_counts, describe_rule, show_row
+
+PAGE_SIZE = 25
+N_PREVIEW_ROWS = 3
+BLOCK_BYTES = 2**16
+FORMS = {Dataset.Kind.PREFERENCE.value: PreferenceFreezeForm, Dataset.Kind.DEMONSTRATION.value: FreezeForm}
+
+
+@require_safe
+@manager_required
+def list_datasets(request: HttpRequest) -> HttpResponse:
+    datasets = of_managed_projects(Dataset.objects.filter(sealed_at__isnull=False), request.user)
+    page = Paginator(datasets.select_related("project"), PAGE_SIZE).get_page(request.GET.get("page"))
+    return render(request, "rlhf/dataset_list.html", {"page": page})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@manager_required
+def create_dataset(request: HttpRequest) -> HttpResponse:
+    projects = Project.objects.managed_by(request.user)
+    kinds = [(kind, Dataset.Kind(kind).label) for kind in FORMS]
+    choice = ProjectForm(request.GET, projects=projects, kinds=kinds)
+    project, kind = choice.chosen_project, choice.chosen_kind
+    context: dict[str, Any] = {"projects": projects, "project": project, "kinds": kinds, "kind": Dataset.Kind(kind)}
+    if project is None:
+        return render(request, "rlhf/dataset_create.html", context)
+    if request.method != "POST":
+        initial = {"name": f"{project.slug} {Dataset.Kind(kind).label}", "include": ["own"]}
+        context["form"] = FORMS[kind](initial=initial, project=project)
+        return render(request, "rlhf/dataset_create.html", context)
+    form = context["form"] = FORMS[kind](request.POST, project=project)
+    if form.is_valid():
+        freeze = freeze_preferences if kind == Dataset.Kind.PREFERENCE else freeze_demonstrations
+        try:
+            return redirect(freeze(project, user=request.user, **form.parts()))
+        except LearningError as error:
+            form.add_error(None, str(error))
+    return render(request, "rlhf/dataset_create.html", context, status=422)
+
+
+@require_safe
+@manager_required
+def show_dataset(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = get_dataset(request, pk)
+    context: dict[str, Any] = {
+        "dataset": dataset,
+        "rule": describe_rule(dataset.rule),
+        "counts": describe_counts(dataset.counts),
+        "runs": dataset.runs.select_related("checkpoint", "project"),
+        "n_labelers": dataset.sources.values("judgment__labeler").exclude(judgment=None).distinct().count(),
+        "next_runs": [(kind, Run.Kind(kind).label) for kind, wanted in DATASET_KINDS.items() if wanted == dataset.kind],
+        "splits": [split for split in SPLITS if dataset.n_test or split == "train"],
+    }
+    try:
+        context["rows"] = [show_row(row) for row in islice(open_split(dataset, "train"), N_PREVIEW_ROWS)]
+    except CorruptError as error:
+        context["damage"] = str(error)
+    return render(request, "rlhf/dataset_detail.html", context)
+
+
+@require_safe
+@manager_required
+def download_dataset(request: HttpRequest, pk: int, split: str, format: str) -> HttpResponseBase:
+    dataset = get_dataset(request, pk)
+    if split not in SPLITS or (split == "test" and not dataset.n_test):
+        raise Http404
+    filename = f"{slugify(dataset.name) or 'dataset'}-{split}.{format}"
+    if format == "parquet":
+        return FileResponse(open_parquet(dataset, split), as_attachment=True, filename=filename)
+    if format != "jsonl":
+        raise Http404
+    lines = read_stored(dataset.file_name(split), sha256_of(dataset, split))
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return StreamingHttpResponse(join_lines(lines), content_type="application/jsonl", headers=headers)
+
+
+def get_dataset(request: HttpRequest, pk: int) -> Dataset:
+    datasets = Dataset.objects.select_related("project", "created_by").filter(sealed_at__isnull=False)
+    return get_object_or_404(of_managed_projects(datasets, request.user), pk=pk)  # type: ignore[arg-type]
+
+
+def open_parquet(dataset: Dataset, split: str) -> Any:
+    """Return an open file that is gone from the disk once it is closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.parquet"
+        write_parquet(path, open_split(dataset, split), kind=dataset.kind)
+        return path.open("rb")
+
+
+def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines in blocks: a write to the network for every short line is slow."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
