@@ -26,11 +26,10 @@ def assign_splits(prompts: Mapping[int, tuple[str, str]], *, test_share: float, 
     groups = join_groups(prompts)
     draws = {group: draw_uniform(seed, group) for group in groups.values()}
     in_test = {group for group, draw in draws.items() if draw < test_share}
-    if len(draws) > 1 and 0 < test_share < 1:
-        if not in_test:
-            in_test = {min(draws, key=lambda group: draws[group])}
-        elif len(in_test) == len(draws):
-            in_test.discard(max(draws, key=lambda group: draws[group]))
+    if draws and len(in_test) == len(draws):
+        in_test.discard(max(draws, key=lambda group: draws[group]))
+    elif len(draws) > 1 and not in_test and test_share > 0:
+        in_test.add(min(draws, key=lambda group: draws[group]))
     return {prompt: Place(TEST if group in in_test else TRAIN, group) for prompt, group in groups.items()}
 
 
