@@ -51,9 +51,10 @@ def start_round(project: Project, *, user: User | None = None) -> Round:
 def open_round(project: Project, stages: list[str]) -> Round:
     """Make the next round's row and ring for its first step. Raises: NotReady when one is running."""
     last = Round.objects.filter(project=project).aggregate(number=Max("number"))["number"]
+    first = 0 if stages == FIRST_STAGES else 1
     try:
         with transaction.atomic():
-            round = Round.objects.create(project=project, stages=stages, number=0 if last is None else last + 1)
+            round = Round.objects.create(project=project, stages=stages, number=first if last is None else last + 1)
             transaction.on_commit(lambda: ring("rlhf.advance_round", round.pk))
     except IntegrityError as error:
         raise NotReady(f"a round of {project} is running: wait for it, see /loop/") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -42,6 +43,8 @@ class Command(BaseCommand):
             self.run(options)
 
     def run(self, options: dict[str, Any]) -> None:
+        if not options["no_web"]:
+            check_port(options["host"])
         self.say("preparing the database and the static files")
         prepare()
         admin = ensure_admin()
@@ -97,6 +100,18 @@ class Command(BaseCommand):
 
 def raise_stop(number: int, frame: Any) -> None:
     raise Stop
+
+
+def check_port(host: str) -> None:
+    """Refuse to start where another server listens. Raises: CommandError."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, settings.PORT))
+        except OSError as error:
+            raise CommandError(
+                f"cannot listen on {host}:{settings.PORT} ({error.strerror}): stop what does, or choose with PORT=8001"
+            ) from error
 
 
 def prepare() -> None:
