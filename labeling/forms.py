@@ -18,6 +18,8 @@ STEPS = [
     (2, "B is better"),
     (3, "B is much better"),
 ]
+# On a phone the seven stand in one row, so each has a short name beside its long one.
+SHORT_STEPS = ["A+++", "A++", "A+", "=", "B+", "B++", "B+++"]
 CHOICES = {"left": -QUICK_STRENGTH, "right": QUICK_STRENGTH, "tie": 0, "both_bad": 0}
 
 

@@ -14,7 +14,7 @@ from labeling.domain.assignment import claim_slot, explain_empty
 from labeling.domain.judging import current_guideline, show_vote
 from labeling.domain.progress import find_last_act, measure_progress
 from labeling.domain.showing import ShownText, show_pair
-from labeling.forms import STEPS
+from labeling.forms import SHORT_STEPS, STEPS
 from labeling.models import Judgment, Project, Skip, Slot
 
 TEMPLATE = "labeling/comparison_judge.html"
@@ -85,7 +85,7 @@ def describe_desk(request: HttpRequest, project: Project) -> dict[str, Any]:
         "project": project,
         "progress": measure_progress(project, request.user),
         "scale": read_scale(request, project),
-        "steps": STEPS,
+        "steps": [(*step, short) for step, short in zip(STEPS, SHORT_STEPS, strict=True)],
         "skip_reasons": Skip.Reason.choices,
         "guideline": guideline,
         "guideline_text": ShownText(guideline.text) if guideline else None,
