@@ -27,6 +27,7 @@ __all__ = [
     "freeze_preferences",
     "freeze_rows",
     "freeze_texts",
+    "list_imported_sources",
     "materialize_dataset",
     "open_split",
 ]

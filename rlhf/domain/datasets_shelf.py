@@ -61,11 +61,16 @@ def freeze_rows(
     )
     for split in SPLITS:
         store_split(splits[split], dataset.file_name(split))
+    stored = Dataset.objects.filter(project=project, sha256=dataset.sha256)
+    if existing := stored.first():
+        return existing
     try:
         with transaction.atomic():
             seal(dataset, sources or [])
     except IntegrityError:
-        return Dataset.objects.get(project=project, sha256=dataset.sha256)  # one_dataset_per_content
+        if existing := stored.first():
+            return existing  # one_dataset_per_content: another freeze was first
+        raise
     return dataset
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from django.db import transaction
+from django.db.models import Max
 
 from labeling.domain.content import Message, hash_messages, hash_text
 from labeling.domain.intake.items import Example, Item, Pair
@@ -19,10 +20,15 @@ Placed = tuple[int, int, Item]  # line, part, item
 
 def name_source(path: Path) -> str:
     """Return the name a file's votes go by when no other is given: its name up to the first of our endings."""
-    name = path.name
+    name = name_file(path)
     for ending in (".gz", ".jsonl", ".json", ".parquet"):
         name = name.removesuffix(ending)
     return name[:200]
+
+
+def name_file(path: Path) -> str:
+    """Return a file's name as text that every database keeps; names on disk need not be UTF-8."""
+    return path.name.encode("utf-8", "replace").decode("utf-8")[:255]
 
 
 def find_import(project: Project, staged: StagedFile) -> Import | None:
@@ -43,7 +49,7 @@ def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: i
         project=project,
         sha256=staged.sha256,
         format=staged.format.name,
-        defaults={"source": source, "filename": staged.source.path.name[:255], "n_rows": staged.report.n_rows},
+        defaults={"source": source, "filename": name_file(staged.source.path), "n_rows": staged.report.n_rows},
     )
     if found.state == Import.State.COMMITTED:
         return found
@@ -51,13 +57,20 @@ def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: i
         raise FileRefused(
             f"an import of this file was begun with --source {found.source}: finish it with the same source"
         )
-    for chunk in chunks(read_items(staged)):
+    stored = find_last_line(found)
+    for chunk in chunks(placed for placed in read_items(staged) if placed[0] >= stored):
         with transaction.atomic():
             store_pairs(found, chunk, overlap)
             store_prompts(found, chunk)
     Import.objects.filter(pk=found.pk, state=Import.State.STAGED).update(state=Import.State.COMMITTED)
     found.refresh_from_db()
     return found
+
+
+def find_last_line(imported: Import) -> int:
+    """Return the last line an import got to before it was killed, or 0: transactions follow each other in its order."""
+    lines = [rows.aggregate(last=Max("line"))["last"] for rows in (imported.judgments, imported.demonstrations)]
+    return max(line or 0 for line in lines)
 
 
 def store_pairs(imported: Import, chunk: list[Placed], overlap: int) -> None:

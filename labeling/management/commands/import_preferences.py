@@ -50,6 +50,8 @@ def run_import(
 ) -> None:
     """Stage, report and commit one file, and say on the command's stdout what happened."""
     check_slug(project)
+    if len(source) > 200:
+        raise CommandError(f"--source may have 200 characters, got {len(source)}")
     try:
         staged = stage_file(file, format=format)
         found = Project.objects.filter(slug=project).first()

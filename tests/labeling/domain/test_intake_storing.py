@@ -214,10 +214,10 @@ def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_the_source_is_named_after_the_file() -> None:
-    assert [name_source(Path(f"/x/{name}")) for name in ("hh.v2.jsonl.gz", "a.parquet", "b", "c.json")] == [
+    assert [name_source(Path(f"/x/{name}")) for name in ("hh.v2.jsonl.gz", "a.parquet", "b\udcff", "c.json")] == [
         "hh.v2",
         "a",
-        "b",
+        "b?",
         "c",
     ]
 
