@@ -55,7 +55,8 @@ class RunConfig:
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed. Raises: ConfigError."""
-        return build_config(type(self), {**dataclasses.asdict(self), **changes})
+        changed: Self = build_config(type(self), {**dataclasses.asdict(self), **changes})
+        return changed
 
     def with_settings(self, assignments: list[str]) -> Self:
         """Return a copy changed by `key=value` texts, as `--set` gives them. Raises: ConfigError."""
