@@ -12,8 +12,8 @@ from dataclasses import dataclass
 Point = tuple[float, float]
 
 MAX_POINTS = 300
-WIDTH, HEIGHT = 480, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 26
+WIDTH, HEIGHT = 360, 180
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 24
 # Curves that say more side by side; every other key has a chart of its own.
 TOGETHER = (
     ("rewards/chosen", "rewards/rejected"),
@@ -178,5 +178,6 @@ def whole_marks(low: float, high: float) -> list[float]:
     """Return the first, the last and round steps between that leave the two room."""
     if high <= low:
         return [low]
-    inner = [mark for mark in nice_marks(low, high) if low + (high - low) * 0.12 < mark < high - (high - low) * 0.12]
+    room = 0.2 * (high - low)
+    inner = [mark for mark in nice_marks(low, high) if low + room < mark < high - room]
     return [low, *(mark for mark in inner if mark.is_integer()), high]

@@ -107,9 +107,11 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
     rows = read_metrics(run)
     last = rows[-N_TABLE_ROWS:]
     keys = sorted({key for _, values in last for key in values})
+    figures = list_figures(run.result)
     context = {
         "run": run,
-        "figures": list_figures(run.result),
+        "figures": figures,
+        "has_shares": any(figure.is_share for figure in figures),
         "weighing": weigh_result(run.result),
         "charts": draw_charts(rows),
         "keys": keys,
