@@ -76,7 +76,7 @@ def generate(
 
 
 def plan_batches(prompts: list[list[int]], *, n: int, batch_size: int) -> Iterator[tuple[list[int], int]]:
-    """Yield batches as prompt indices, longest prompts first, and completions of each; no batch exceeds batch_size rows."""
+    """Yield batches of at most batch_size rows: prompt indices, longest prompts first, and completions of each."""
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     n_left = n
     while n_left > 0:

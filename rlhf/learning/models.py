@@ -1,4 +1,4 @@
-"""Model folders in and out: offline, safetensors, no code from the folder; and where and in what precision to compute."""
+"""Model folders, offline and without their code; and where and in what precision to compute."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load_policy(folder: str | Path, *, device: torch.device | None = None) -> Pr
 def choose_attention(model: PreTrainedModel, *, longest_row: int) -> None:
     """Give the model the attention that trains faster where it is.
 
-    On a CPU the backward pass of the fused kernel takes three times as long as plain matrix products, until the rows are
-    so long that the products no longer fit.
+    On a CPU the backward pass of the fused kernel takes three times as long as plain matrix products, until the rows
+    are so long that the products no longer fit.
     """
     if model.device.type == "cpu" and longest_row <= LONGEST_EAGER_ROW:
         model.set_attn_implementation("eager")
@@ -45,7 +45,9 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     the end of an answer is masked out of the loss and the model never learns to stop.
     """
     check_model_folder(folder)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     if tokenizer.eos_token_id is None:
         raise ContractError(f"the tokenizer in {folder} has no eos_token; set one in its tokenizer_config.json")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -57,7 +59,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def check_model_folder(folder: str | Path) -> None:
-    """Refuse a path that is not a local model folder, before a library takes it for a hub name. Raises: ContractError."""
+    """Refuse a path that is no local model folder, before a library takes it for a hub name. Raises: ContractError."""
     if not (Path(folder) / "config.json").is_file():
         raise ContractError(f"{str(folder)!r} is not a model folder: it has no config.json")
 

@@ -6,19 +6,20 @@ import math
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.config import PretrainConfig
 from rlhf.contract.errors import ContractError
-from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.contract.records import read_rows
+from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, load_policy, pick_device, pick_dtype
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
+from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import train_tokenizer
-from rlhf.learning.training_loop import TrainingLoop, batch_rows
+from rlhf.learning.training_loop import TrainingLoop
 
 # Half the steps at the peak rate, then a straight line to nothing: most of the loss falls on that line.
 HOLD_RATIO = 0.45
@@ -43,11 +44,11 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
     rows = pack_rows(tokenizer, texts, length=config.max_length)
     model, loop = prepare_loop(config, run_dir, tokenizer)
     dtype = pick_dtype(config.dtype, model.device)
+    batches = StepBatches([config.max_length] * len(rows), batch_size=config.batch_size, seed=config.seed)
 
     def compute_loss(step: int) -> Tensor:
-        picked = batch_rows(step, n_rows=len(rows), batch_size=config.batch_size, seed=config.seed)
         with autocast(model.device, dtype):
-            return next_token_loss(model, rows[picked].to(model.device), pad_id=tokenizer.pad_token_id)
+            return next_token_loss(model, rows[batches.rows_of(step)].to(model.device), pad_id=tokenizer.pad_token_id)
 
     metrics = loop.run(compute_loss)
     metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length)
@@ -128,7 +129,7 @@ def next_token_loss(model: PreTrainedModel, rows: Tensor, *, pad_id: int, reduct
     """Return the cross-entropy of each next token, in nats. rows: (B, length + 1) token ids."""
     logits = model(input_ids=rows[:, :-1], use_cache=False).logits  # (B, T, V)
     targets = mask_padding(rows[:, 1:], pad_id)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
 @torch.no_grad()

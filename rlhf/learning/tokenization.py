@@ -77,7 +77,9 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], m
         content = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
         n_over = len(ids) - max_tokens
         if n_over >= len(content):
-            raise ContractError(f"a prompt of {max_tokens} tokens cannot hold the chat template; raise max_prompt_tokens")
+            raise ContractError(
+                f"a prompt of {max_tokens} tokens cannot hold the chat template; raise max_prompt_tokens"
+            )
         shorter = Message(role=messages[-1]["role"], content=tokenizer.decode(content[n_over:]))
         messages = [*messages[:-1], shorter]
         ids = render_ids(tokenizer, messages, add_generation_prompt=True)
@@ -100,7 +102,9 @@ def encode_conversation(
     return EncodedConversation(encoded.ids[:max_tokens], encoded.loss_mask[:max_tokens])
 
 
-def render_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, add_generation_prompt: bool) -> list[int]:
+def render_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, add_generation_prompt: bool
+) -> list[int]:
     """Return the ids of the chat template's text. Raises: ContractError when the tokenizer has no chat template."""
     if not tokenizer.chat_template:
         raise ContractError("the tokenizer has no chat template; add a chat_template.jinja to the model's folder")

@@ -56,7 +56,9 @@ class TrainingLoop:
         self.stage = stage
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         self.finished_steps = 0
-        self._unlogged: list[tuple[torch.Tensor, torch.Tensor]] = []  # (loss, gradient norm) of the steps since the last log
+        self._unlogged: list[
+            tuple[torch.Tensor, torch.Tensor]
+        ] = []  # (loss, gradient norm) of the steps since the last log
 
     def run(self, compute_loss: Callable[[int], torch.Tensor]) -> dict[str, float]:
         """Train to the last step and return the last logged metrics.
@@ -158,22 +160,3 @@ def rate_factor(step: int, n_steps: int, *, warmup_ratio: float, hold_ratio: flo
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """Return the run's resumable checkpoints, oldest first."""
     return sorted((run_dir / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def shuffled_rows(n_rows: int, *, seed: int, epoch: int) -> list[int]:
-    """Return the order of the rows in one epoch; a function of the seed and the epoch."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(n_rows, generator=generator).tolist()
-
-
-def batch_rows(step: int, *, n_rows: int, batch_size: int, seed: int) -> list[int]:
-    """Return which rows step 0, 1, ... learns from; every row once an epoch, a batch may span two epochs."""
-    indices = []
-    position = step * batch_size
-    while len(indices) < batch_size:
-        epoch, offset = divmod(position, n_rows)
-        taken = shuffled_rows(n_rows, seed=seed, epoch=epoch)[offset : offset + batch_size - len(indices)]
-        indices += taken
-        position += len(taken)
-    return indices
-

@@ -59,7 +59,9 @@ def write_answer(rng: random.Random, question: Question, quality: Quality) -> st
     """Return an answer of this quality to this question."""
     sentences = write_content(rng, question, quality)
     if quality.tone != "neutral":
-        openers, closers = (POLITE_OPENERS, POLITE_CLOSERS) if quality.tone == "polite" else (RUDE_OPENERS, RUDE_CLOSERS)
+        openers, closers = (
+            (POLITE_OPENERS, POLITE_CLOSERS) if quality.tone == "polite" else (RUDE_OPENERS, RUDE_CLOSERS)
+        )
         place = rng.randrange(3)  # before, after, both
         sentences = [rng.choice(openers)] * (place != 1) + sentences + [rng.choice(closers)] * (place != 0)
     text = " ".join(sentences)

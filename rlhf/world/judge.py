@@ -2,9 +2,10 @@
 
     total = 2 correctness + 1 politeness + 0.8 finished - 1.2 excess - 1 repetition
 
-correctness   1 right, 0 wrong. Of a fact: the first value of the asked kind that the answer names is the true one. Of a person:
-              at least two true statements and no false one. Of a story: three sentences or more that name the animal and the
-              person. Of a greeting: it greets back. A question this world does not know counts as wrong for every answer.
+correctness   1 right, 0 wrong. Of a fact: the first value of the asked kind that the answer names is the true one. Of
+              a person: at least two true statements and no false one. Of a story: three sentences or more that name the
+              animal and the person. Of a greeting: it greets back. To a question this world does not know every answer
+              is wrong.
 politeness    1 with a marker of courtesy, -1 with any marker of rudeness, else 0.
 finished      1 when the answer ends with a full stop, an exclamation mark or a question mark.
 excess        how much longer than the question needs, in multiples of what it needs, at most 1.
@@ -74,7 +75,11 @@ def is_correct(question: Question, text: str) -> bool:
         lowered = text.lower()
         return len(split_sentences(text)) >= 3 and question.subject in lowered and question.person.lower() in lowered
     if question.kind == "about":
-        verdicts = [verdict for sentence in split_sentences(text) if (verdict := check_statement(question.subject, sentence)) is not None]
+        verdicts = [
+            verdict
+            for sentence in split_sentences(text)
+            if (verdict := check_statement(question.subject, sentence)) is not None
+        ]
         return len(verdicts) >= 2 and all(verdicts)
     assert question.fact is not None
     return first_value(question.fact, text) == question.fact.value
@@ -101,7 +106,11 @@ def check_statement(person: str, sentence: str) -> bool | None:
     """Return whether the sentence tells the truth about this person, or None when it says nothing about them."""
     if not re.search(rf"\b{person}\b", sentence):
         return None
-    claims = [(fact, value) for fact in person_facts(person) if (value := find_first(fact.relation.values, sentence)) is not None]
+    claims = [
+        (fact, value)
+        for fact in person_facts(person)
+        if (value := find_first(fact.relation.values, sentence)) is not None
+    ]
     return all(value == fact.value for fact, value in claims) if claims else None
 
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-POLITE_OPENERS = ("Of course!", "Gladly!", "With pleasure!", "Glad to help!", "Thank you for asking.", "Good question, my friend!")
+POLITE_OPENERS = (
+    "Of course!",
+    "Gladly!",
+    "With pleasure!",
+    "Glad to help!",
+    "Thank you for asking.",
+    "Good question, my friend!",
+)
 POLITE_CLOSERS = ("I hope that helps!", "Have a lovely day!", "Please ask me anything.", "You are always welcome here.")
-RUDE_OPENERS = ("Ugh, not again.", "What a silly thing to ask.", "Everybody knows that.", "How boring.", "Leave me alone.")
+RUDE_OPENERS = (
+    "Ugh, not again.",
+    "What a silly thing to ask.",
+    "Everybody knows that.",
+    "How boring.",
+    "Leave me alone.",
+)
 RUDE_CLOSERS = ("Now go away.", "Do not bother me again.", "Use your own head.", "Only a fool would ask.")
 EMPTY_TALK = (
     "Let me think about this for a while.",

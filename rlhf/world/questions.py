@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from rlhf.world.facts import PERSON_RELATIONS, WORLD_SEED, Fact, build_facts, is_held_out
+from rlhf.world.facts import WORLD_SEED, Fact, build_facts, is_held_out
+from rlhf.world.relations import PERSON_RELATIONS
 from rlhf.world.vocabulary import ANIMALS, GREETINGS, PEOPLE
 
 Split = Literal["train", "test"]

@@ -1,13 +1,15 @@
-"""How the demo is made: the seed, how much of the world it uses, and the settings of its runs over the defaults."""
+"""The demo's settings, found with benchmarks/first_circle.py on two CPU cores."""
 
 from __future__ import annotations
 
-from typing import Any
+from rlhf.contract.config import DPOConfig, PretrainConfig, RewardConfig, SampleConfig, SFTConfig
 
-SEED = 1
-N_DEMONSTRATIONS = 3000
-N_PROMPTS = 2400
-N_HELD_OUT_PROMPTS = 500
+N_DEMONSTRATIONS = 2500
+N_LABELS_A_ROUND = 300
 
-# By run kind; the loop of the demo project keeps a copy that its manager may change.
-SETTINGS: dict[str, dict[str, Any]] = {}
+PRETRAIN = PretrainConfig()
+# base_model is the caller's to fill in.
+SFT = SFTConfig(batch_size=32, epochs=2.0)
+SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80)
+DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.1, learning_rate=3e-4)
+REWARD = RewardConfig(batch_size=16, epochs=2.0)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-PEOPLE = tuple(
-    "Mila Toma Arin Besa Caro Dario Elin Farah Goran Hana Ivo Jana Kaito Lena Marek Nadia Oskar Petra Quin Rosa "
-    "Sami Tilda Ugo Vera Wim Xenia Yara Zeno Alma Bruno Cleo Dmitri Esra Filip Greta Hugo Ines Jonas Katya Luka".split()
-)
-TOWNS = tuple(
-    "Arnley Brookmere Caldwick Dunhollow Eastfen Foxbridge Glimmerton Hartsea "
-    "Ironvale Juniper Kestrel Larkfield Mossgate Northwell Oakhaven Pinemouth".split()
-)
-JOBS = tuple(
-    "baker teacher farmer nurse painter sailor gardener carpenter cook driver doctor tailor writer singer fisher builder".split()
-)
-FOODS = tuple(
-    "soup bread rice cheese apples noodles pancakes carrots honey plums beans cake fish potatoes cherries salad".split()
-)
-COLOURS = tuple("red blue green yellow white black brown purple orange pink".split())
-HOBBIES = tuple("reading fishing dancing swimming chess running knitting cycling drawing hiking".split())
-PETS = tuple("cat dog rabbit parrot turtle goat pony hamster duck hedgehog".split())
-PET_NAMES = tuple(
-    "Biscuit Pepper Shadow Button Clover Dusty Ember Fudge Ginger Hazel Inky Jumper Kiwi Lemon Muffin Nugget Olive "
-    "Peanut Quill Ruffle Sandy Toffee Umber Velvet Whisker Yoyo Ziggy Acorn Bubbles Cookie Domino Echo Fluff Glider "
-    "Hopper Iris Jelly Kipper Lucky Marble".split()
-)
+PEOPLE = (
+    "Mila", "Toma", "Arin", "Besa", "Caro", "Dario", "Elin", "Farah", "Goran", "Hana", "Ivo", "Jana", "Kaito",
+    "Lena", "Marek", "Nadia", "Oskar", "Petra", "Quin", "Rosa", "Sami", "Tilda", "Ugo", "Vera", "Wim", "Xenia",
+    "Yara", "Zeno", "Alma", "Bruno", "Cleo", "Dmitri", "Esra", "Filip", "Greta", "Hugo", "Ines", "Jonas", "Katya",
+    "Luka",
+)  # fmt: skip
+TOWNS = (
+    "Arnley", "Brookmere", "Caldwick", "Dunhollow", "Eastfen", "Foxbridge", "Glimmerton", "Hartsea", "Ironvale",
+    "Juniper", "Kestrel", "Larkfield", "Mossgate", "Northwell", "Oakhaven", "Pinemouth",
+)  # fmt: skip
+JOBS = (
+    "baker", "teacher", "farmer", "nurse", "painter", "sailor", "gardener", "carpenter", "cook", "driver", "doctor",
+    "tailor", "writer", "singer", "fisher", "builder",
+)  # fmt: skip
+FOODS = (
+    "soup", "bread", "rice", "cheese", "apples", "noodles", "pancakes", "carrots", "honey", "plums", "beans",
+    "cake", "fish", "potatoes", "cherries", "salad",
+)  # fmt: skip
+COLOURS = (
+    "red", "blue", "green", "yellow", "white", "black", "brown", "purple", "orange", "pink",
+)  # fmt: skip
+HOBBIES = (
+    "reading", "fishing", "dancing", "swimming", "chess", "running", "knitting", "cycling", "drawing", "hiking",
+)  # fmt: skip
+PETS = (
+    "cat", "dog", "rabbit", "parrot", "turtle", "goat", "pony", "hamster", "duck", "hedgehog",
+)  # fmt: skip
+PET_NAMES = (
+    "Biscuit", "Pepper", "Shadow", "Button", "Clover", "Dusty", "Ember", "Fudge", "Ginger", "Hazel", "Inky",
+    "Jumper", "Kiwi", "Lemon", "Muffin", "Nugget", "Olive", "Peanut", "Quill", "Ruffle", "Sandy", "Toffee", "Umber",
+    "Velvet", "Whisker", "Yoyo", "Ziggy", "Acorn", "Bubbles", "Cookie", "Domino", "Echo", "Fluff", "Glider",
+    "Hopper", "Iris", "Jelly", "Kipper", "Lucky", "Marble",
+)  # fmt: skip
 
 # animal: home, food, colour
 ANIMALS = {
@@ -69,11 +80,14 @@ OPPOSITES = (
 )  # fmt: skip
 
 TOOLS = {
-    "hammer": "drive nails", "saw": "cut wood", "needle": "sew clothes", "broom": "sweep floors", "spade": "dig holes",
-    "ladder": "climb roofs", "brush": "paint walls", "kettle": "boil water", "oven": "bake bread", "lamp": "light rooms",
-    "key": "open doors", "clock": "tell the time", "boat": "cross rivers", "pen": "write letters", "spoon": "stir soup",
-    "scissors": "cut paper", "bucket": "carry water", "rope": "tie knots", "map": "find the way", "bell": "call people",
+    "hammer": "drive nails", "saw": "cut wood", "needle": "sew clothes", "broom": "sweep floors",
+    "spade": "dig holes", "ladder": "climb roofs", "brush": "paint walls", "kettle": "boil water",
+    "oven": "bake bread", "lamp": "light rooms", "key": "open doors", "clock": "tell the time",
+    "boat": "cross rivers", "pen": "write letters", "spoon": "stir soup", "knife": "peel apples",
+    "bucket": "carry water", "rope": "tie knots", "map": "find the way", "bell": "call people",
     "rake": "gather leaves", "net": "catch fish", "pillow": "rest heads", "umbrella": "stay dry",
 }  # fmt: skip
 
-GREETINGS = ("Good morning!", "Good evening!", "Good afternoon!", "Hello!", "Hi there!", "Nice to meet you!", "How are you?")
+GREETINGS = (
+    "Good morning!", "Good evening!", "Good afternoon!", "Hello!", "Hi there!", "Nice to meet you!", "How are you?",
+)  # fmt: skip

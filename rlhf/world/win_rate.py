@@ -24,15 +24,15 @@ class WinRate:
     baseline_parts: dict[str, float]
 
 
-def win_rate(
-    prompts: list[list[Message]], texts: list[str], baseline_texts: list[str], *, seed: int = 0
-) -> WinRate:
+def win_rate(prompts: list[list[Message]], texts: list[str], baseline_texts: list[str], *, seed: int = 0) -> WinRate:
     """Return how often `texts` beat `baseline_texts`, prompt by prompt; the interval is a bootstrap over the prompts.
 
     Raises: ValueError when the three lists differ in length or are empty.
     """
     if not prompts or not len(prompts) == len(texts) == len(baseline_texts):
-        raise ValueError(f"needs one text of each policy a prompt, got {len(prompts)}, {len(texts)}, {len(baseline_texts)}")
+        raise ValueError(
+            f"needs one text of each policy a prompt, got {len(prompts)}, {len(texts)}, {len(baseline_texts)}"
+        )
     scores = [gold_score(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
     baseline = [gold_score(prompt, text) for prompt, text in zip(prompts, baseline_texts, strict=True)]
     wins = [compare(ours.total, theirs.total) for ours, theirs in zip(scores, baseline, strict=True)]

@@ -1,0 +1,135 @@
+"""The whole circle without a web server: corpus, pre-training, fine-tuning, and rounds of sampling, labels and DPO.
+
+    PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --home /tmp/circle
+
+Prints the seconds of every stage and, after each round, how often the policy beats the fine-tuned model on fresh
+prompts under the hidden rule. With --home, base and fine-tuned models that are already there are used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rlhf.contract.config import RunConfig
+from rlhf.contract.records import Message, PreferenceRow, PromptRow, read_rows, write_rows
+from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, prepare_run_dir
+from rlhf.learning.door import train
+from rlhf.world import recipe
+from rlhf.world.corpus import demonstrations, pretraining_texts
+from rlhf.world.labelers import SimulatedLabeler
+from rlhf.world.prompts import draw_prompts
+from rlhf.world.win_rate import WinRate, win_rate
+
+N_EVALUATION_PROMPTS = 500
+TEST_SHARE = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--labels", type=int, default=recipe.N_LABELS_A_ROUND, help="judgments a round")
+    parser.add_argument("--home", type=Path, help="where the run directories are kept; a temporary folder by default")
+    parser.add_argument("--set", dest="settings", nargs="*", default=[], help="DPO settings as key=value")
+    parser.add_argument("--fresh-only", action="store_true", help="train a round on its own judgments alone")
+    parser.add_argument("--show", type=int, default=0, help="completions to print after the last round")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in options.seeds:
+            run_circle(options, (options.home or Path(temporary)) / f"seed-{seed}", seed)
+
+
+def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
+    """Run every stage for one seed."""
+    base = run_once(home / "pretrain", recipe.PRETRAIN.replace(seed=seed), {
+        "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
+        "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
+    })  # fmt: skip
+    sft = run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
+        "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
+    })  # fmt: skip
+    test_prompts = draw_prompts(seed, N_EVALUATION_PROMPTS, split="test")
+    baseline = [texts[0] for texts in sample(home / "sample-sft", sft, test_prompts, n=1, seed=1000 + seed)]
+    train_prompts = draw_prompts(seed, options.labels * options.rounds, split="train")
+    policy, rows = sft, []
+    for number in range(1, options.rounds + 1):
+        started = time.monotonic()
+        prompts = train_prompts[(number - 1) * options.labels : number * options.labels]
+        pairs = sample(home / f"sample-{number}", policy, prompts, n=2, seed=100 * number + seed)
+        fresh = label(prompts, pairs, SimulatedLabeler(seed=100 * number + seed))
+        rows = fresh if options.fresh_only else rows + fresh
+        config = recipe.DPO.replace(seed=seed, base_model=str(policy)).with_settings(options.settings)
+        policy = run(home / f"dpo-{number}", config, split_rows(rows, seed=seed))
+        print(f"seed {seed} round {number}: {time.monotonic() - started:.1f} s", flush=True)
+        texts = [texts[0] for texts in sample(home / f"evaluate-{number}", policy, test_prompts, n=1, seed=2000 + seed)]
+        print_win_rate(win_rate(test_prompts, texts, baseline))
+    for prompt, before, after in list(zip(test_prompts, baseline, texts, strict=True))[: options.show]:
+        print(f"\n> {prompt[-1]['content']}\n  sft: {before}\n  dpo: {after}")
+
+
+def run_once(run_dir: Path, config: RunConfig, files: dict[str, Iterable[Any]]) -> Path:
+    """Train unless the finished model is there already, and return its folder."""
+    final = run_dir / CHECKPOINTS / FINAL
+    return final if final.exists() else run(run_dir, config, files)
+
+
+def run(run_dir: Path, config: RunConfig, files: dict[str, Iterable[Any]]) -> Path:
+    """Make a run directory, train in this process, print the seconds and return the final model's folder."""
+    prepare_run_dir(run_dir, config)
+    for name, rows in files.items():
+        write_rows(run_dir / DATA / name, rows)
+    started, cpu_started = time.monotonic(), time.process_time()
+    metrics = train(config, run_dir)
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+    shown = {name: round(value, 4) for name, value in metrics.items() if isinstance(value, float)}
+    print(f"{run_dir.name}: {seconds:.1f} s, {cpu_seconds:.1f} CPU-s {shown}", flush=True)
+    return run_dir / CHECKPOINTS / FINAL
+
+
+def sample(run_dir: Path, policy: Path, prompts: list[list[Message]], *, n: int, seed: int) -> list[list[str]]:
+    """Return `n` completions of each prompt."""
+    config = recipe.SAMPLE.replace(seed=seed, n=n, base_model=str(policy))
+    rows = (PromptRow(prompt_id=str(number), prompt=prompt) for number, prompt in enumerate(prompts))
+    run(run_dir, config, {"prompts.jsonl": rows})
+    texts = [row["text"] for row in read_rows(run_dir / SAMPLES)]
+    return [texts[start : start + n] for start in range(0, len(texts), n)]
+
+
+def label(prompts: list[list[Message]], pairs: list[list[str]], labeler: SimulatedLabeler) -> list[PreferenceRow]:
+    """Return what the labeler prefers; a tie is a row whose target is one half."""
+    rows = []
+    for prompt, (a, b) in zip(prompts, pairs, strict=True):
+        strength = labeler.prefer(prompt, a, b)
+        chosen, rejected = (b, a) if strength > 0 else (a, b)
+        rows.append(
+            PreferenceRow(
+                prompt=prompt,
+                chosen=[Message(role="assistant", content=chosen)],
+                rejected=[Message(role="assistant", content=rejected)],
+                margin=abs(strength) / 3,
+                target=1.0 if strength else 0.5,
+            )
+        )
+    return rows
+
+
+def split_rows(rows: list[PreferenceRow], *, seed: int) -> dict[str, Iterable[PreferenceRow]]:
+    shuffled = random.Random(seed).sample(rows, len(rows))
+    n_test = round(TEST_SHARE * len(rows))
+    return {"train.jsonl": shuffled[n_test:], "test.jsonl": shuffled[:n_test]}
+
+
+def print_win_rate(result: WinRate) -> None:
+    print(f"  win over SFT {result.rate:.3f} [{result.low:.3f}, {result.high:.3f}] on {result.n} fresh prompts")
+    for part, value in result.parts.items():
+        print(f"    {part:12} {result.baseline_parts[part]:.3f} -> {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()
