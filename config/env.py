@@ -66,7 +66,6 @@ def read_secret_key(home: Path) -> str:
 def make_secret(path: Path) -> str:
     """Return the secret kept in `path`, made once with mode 0600 even when several processes start together."""
 
-
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -80,7 +79,6 @@ def make_secret(path: Path) -> str:
 
 def wait_for_secret(path: Path) -> str:
     """Return the secret another process is writing; it is one small write, so one second is plenty."""
-
 
     for _ in range(100):
         if text := path.read_text():

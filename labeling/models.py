@@ -39,7 +39,9 @@ class Project(models.Model):
     description = models.TextField(blank=True)
     scale = models.CharField(max_length=16, choices=Scale, default=Scale.QUICK)
     overlap = models.PositiveSmallIntegerField(default=1, help_text="Judgments wanted for each new comparison.")
-    lease_s = models.PositiveIntegerField(default=900, help_text="Seconds a claimed comparison is kept for its labeler.")
+    lease_s = models.PositiveIntegerField(
+        default=900, help_text="Seconds a claimed comparison is kept for its labeler."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = ProjectQuerySet.as_manager()
@@ -127,7 +129,9 @@ class Prompt(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
     messages = models.JSONField(help_text="List of {role, content}.")
     content_sha = models.CharField(max_length=64, help_text="sha256 of the canonical messages.")
-    group = models.CharField(max_length=64, db_index=True, help_text="Prompts of one group share a side of every split.")
+    group = models.CharField(
+        max_length=64, db_index=True, help_text="Prompts of one group share a side of every split."
+    )
     is_held_out = models.BooleanField(default=False, help_text="Kept for evaluation: neither queued nor trained on.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -174,7 +178,9 @@ class Comparison(models.Model):
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
     completion_a = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
     completion_b = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
-    content_sha = models.CharField(max_length=64, help_text="sha256 of the prompt and both texts, whichever their order.")
+    content_sha = models.CharField(
+        max_length=64, help_text="sha256 of the prompt and both texts, whichever their order."
+    )
     overlap = models.PositiveSmallIntegerField(default=1, help_text="Judgments wanted; 0 keeps it out of the queue.")
     priority = models.SmallIntegerField(default=0, help_text="Higher is claimed first.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -237,7 +243,9 @@ class Slot(models.Model):
                 condition=Q(state="free", labeler__isnull=True) | (~Q(state="free") & Q(labeler__isnull=False)),
                 name="free_slot_has_no_labeler",
             ),
-            models.CheckConstraint(condition=Q(propensity__gt=0, propensity__lte=1), name="propensity_is_a_probability"),
+            models.CheckConstraint(
+                condition=Q(propensity__gt=0, propensity__lte=1), name="propensity_is_a_probability"
+            ),
         ]
         indexes = [
             models.Index(
@@ -293,7 +301,9 @@ def verdict_matches_strength() -> Q:
 class Judgment(models.Model):
     """What one labeler said of one comparison. Rows are never changed: a correction is a new row that revises the old."""
 
-    idempotency_key = models.UUIDField(unique=True, default=uuid.uuid4, help_text="Made by the client; a replay finds the row.")
+    idempotency_key = models.UUIDField(
+        unique=True, default=uuid.uuid4, help_text="Made by the client; a replay finds the row."
+    )
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="judgments")
     labeler = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments")
     slot = models.OneToOneField(Slot, on_delete=models.PROTECT, null=True, blank=True, related_name="judgment")
@@ -320,7 +330,8 @@ class Judgment(models.Model):
         constraints = [
             models.CheckConstraint(condition=verdict_matches_strength(), name="verdict_is_the_sign_of_strength"),
             models.CheckConstraint(
-                condition=Q(slot__isnull=False) | Q(is_extra=True) | Q(revises__isnull=False), name="judgment_has_its_place"
+                condition=Q(slot__isnull=False) | Q(is_extra=True) | Q(revises__isnull=False),
+                name="judgment_has_its_place",
             ),
             models.UniqueConstraint(
                 fields=["comparison", "labeler"], condition=Q(revises__isnull=True), name="one_judgment_per_labeler"
@@ -345,7 +356,9 @@ class ImportedJudgment(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["imported", "line", "part"], name="one_imported_judgment_per_line"),
-            models.CheckConstraint(condition=verdict_matches_strength(), name="imported_verdict_is_the_sign_of_strength"),
+            models.CheckConstraint(
+                condition=verdict_matches_strength(), name="imported_verdict_is_the_sign_of_strength"
+            ),
         ]
 
     def __str__(self) -> str:

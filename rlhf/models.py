@@ -93,7 +93,9 @@ class Loop(models.Model):
     settings = models.JSONField(default=dict, blank=True, help_text="Run settings by kind, over the defaults.")
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(threshold__gte=1, n_pairs__gte=1), name="loop_counts_are_positive")]
+        constraints = [
+            models.CheckConstraint(condition=Q(threshold__gte=1, n_pairs__gte=1), name="loop_counts_are_positive")
+        ]
 
     def __str__(self) -> str:
         return f"loop of {self.project}"
@@ -120,7 +122,9 @@ class Round(models.Model):
         ordering = ["project", "-number"]
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="one_round_per_number"),
-            models.UniqueConstraint(fields=["project"], condition=Q(state="running"), name="one_running_round_per_project"),
+            models.UniqueConstraint(
+                fields=["project"], condition=Q(state="running"), name="one_running_round_per_project"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=["running", "succeeded", "failed"]), name="round_state_is_known"
             ),
@@ -159,7 +163,9 @@ class Run(models.Model):
         "Checkpoint", on_delete=models.PROTECT, null=True, related_name="+", help_text="The model it starts from."
     )
     reward_model = models.ForeignKey("Checkpoint", on_delete=models.PROTECT, null=True, related_name="+")
-    attempt = models.PositiveIntegerField(default=0, help_text="The fence: raised by each claim, carried by each write.")
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="The fence: raised by each claim, carried by each write."
+    )
     handed_back = models.PositiveIntegerField(default=0, help_text="Attempts that ended by an orderly stop.")
     max_attempts = models.PositiveIntegerField(default=3)
     lease_until = models.DateTimeField(null=True)
@@ -181,9 +187,12 @@ class Run(models.Model):
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=["queued", "running", "succeeded", "failed", "cancelled"]), name="run_state_is_known"
+                condition=Q(state__in=["queued", "running", "succeeded", "failed", "cancelled"]),
+                name="run_state_is_known",
             ),
-            models.CheckConstraint(condition=~Q(state="running") | Q(lease_until__isnull=False), name="running_run_has_a_lease"),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_until__isnull=False), name="running_run_has_a_lease"
+            ),
             models.CheckConstraint(
                 condition=Q(attempt__lte=F("max_attempts") + F("handed_back")), name="attempts_are_capped"
             ),

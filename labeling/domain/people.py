@@ -23,7 +23,9 @@ def ensure_admin() -> tuple[User, str] | None:
 
 def add_member(project: Project, user: User, *, role: str) -> Membership:
     """Give the user a role in the project, replacing the one she had."""
-    return Membership.objects.update_or_create(project=project, user=user, defaults={"role": role, "is_active": True})[0]
+    return Membership.objects.update_or_create(project=project, user=user, defaults={"role": role, "is_active": True})[
+        0
+    ]
 
 
 def ensure_simulated_labeler(project: Project, number: int) -> User:

@@ -73,7 +73,9 @@ class RunConfig:
 class TrainingConfig(RunConfig):
     """What every training run of a transformer has."""
 
-    max_length: int = setting(256, "Longest row in tokens; prompts are cut from the left by whole turns.", low=8, high=131072)
+    max_length: int = setting(
+        256, "Longest row in tokens; prompts are cut from the left by whole turns.", low=8, high=131072
+    )
     batch_size: int = setting(16, "Rows (pairs for reward and dpo) per optimizer step.", low=1, high=65536)
     max_steps: int = setting(0, "Optimizer steps; 0 lets the epochs decide.", low=0)
     epochs: float = setting(1.0, "Passes over the training rows when max_steps is 0.", above=0)
@@ -82,7 +84,9 @@ class TrainingConfig(RunConfig):
     warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     dtype: str = setting(
-        "auto", "Precision of matrix products; auto takes bfloat16 where it is faster.", choices=("auto", "float32", "bfloat16")
+        "auto",
+        "Precision of matrix products; auto takes bfloat16 where it is faster.",
+        choices=("auto", "float32", "bfloat16"),
     )
 
 
@@ -131,8 +135,12 @@ class RewardConfig(TrainingConfig):
 
     base_model: str = setting("", "Folder of the model whose trunk scores.")
     learning_rate: float = setting(3e-4, "Peak AdamW learning rate.", above=0, high=1)
-    center_rewards_coefficient: float = setting(0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0)
-    margin_scale: float = setting(0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0)
+    center_rewards_coefficient: float = setting(
+        0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0
+    )
+    margin_scale: float = setting(
+        0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +154,9 @@ class DPOConfig(TrainingConfig):
     beta: float = setting(0.1, "Strength of the pull to the reference.", above=0)
     learning_rate: float = setting(2e-4, "Peak AdamW learning rate.", above=0, high=1)
     loss_type: str = setting("sigmoid", "Which DPO loss.", choices=("sigmoid", "ipo", "robust", "hinge"))
-    label_smoothing: float = setting(0.0, "Known share of flipped labels; only the robust loss uses it.", low=0, high=0.49)
+    label_smoothing: float = setting(
+        0.0, "Known share of flipped labels; only the robust loss uses it.", low=0, high=0.49
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,7 +261,9 @@ def parse_setting(config_class: type[RunConfig], name: str, text: str) -> Any:
         if item.name == name:
             break
     else:
-        raise ConfigError(f"unknown setting {name}; {config_class.kind} knows {', '.join(f.name for f in fields(config_class))}")
+        raise ConfigError(
+            f"unknown setting {name}; {config_class.kind} knows {', '.join(f.name for f in fields(config_class))}"
+        )
     wanted = type(item.default)
     try:
         return int(text) if wanted is int else float(text) if wanted is float else text

@@ -16,7 +16,13 @@ from rlhf.domain.errors import ModelRefused
 from rlhf.models import Checkpoint, Run
 
 # A config may name code to run; these keys are how it has been done (CVE-2026-4372 among them).
-CODE_KEYS = ("auto_map", "_attn_implementation_internal", "attn_implementation", "custom_pipelines", "trust_remote_code")
+CODE_KEYS = (
+    "auto_map",
+    "_attn_implementation_internal",
+    "attn_implementation",
+    "custom_pipelines",
+    "trust_remote_code",
+)
 
 
 def run_folder(run: Run) -> Path:
@@ -28,7 +34,9 @@ def checkpoint_folder(checkpoint: Checkpoint) -> Path:
     """Return the checkpoint's folder on this machine. Raises: ModelRefused when it is not there."""
     folder = Path(settings.PREFLOOP_HOME) / checkpoint.path
     if not folder.is_dir():
-        raise ModelRefused(f"{checkpoint} is not on this machine: {folder} is missing. Share PREFLOOP_HOME between hosts.")
+        raise ModelRefused(
+            f"{checkpoint} is not on this machine: {folder} is missing. Share PREFLOOP_HOME between hosts."
+        )
     return folder
 
 

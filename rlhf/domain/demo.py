@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from django.db import transaction
 
-from labeling.domain.content import hash_messages
+from labeling.domain.content import check_messages, hash_messages
 from labeling.domain.people import add_member
 from labeling.models import Guideline, Membership, Project, Prompt, User
+from rlhf.contract.records import Message
 from rlhf.domain.datasets import freeze_rows
 from rlhf.domain.loop import FIRST_STAGES, open_round
 from rlhf.models import Checkpoint, Dataset, Loop, Round
@@ -15,8 +19,11 @@ from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.prompts import draw_prompts
 
 SLUG = "demo"
+SEED = 1
+N_PROMPTS = 2400
+N_HELD_OUT_PROMPTS = 500
+# Few enough that a visitor closes the circle within minutes of clicking.
 THRESHOLD = 50
-N_PAIRS = 300
 GUIDELINE = """\
 # Which completion is better?
 
@@ -54,42 +61,51 @@ def make_project() -> Project:
         description="A small policy, trained on this machine from nothing, learns from your clicks.",
     )
     Guideline.objects.create(project=project, version=1, text=GUIDELINE)
-    Loop.objects.create(project=project, threshold=THRESHOLD, n_pairs=N_PAIRS, settings=recipe.SETTINGS)
-    train = draw_prompts(recipe.SEED, recipe.N_PROMPTS, split="train")
-    held_out = draw_prompts(recipe.SEED, recipe.N_HELD_OUT_PROMPTS, split="test")
+    Loop.objects.create(project=project, threshold=THRESHOLD, n_pairs=recipe.N_LABELS_A_ROUND, settings=run_settings())
+    train = draw_prompts(SEED, N_PROMPTS, split="train")
+    held_out = draw_prompts(SEED, N_HELD_OUT_PROMPTS, split="test")
     rows = [(messages, False) for messages in train] + [(messages, True) for messages in held_out]
     Prompt.objects.bulk_create(
-        (
-            Prompt(
-                project=project,
-                messages=messages,
-                content_sha=hash_messages(messages),
-                group=hash_messages(messages)[:32],
-                is_held_out=is_held_out,
-            )
-            for messages, is_held_out in rows
-        ),
-        batch_size=500,
+        (make_prompt(project, messages, is_held_out=is_held_out) for messages, is_held_out in rows), batch_size=500
     )
     return project
 
 
+def make_prompt(project: Project, messages: list[Message], *, is_held_out: bool) -> Prompt:
+    """Return an unsaved prompt of this content."""
+    sha = hash_messages(check_messages(messages))
+    return Prompt(project=project, messages=messages, content_sha=sha, group=sha[:32], is_held_out=is_held_out)
+
+
+def run_settings() -> dict[str, dict[str, Any]]:
+    """Return what the recipe sets over the defaults, by run kind, as the loop keeps it."""
+    configs = (recipe.PRETRAIN, recipe.SFT, recipe.SAMPLE, recipe.REWARD, recipe.DPO)
+    return {
+        config.kind: {
+            item.name: getattr(config, item.name)
+            for item in dataclasses.fields(config)
+            if getattr(config, item.name) != item.default
+        }
+        for config in configs
+    }
+
+
 def freeze_world(project: Project) -> None:
     """Freeze the generated text and demonstrations the first policy learns from."""
-    rule = {"include": "generated", "seed": recipe.SEED}
+    rule = {"include": "generated", "seed": SEED}
     freeze_rows(
         project,
         kind=Dataset.Kind.TEXT,
         name="a small world: text",
-        train=[{"text": text} for text in pretraining_texts(recipe.SEED, "train")],
-        test=[{"text": text} for text in pretraining_texts(recipe.SEED, "test")],
+        train=[{"text": text} for text in pretraining_texts(SEED, "train")],
+        test=[{"text": text} for text in pretraining_texts(SEED, "test")],
         rule=rule,
     )
     freeze_rows(
         project,
         kind=Dataset.Kind.DEMONSTRATION,
         name="a small world: demonstrations",
-        train=[{"messages": messages} for messages in demonstrations(recipe.SEED, recipe.N_DEMONSTRATIONS)],
+        train=[{"messages": messages} for messages in demonstrations(SEED, recipe.N_DEMONSTRATIONS)],
         test=[],
         rule=rule,
     )

@@ -155,4 +155,3 @@ def last_words(folder: Path) -> str:
         return ""
     lines = log.read_text("utf-8", errors="replace").strip().splitlines()
     return f": {lines[-1][:300]}" if lines else ""
-

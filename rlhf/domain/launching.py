@@ -118,7 +118,11 @@ class LearningServer:
 
 def learning_environment() -> dict[str, str]:
     """The environment of everything that loads a model: no hub, no telemetry, and none of the web's secrets."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL")
+    }
     offline = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

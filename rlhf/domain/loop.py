@@ -33,7 +33,9 @@ def get_loop(project: Project) -> Loop:
 def count_new_judgments(project: Project) -> int:
     """Return how many judgments came in since the last round began."""
     judgments = Judgment.objects.current().of_project(project)
-    since = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).aggregate(at=Max("created_at"))["at"]
+    since = (
+        Round.objects.filter(project=project).exclude(state=Round.State.FAILED).aggregate(at=Max("created_at"))["at"]
+    )
     return judgments.filter(submitted_at__gt=since).count() if since else judgments.count()
 
 
@@ -42,7 +44,9 @@ def start_round(project: Project, *, user: User | None = None) -> Round:
     loop = get_loop(project)
     n_new = count_new_judgments(project)
     if n_new < loop.threshold:
-        raise NotReady(f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}")
+        raise NotReady(
+            f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
+        )
     if not Checkpoint.objects.policies_of(project).exists():
         raise NotReady(f"{project} has no policy yet: train one with sft, or register a model folder")
     return open_round(project, STAGES)
@@ -76,7 +80,9 @@ def advance_round(pk: int) -> Round:
             if not run.is_over:
                 return round
             if run.state != Run.State.SUCCEEDED:
-                return end_round(round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip())
+                return end_round(
+                    round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip()
+                )
         n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number)
         return end_round(round, Round.State.SUCCEEDED, n_queued=n_queued)
     except LearningError as error:
@@ -108,11 +114,17 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
     if kind == Run.Kind.PRETRAIN:
         return {"dataset": newest_dataset(project, Dataset.Kind.TEXT)}
     if kind == Run.Kind.SFT:
-        return {"dataset": newest_dataset(project, Dataset.Kind.DEMONSTRATION), "base": runs[Run.Kind.PRETRAIN].checkpoint}
+        return {
+            "dataset": newest_dataset(project, Dataset.Kind.DEMONSTRATION),
+            "base": runs[Run.Kind.PRETRAIN].checkpoint,
+        }
     if kind == Run.Kind.SAMPLE:
         trainer = runs[round.stages[round.stages.index(kind) - 1]]
         prompts = draw_prompts(project, get_loop(project).n_pairs, seed=round.number)
-        return {"dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"), "base": trainer.checkpoint}
+        return {
+            "dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"),
+            "base": trainer.checkpoint,
+        }
     policy = Checkpoint.objects.policies_of(project).exclude(run__round=round).first()
     if kind == Run.Kind.REWARD:
         dataset = freeze_preferences(project, rule=FreezeRule(), name=f"{project.slug} round {round.number}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder
@@ -39,7 +38,9 @@ def plan_run(
     """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from."""
     kind = config.kind
     if dataset is not None and dataset.kind != DATASET_KINDS[kind]:
-        raise NotReady(f"a {kind} run needs a {DATASET_KINDS[kind].label} dataset, {dataset} holds {dataset.get_kind_display()}")
+        raise NotReady(
+            f"a {kind} run needs a {DATASET_KINDS[kind].label} dataset, {dataset} holds {dataset.get_kind_display()}"
+        )
     if kind != "pretrain":
         base = base or newest_base(project, kind)
     if kind == "ppo":
@@ -97,7 +98,9 @@ def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:
     if wanted == Dataset.Kind.TEXT:
         return newest(project, wanted) or freeze_texts(project, name=f"{project.slug} texts", user=user)
     if wanted == Dataset.Kind.DEMONSTRATION:
-        return newest(project, wanted) or freeze_demonstrations(project, name=f"{project.slug} demonstrations", user=user)
+        return newest(project, wanted) or freeze_demonstrations(
+            project, name=f"{project.slug} demonstrations", user=user
+        )
     if wanted == Dataset.Kind.PREFERENCE:
         return freeze_preferences(project, rule=default_rule(project), name=f"{project.slug} preferences", user=user)
     n_prompts = N_PPO_PROMPTS if kind == "ppo" else get_loop(project).n_pairs

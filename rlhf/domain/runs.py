@@ -128,7 +128,11 @@ def end_run(run: Run, state: str, *, result: dict[str, Any] | None = None, cause
 def hand_back_run(run: Run) -> None:
     """Put a run this worker must leave back into the queue; the attempt is not counted against it."""
     Run.objects.held(run.attempt).filter(pk=run.pk).update(
-        state=Run.State.QUEUED, handed_back=F("handed_back") + 1, lease_until=None, stage="waiting for a worker", eta_s=None
+        state=Run.State.QUEUED,
+        handed_back=F("handed_back") + 1,
+        lease_until=None,
+        stage="waiting for a worker",
+        eta_s=None,
     )
 
 

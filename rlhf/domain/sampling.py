@@ -21,7 +21,9 @@ def draw_prompts(project: Project, n: int, *, seed: int) -> list[Prompt]:
     n_samples = dict(Sample.objects.filter(prompt__project=project).values_list("prompt").annotate(Count("id")))
     prompts = list(project.prompts.filter(is_held_out=False).order_by("id"))
     if not prompts:
-        raise NotReady(f"{project} has no prompts: import some with manage.py import_prompts FILE --project {project.slug}")
+        raise NotReady(
+            f"{project} has no prompts: import some with manage.py import_prompts FILE --project {project.slug}"
+        )
     random.Random(seed).shuffle(prompts)
     prompts.sort(key=lambda prompt: n_samples.get(prompt.pk, 0))
     return prompts[:n]
@@ -31,7 +33,13 @@ def freeze_prompts(prompts: list[Prompt], *, name: str, user: User | None = None
     """Freeze prompts into a dataset that sampling and PPO runs read."""
     rows: list[PromptRow] = [{"prompt_id": str(prompt.pk), "prompt": prompt.messages} for prompt in prompts]
     return freeze_rows(
-        prompts[0].project, kind=Dataset.Kind.PROMPT, name=name, train=rows, test=[], rule={"include": "prompts"}, user=user
+        prompts[0].project,
+        kind=Dataset.Kind.PROMPT,
+        name=name,
+        train=rows,
+        test=[],
+        rule={"include": "prompts"},
+        user=user,
     )
 
 

@@ -122,7 +122,9 @@ def worker_services() -> list[Service]:
     worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     return [
         Service("worker", [*worker, "-n", "default@%h", "-Q", "default", "-P", "threads", "-c", "2"]),
-        Service("learning", [*worker, "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", "1"], stop_within_s=90.0),
+        Service(
+            "learning", [*worker, "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", "1"], stop_within_s=90.0
+        ),
         Service("scheduler", [*celery, "beat", "--loglevel", "INFO", "--pidfile="]),
     ]
 

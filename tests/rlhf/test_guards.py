@@ -116,7 +116,9 @@ def store_two_metric_rows_of_a_step(project):
 
 def register_under_an_old_fence(project):
     run = make_run(project, attempt=2)
-    Checkpoint.objects.create(project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH)
+    Checkpoint.objects.create(
+        project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH
+    )
 
 
 def register_without_a_manifest(project):
@@ -126,7 +128,9 @@ def register_without_a_manifest(project):
 def register_a_run_twice(project):
     run = make_run(project, attempt=1)
     for _ in range(2):
-        Checkpoint.objects.create(project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH)
+        Checkpoint.objects.create(
+            project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH
+        )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,9 @@ def test_the_legal_way_through_a_runs_life_is_open(project):
     run = make_run(project, dataset=dataset)
 
     Run.objects.filter(pk=run.pk).update(state="running", attempt=1, lease_until=timezone.now())
-    Checkpoint.objects.create(project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH)
+    Checkpoint.objects.create(
+        project=project, run=run, attempt=1, name="c", kind="policy", path="p", manifest_sha256=HASH
+    )
     end_run(run)
 
     run.refresh_from_db()

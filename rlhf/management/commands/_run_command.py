@@ -38,7 +38,9 @@ class RunCommand(BaseCommand):
                 reward_model=find_checkpoint(options["reward_model"]),
             )
         except Project.DoesNotExist as error:
-            raise CommandError(f"there is no project {options['project']}: import into it or make it at /projects/") from error
+            raise CommandError(
+                f"there is no project {options['project']}: import into it or make it at /projects/"
+            ) from error
         except Dataset.DoesNotExist as error:
             raise CommandError(f"there is no dataset {options['dataset']}; see /datasets/") from error
         except (LearningError, ContractError) as error:

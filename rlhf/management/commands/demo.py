@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from labeling.models import Project
 from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
-from rlhf.domain.loop import get_loop, start_round
+from rlhf.domain.loop import start_round
 from rlhf.domain.simulation import compare_policies, queue_contest, simulate_judgments
 from rlhf.domain.supervision import Supervisor, redis_service, worker_services
 from rlhf.domain.waiting import wait_for_round, wait_for_run
@@ -28,7 +28,9 @@ class Command(BaseCommand):
     help = "Make the demo project; --simulate N lets simulated labelers judge N pairs a round and trains on them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--simulate", type=int, default=0, metavar="N", help="Judgments by simulated labelers a round.")
+        parser.add_argument(
+            "--simulate", type=int, default=0, metavar="N", help="Judgments by simulated labelers a round."
+        )
         parser.add_argument("--rounds", type=int, default=0, metavar="R", help="Rounds to go (default: judge only).")
         parser.add_argument("--seed", type=int, default=1, help="Seed of the simulated labelers.")
 

@@ -39,7 +39,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def show(self, project: Project) -> None:
-        self.stdout.write(f"{count_new_judgments(project)} of {get_loop(project).threshold} new judgments for the next round")
+        self.stdout.write(
+            f"{count_new_judgments(project)} of {get_loop(project).threshold} new judgments for the next round"
+        )
         for round in Round.objects.filter(project=project).order_by("number"):
             stages = ", ".join(f"{run.kind} {run.state}" for run in round.runs.order_by("id"))
-            self.stdout.write(f"round {round.number}: {round.state}; {stages or 'not begun'}; {round.cause}".rstrip("; "))
+            self.stdout.write(
+                f"round {round.number}: {round.state}; {stages or 'not begun'}; {round.cause}".rstrip("; ")
+            )

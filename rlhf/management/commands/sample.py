@@ -15,9 +15,13 @@ class Command(RunCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--queue", action="store_true", help="Put one pair a prompt into the queue (waits for the run).")
+        parser.add_argument(
+            "--queue", action="store_true", help="Put one pair a prompt into the queue (waits for the run)."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         run = self.launch("sample", options | {"wait": options["wait"] or options["queue"]})
         if options["queue"]:
-            self.stdout.write(f"{queue_samples(run, priority=0)} comparisons are waiting at {run.project.get_absolute_url()}")
+            self.stdout.write(
+                f"{queue_samples(run, priority=0)} comparisons are waiting at {run.project.get_absolute_url()}"
+            )

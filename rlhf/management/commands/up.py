@@ -73,7 +73,9 @@ class Command(BaseCommand):
 
     def greet(self, options: dict[str, Any], admin: tuple[Any, str] | None) -> None:
         """Say where to go once the web server answers."""
-        url = f"http://{'localhost' if options['host'] in ('127.0.0.1', '0.0.0.0') else options['host']}:{settings.PORT}/"
+        url = (
+            f"http://{'localhost' if options['host'] in ('127.0.0.1', '0.0.0.0') else options['host']}:{settings.PORT}/"
+        )
         if options["no_web"]:
             self.say("workers are running; press Ctrl-C to stop")
             return
@@ -130,7 +132,9 @@ def wait_for_web() -> None:
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise LearningError(f"the web server did not answer on port {settings.PORT}; see {settings.PREFLOOP_HOME}/logs/web.log")
+    raise LearningError(
+        f"the web server did not answer on port {settings.PORT}; see {settings.PREFLOOP_HOME}/logs/web.log"
+    )
 
 
 class hold_lock:  # noqa: N801 -- reads as a verb in its with statement
