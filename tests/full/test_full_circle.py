@@ -29,7 +29,8 @@ from rlhf.domain.demo import make_project
 from rlhf.models import Loop
 make_project()
 Loop.objects.update(threshold=5, n_pairs=24, settings={
-    "pretrain": {"max_steps": 60, "hidden_size": 48, "n_heads": 4, "intermediate_size": 64, "n_layers": 2, "save_steps": 10},
+    "pretrain": {"max_steps": 60, "hidden_size": 48, "n_heads": 4, "intermediate_size": 64, "n_layers": 2,
+                 "save_steps": 10},
     "sft": {"max_steps": 20}, "sample": {"max_new_tokens": 12}, "reward": {"max_steps": 4}, "dpo": {"max_steps": 4},
 })
 """

@@ -73,14 +73,11 @@ class Command(BaseCommand):
 
     def greet(self, options: dict[str, Any], admin: tuple[Any, str] | None) -> None:
         """Say where to go once the web server answers."""
-        url = (
-            f"http://{'localhost' if options['host'] in ('127.0.0.1', '0.0.0.0') else options['host']}:{settings.PORT}/"
-        )
         if options["no_web"]:
             self.say("workers are running; press Ctrl-C to stop")
             return
         wait_for_web()
-        self.say(f"Prefloop is running at {url} - press Ctrl-C to stop")
+        self.say(f"Prefloop is running at http://localhost:{settings.PORT}/ - press Ctrl-C to stop")
         if admin is not None:
             user, password = admin
             self.say(f"log in as {user.get_username()} with the password {password} (shown this once)")

@@ -48,7 +48,7 @@ def test_a_bad_setting_says_what_it_must_be(assignment, message):
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown setting learning_rat; ppo knows .*learning_rate"):
+    with pytest.raises(ConfigError, match=r"unknown setting learning_rat; ppo knows .*learning_rate"):
         PPOConfig().with_settings(["learning_rat=1e-4"])
 
 
