@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rlhf.learning.door import execute_run
-from rlhf.learning.lifetime import die_with_parent, stay_offline
+from rlhf.learning.lifetime import die_with_parent, prepare_environment
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
     parent = os.getppid()
     arguments = parse_arguments()
     die_with_parent(parent)
-    stay_offline()
+    prepare_environment()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if arguments.serve is not None:

@@ -42,7 +42,7 @@ class SealedCheckpoints:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with sealed_folder(folder) as part:
             self._aside = part
-            # Trainer's own method and not the next in line: TRL's would first write a model card beside the checkpoints.
+            # Trainer's own method, not the next in line: TRL's would first write a model card beside the checkpoints.
             Trainer._save_checkpoint(self, model, trial)  # type: ignore[arg-type]
             lift_files(part / folder.name, part)
         self._aside = None

@@ -29,7 +29,7 @@ from rlhf.learning.logps import (
 )
 from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.models import choose_attention, load_policy, load_tokenizer
 from rlhf.learning.pair_logps import pair_logps
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.tables import add_reference_logps, pair_dataset
@@ -120,7 +120,7 @@ class PairBatch:
 
 
 def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
-    """Train a policy on data/train.jsonl against its own start, publish it, and return its agreement with data/test.jsonl.
+    """Train a policy on data/train.jsonl against its start, publish it, and return its agreement with data/test.jsonl.
 
     Raises: ContractError on a base model or rows that cannot be used, HandedBack, NonFiniteError.
     """
@@ -128,6 +128,7 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     policy = load_policy(config.base_model)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    choose_attention(policy, longest_row=max(pair.n_tokens for pair in train_set.pairs))
     first = train_set.pairs[0]
     require_compact_head(
         policy, build_batch([first.prompt_ids], [first.chosen_ids], pad_id=tokenizer.pad_token_id).to(policy.device)

@@ -1,4 +1,4 @@
-"""What a learning process owes to the process that started it: to die with it, to stay offline, to log quietly."""
+"""What a learning process owes its host: to die with its parent, to stay offline, to wait without burning the CPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ ENVIRONMENT = {
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # A thread that waits for its siblings sleeps. By default it spins, and one busy neighbour on a small machine then makes
+    # every matrix product wait for a whole time slice: a step took 20 times as long on two shared cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "TQDM_DISABLE": "1",  # progress goes to progress.json; bars would fill the log
 }
 
 
 def die_with_parent(expected_parent: int) -> None:
-    """Have the kernel kill this process (SIGKILL) when its parent ends, however that ends. Linux only, elsewhere nothing.
+    """Have the kernel kill this process (SIGKILL) when its parent ends, however that happens. Does nothing but on Linux.
 
     Args:
         expected_parent: the pid that started this process, read before it could have died.
@@ -33,10 +36,7 @@ def die_with_parent(expected_parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stay_offline() -> None:
-    """Forbid the Hugging Face libraries network, threads and progress bars, unless the environment says otherwise.
-
-    They read these names when they are imported, so this comes before their import.
-    """
+def prepare_environment() -> None:
+    """Set what the libraries read when they are imported, so this comes before their import. Names already set stay."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -132,6 +132,6 @@ def require_compact_head(model: nn.Module, batch: CompletionBatch) -> None:
     compact = completion_logits(model, batch)
     if whole.shape != compact.shape or not torch.allclose(whole, compact, atol=1e-3, rtol=1e-3):
         raise ContractError(
-            f"{type(model).__name__} computes its logits in a way this trainer does not know; use a decoder whose head is "
-            "a linear layer over its last hidden states"
+            f"{type(model).__name__} computes its logits in a way this trainer does not know; use a decoder whose head "
+            "is a linear layer over its last hidden states"
         )

@@ -47,7 +47,7 @@ def require_finite(step: int, values: dict[str, float]) -> None:
     for name in GUARDED:
         if not math.isfinite(values.get(name, 0.0)):
             raise NonFiniteError(
-                f"non-finite {name} at step {step}; lower learning_rate or max_grad_norm, or look at the rows of this step"
+                f"non-finite {name} at step {step}; lower learning_rate or max_grad_norm, or look at this step's rows"
             )
 
 
@@ -90,7 +90,7 @@ class Reporter:
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append metrics of a step. values: TRL's keys. Raises: NonFiniteError on a non-finite loss or gradient norm."""
+        """Append metrics of a step. values: TRL's keys. Raises: NonFiniteError on a non-finite loss or gradient."""
         require_finite(step, values)
         append_metrics(self.run_dir, step, {name: value for name, value in values.items() if math.isfinite(value)})
 

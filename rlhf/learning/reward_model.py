@@ -20,7 +20,7 @@ from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
 from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import load_tokenizer
+from rlhf.learning.models import choose_attention, load_tokenizer
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.scoring import load_reward_model, pad_rows, score_rows
 from rlhf.learning.tables import pair_dataset
@@ -100,6 +100,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
     trainer = SoftRewardTrainer(
         model=model,
         args=RewardArguments(

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.batching import batch_by_tokens
-from rlhf.learning.models import check_model_folder, pick_device, prepare_model
+from rlhf.learning.models import check_model_folder, pick_device
 
 SCORING_TOKENS = 8192
 
@@ -30,7 +30,7 @@ def load_reward_model(folder: str, tokenizer: PreTrainedTokenizerBase, *, seed: 
         folder, num_labels=1, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return prepare_model(model, pick_device())
+    return model.to(pick_device())
 
 
 def require_distinct_pad(tokenizer: PreTrainedTokenizerBase) -> None:

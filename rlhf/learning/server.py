@@ -12,8 +12,8 @@ Protocol, JSON lines of at most 64 KiB over the Unix socket:
     server  {"exit": 0}                                         when the run ended; -N when signal N ended it
     server  {"error": "..."}                                    instead, for a request that it cannot read or start
 
-The run writes stdout and stderr to run_dir/learning.log. `exit` is one of contract.run_dir's EXIT codes; what happened is
-in run_dir/result.json. To stop a run with time to save: os.killpg(pid, SIGTERM), and wait for `exit` (75, handed back).
+The run writes stdout and stderr to run_dir/learning.log. `exit` is one of contract.run_dir's EXIT codes; what happened
+is in run_dir/result.json. To stop a run with time to save: os.killpg(pid, SIGTERM), and wait for `exit` (75, handed back).
 A client that closes the connection, or dies, ends its run: SIGTERM to the group, SIGKILL 5 s later. Environment names
 that the libraries read at import (HF_*) come too late in `env`; CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS do not.
 SIGTERM to the server ends all its runs in the same way, then the server.
