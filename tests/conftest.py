@@ -8,3 +8,17 @@ import tempfile
 # Before Django reads its settings: no test touches the installation in ./var, and nothing rings at a real broker.
 os.environ["PREFLOOP_HOME"] = tempfile.mkdtemp(prefix="prefloop-tests-")
 os.environ["CELERY_BROKER_URL"] = "memory://"
+
+
+def pytest_configure() -> None:
+    """Serve static files from where they lie, hash passwords fast, and keep SQLite in a file as installations do.
+
+    An SQLite database in memory locks tables where one in a file queues its writers: threads would fail only in tests.
+    """
+    from django.conf import settings  # noqa: PLC0415 -- reads the environment set above
+
+    settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database.setdefault("TEST", {})["NAME"] = os.path.join(os.environ["PREFLOOP_HOME"], "test.sqlite3")

@@ -1,0 +1,311 @@
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labeling.domain.assignment import make_lease_token
+from labeling.domain.errors import (
+    AlreadyJudged,
+    AlreadyRevised,
+    ClaimLost,
+    IdempotencyConflict,
+    InvalidContent,
+    InvalidJudgment,
+    NotAMember,
+)
+from labeling.domain.judging import Vote, record_judgment, revise_judgment, show_vote
+from labeling.domain.projects import publish_guideline
+from labeling.models import Judgment, Membership, Slot
+from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge, run_together
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def claim_shown(project, labeler, *, a_left):
+    """Claim the only slot, with A on the side the test needs."""
+    Slot.objects.update(a_shown_left=a_left)
+    return claim(project, labeler)
+
+
+@pytest.mark.parametrize(
+    ("a_left", "preference", "verdict", "strength"),
+    [
+        (True, -3, "A", -3),
+        (False, -3, "B", 3),
+        (True, 1, "B", 1),
+        (False, 1, "A", -1),
+        (True, 0, "tie", 0),
+        (False, 0, "tie", 0),
+    ],
+)
+def test_a_verdict_is_about_content_not_about_side(kitchen, grace, a_left, preference, verdict, strength):
+    add_pair(kitchen)
+    slot = claim_shown(kitchen, grace, a_left=a_left)
+
+    judgment = judge(slot, grace, preference)
+
+    assert (judgment.verdict, judgment.strength, judgment.a_shown_left) == (verdict, strength, a_left)
+
+
+def test_a_judgment_records_all_that_was_said_and_how_it_came_about(kitchen, grace):
+    guideline = publish_guideline(kitchen, "Choose the better one.")
+    comparison = add_pair(kitchen, reason="active", propensity=0.5)
+    slot = claim_shown(kitchen, grace, a_left=False)
+    key = uuid.uuid4()
+
+    judge(
+        slot,
+        grace,
+        2,
+        idempotency_key=key,
+        scale="seven",
+        both_bad=True,
+        unsafe_left=True,
+        note=" so so\n",
+        active_ms=4321,
+    )
+
+    stored = Judgment.objects.values().get()
+    del stored["id"]
+    assert timezone.now() - stored.pop("submitted_at") < timedelta(seconds=10)
+    assert stored == {
+        "idempotency_key": key,
+        "comparison_id": comparison.pk,
+        "labeler_id": grace.pk,
+        "slot_id": slot.pk,
+        "is_extra": False,
+        "revises_id": None,
+        "verdict": "A",
+        "strength": -2,
+        "scale": "seven",
+        "both_bad": True,
+        "unsafe_a": False,
+        "unsafe_b": True,
+        "note": " so so\n",
+        "a_shown_left": False,
+        "guideline_id": guideline.pk,
+        "reason": "active",
+        "propensity": 0.5,
+        "shown_at": slot.shown_at,
+        "active_ms": 4321,
+    }
+
+
+def test_what_was_said_reads_the_same_on_the_page_again(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim_shown(kitchen, grace, a_left=False)
+    vote = {
+        "scale": "seven",
+        "both_bad": False,
+        "unsafe_left": False,
+        "unsafe_right": True,
+        "note": "n",
+        "active_ms": 7,
+    }
+
+    judgment = judge(slot, grace, -1, **vote)
+
+    assert show_vote(judgment) == Vote(preference=-1, **vote)
+
+
+def test_a_judged_slot_is_closed(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+
+    judge(slot, grace)
+
+    done = Slot.objects.get(pk=slot.pk)
+    assert (done.state, done.labeler, done.lease_token, done.lease_until) == ("done", grace, None, None)
+
+
+def test_a_replay_is_the_stored_judgment(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    key = uuid.uuid4()
+    first = judge(slot, grace, -2, idempotency_key=key)
+
+    again = judge(slot, grace, 3, idempotency_key=key)
+
+    assert (again.pk, again.strength) == (first.pk, first.strength)
+    assert Judgment.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_vote_sent_eight_times_at_once_is_stored_once(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    key = uuid.uuid4()
+
+    results = run_together(*[lambda: judge(slot, grace, idempotency_key=key).pk] * 8)
+
+    assert results == [Judgment.objects.get().pk] * 8
+
+
+def test_a_second_vote_under_a_new_key_is_told_to_be_a_revision(kitchen, grace):
+    add_pair(kitchen, overlap=2)
+    slot = claim(kitchen, grace)
+    judge(slot, grace)
+
+    with pytest.raises(AlreadyJudged):
+        judge(slot, grace)
+
+    assert Judgment.objects.count() == 1
+    assert Slot.objects.filter(state="done").count() == 1
+
+
+def test_a_key_serves_one_vote_of_one_labeler(kitchen, grace, hedy):
+    add_pairs(kitchen, 2)
+    key = uuid.uuid4()
+    judge(claim(kitchen, grace), grace, idempotency_key=key)
+
+    with pytest.raises(IdempotencyConflict):
+        judge(claim(kitchen, grace), grace, idempotency_key=key)
+    with pytest.raises(IdempotencyConflict):
+        judge(Slot.objects.get(state="done"), hedy, idempotency_key=key, lease_token=uuid.uuid4())
+
+
+def test_nobody_judges_what_was_not_given_to_her(kitchen, grace, hedy):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+
+    with pytest.raises(ClaimLost):
+        judge(slot, hedy)
+
+    assert Judgment.objects.count() == 0
+
+
+def test_a_slot_that_never_was_is_a_lost_claim(kitchen, grace):
+    with pytest.raises(ClaimLost):
+        judge(Slot(pk=987654, lease_token=uuid.uuid4()), grace)
+
+
+def test_a_suspended_member_cannot_submit_what_she_claimed(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    Membership.objects.filter(user=grace).update(is_active=False)
+
+    with pytest.raises(NotAMember):
+        judge(slot, grace)
+
+    assert Judgment.objects.count() == 0
+
+
+def test_a_late_vote_counts_while_its_slot_is_free(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    Slot.objects.all().free_up()
+
+    judgment = judge(slot, grace)
+
+    assert (judgment.slot_id, judgment.is_extra, Slot.objects.get().state) == (slot.pk, False, "done")
+
+
+def test_a_late_vote_takes_another_free_slot_and_keeps_the_side_it_was_shown(kitchen, grace, hedy):
+    add_pair(kitchen, overlap=2)
+    slot = claim(kitchen, grace)
+    expire(slot)
+    assert claim(kitchen, hedy).pk == slot.pk
+
+    judgment = judge(slot, grace, -2)
+
+    assert (judgment.slot.number, judgment.is_extra, judgment.a_shown_left) == (1, False, slot.a_shown_left)
+    assert judgment.slot.a_shown_left != slot.a_shown_left
+
+
+def test_a_late_vote_without_a_place_is_kept_as_an_extra(kitchen, grace, hedy):
+    add_pair(kitchen)
+    lost = claim(kitchen, grace)
+    expire(lost)
+    slot = claim(kitchen, hedy)
+
+    late = judge(lost, grace)
+    counted = judge(slot, hedy)
+
+    assert (late.slot, late.is_extra) == (None, True)
+    assert (counted.slot, counted.is_extra) == (slot, False)
+
+
+def test_a_late_votes_clock_is_the_page_but_never_the_future(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    Slot.objects.all().free_up()
+
+    judgment = record_judgment(
+        slot.pk,
+        grace,
+        idempotency_key=uuid.uuid4(),
+        lease_token=make_lease_token(slot.pk, grace),
+        vote=Vote(preference=0),
+        shown_at=timezone.now() + timedelta(days=1),
+    )
+
+    assert judgment.shown_at <= timezone.now()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"preference": 4}, InvalidJudgment),
+        ({"preference": -4}, InvalidJudgment),
+        ({"scale": "stars"}, InvalidJudgment),
+        ({"active_ms": -1}, InvalidJudgment),
+        ({"note": "\x00"}, InvalidContent),
+    ],
+)
+def test_what_cannot_be_said_is_refused_and_the_claim_kept(kitchen, grace, changes, error):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+
+    with pytest.raises(error):
+        judge(slot, grace, **{"preference": 0} | changes)
+
+    assert (Judgment.objects.count(), Slot.objects.get().state) == (0, "held")
+
+
+def test_a_revision_is_a_new_row_and_the_last_word(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim_shown(kitchen, grace, a_left=False)
+    first = judge(slot, grace, -2)
+    publish_guideline(kitchen, "Think twice.")
+
+    second = revise_judgment(first, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=3, scale="seven"))
+    third = revise_judgment(second, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=0))
+
+    rows = Judgment.objects.order_by("id").values_list(
+        "strength", "revises", "slot", "a_shown_left", "guideline__version"
+    )
+    assert list(rows) == [
+        (2, None, slot.pk, False, None),
+        (-3, first.pk, None, False, 1),
+        (0, second.pk, None, False, 1),
+    ]
+    assert Judgment.objects.current().get() == third
+
+
+def test_a_revision_replayed_is_the_stored_row(kitchen, grace):
+    add_pair(kitchen)
+    first = judge(claim(kitchen, grace), grace)
+    key = uuid.uuid4()
+
+    rows = {revise_judgment(first, grace, idempotency_key=key, vote=Vote(preference=1)).pk for _ in range(3)}
+
+    assert len(rows) == 1
+    assert Judgment.objects.count() == 2
+
+
+def test_only_the_last_word_can_be_revised(kitchen, grace):
+    add_pair(kitchen)
+    first = judge(claim(kitchen, grace), grace)
+    revise_judgment(first, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=1))
+
+    with pytest.raises(AlreadyRevised):
+        revise_judgment(first, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=2))
+
+
+def test_nobody_revises_someone_elses_word(kitchen, grace, hedy):
+    add_pair(kitchen)
+    first = judge(claim(kitchen, grace), grace)
+
+    with pytest.raises(ClaimLost):
+        revise_judgment(first, hedy, idempotency_key=uuid.uuid4(), vote=Vote(preference=1))
