@@ -1,0 +1,63 @@
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from labeling.domain.judging import Vote, revise_judgment
+from labeling.domain.progress import Progress, find_last_act, measure_progress, measure_progresses
+from labeling.domain.skipping import skip_comparison
+from labeling.models import Project
+from tests.labeling.rows import add_pair, add_pairs, claim, judge
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def test_progress_counts_her_own_day_and_what_waits_for_her(kitchen, grace, hedy):
+    add_pairs(kitchen, 5)
+    judged = judge(claim(kitchen, grace), grace)
+    judge(claim(kitchen, hedy), hedy)
+    revise_judgment(judged, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=1))
+    claim(kitchen, grace)
+
+    assert measure_progress(kitchen, grace) == Progress(today=1, left=3)
+
+
+def test_two_free_slots_of_one_comparison_are_one_task(kitchen, grace):
+    add_pair(kitchen, overlap=3)
+
+    assert measure_progress(kitchen, grace) == Progress(today=0, left=1)
+
+
+def test_yesterday_does_not_count(kitchen, grace, monkeypatch):
+    add_pair(kitchen)
+    judge(claim(kitchen, grace), grace)
+    tomorrow = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: tomorrow)
+
+    assert measure_progress(kitchen, grace) == Progress(today=0, left=0)
+
+
+def test_ten_projects_cost_as_many_queries_as_one(kitchen, grace, django_assert_num_queries):
+    projects = [kitchen] + [Project.objects.create(slug=f"p{number}", name="P") for number in range(9)]
+    for project in projects:
+        add_pair(project)
+
+    for asked in (projects[:1], projects):
+        with django_assert_num_queries(3):
+            progresses = measure_progresses(asked, grace)
+
+    assert progresses == {project.pk: Progress(today=0, left=1) for project in projects}
+
+
+def test_undo_is_about_the_last_thing_she_did(kitchen, grace, hedy):
+    add_pairs(kitchen, 3)
+    assert find_last_act(kitchen, grace) is None
+    judgment = judge(claim(kitchen, grace), grace)
+    judge(claim(kitchen, hedy), hedy)
+    assert find_last_act(kitchen, grace) == judgment
+    slot = claim(kitchen, grace)
+    skip = skip_comparison(slot.pk, grace, lease_token=slot.lease_token, reason="language")
+    assert find_last_act(kitchen, grace) == skip
+    revision = revise_judgment(judgment, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=1))
+    assert find_last_act(kitchen, grace) == revision
