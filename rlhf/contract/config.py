@@ -195,6 +195,14 @@ class PPOConfig(RunConfig):
     missing_eos_penalty: float = setting(1.0, "Taken from the normalised score of an unfinished completion.", low=0)
     critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
+    save_rollouts: int = setting(4, "Rollouts between two resumable checkpoints.", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout_batch_size < self.num_minibatches:
+            raise ConfigError(
+                f"rollout_batch_size must be >= num_minibatches, got {self.rollout_batch_size} and {self.num_minibatches}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

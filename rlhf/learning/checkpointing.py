@@ -64,6 +64,7 @@ class ReportToRun(TrainerCallback):
         self.run_dir = run_dir
         self.stage = stage
         self.reporter: Reporter | None = None
+        self.handed_back = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -75,10 +76,19 @@ class ReportToRun(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.reporter is not None:
-            self.reporter.step(state.global_step)
-        if stop_requested() and state.global_step < state.max_steps:
+            self.reporter.step(self.count_steps(state))
+        if stop_requested() and self.may_stop() and not control.should_training_stop:
             control.should_save = True
             control.should_training_stop = True
+            self.handed_back = True
+
+    def count_steps(self, state: TrainerState) -> int:
+        """Return how many of state.max_steps are behind."""
+        return state.global_step
+
+    def may_stop(self) -> bool:
+        """Whether a checkpoint saved now can be resumed."""
+        return True
 
     def on_log(
         self,
@@ -94,14 +104,15 @@ class ReportToRun(TrainerCallback):
             self.reporter.log(state.global_step, values)
 
 
-def train_sealed(trainer: Trainer, run_dir: Path) -> None:
-    """Train from the newest sound checkpoint of the run, if any, to the end.
+def train_sealed(trainer: Trainer, report: ReportToRun) -> None:
+    """Train from the newest sound checkpoint of the run, if any, to the end, and report to the run.
 
     Raises: HandedBack when the worker asked for it (a checkpoint was saved), NonFiniteError.
     """
-    checkpoint = newest_checkpoint(run_dir)
+    trainer.add_callback(report)
+    checkpoint = newest_checkpoint(report.run_dir)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < trainer.state.max_steps and stop_requested():
+    if report.handed_back:
         raise HandedBack(f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}, checkpoint saved")
     require_finite_weights(trainer.model, trainer.state.global_step)
 

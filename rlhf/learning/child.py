@@ -22,7 +22,7 @@ def run_child(run_dir: Path, environment: dict[str, str], *, parent: int) -> NoR
         write_to_log(run_dir)
         apply_environment(environment)
         code = execute_run(run_dir)
-    except BaseException:  # nothing may unwind into the server's loop, of which this process holds a copy
+    except BaseException:  # noqa: BLE001 -- nothing may unwind into the server's loop, which this process is a copy of
         traceback.print_exc()
     finally:
         sys.stdout.flush()

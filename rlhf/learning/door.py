@@ -41,7 +41,7 @@ def execute_run(run_dir: Path) -> int:
     except HandedBack as stop:
         print(f"handed back: {stop}", file=sys.stderr, flush=True)
         return EXIT_HANDED_BACK
-    except Exception as error:  # the last line of a worker: whatever it was, the run must carry its cause
+    except Exception as error:  # noqa: BLE001 -- the last line of a worker: the run must carry its cause, whatever it is
         traceback.print_exc()
         record_failure(run_dir, describe_failure(error))
         return EXIT_FAILED

@@ -149,9 +149,8 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
         data_collator=PairBatch(tokenizer.pad_token_id),
         train_dataset=add_reference_logps(pair_dataset(train_set.pairs), reference_train),
         processing_class=tokenizer,
-        callbacks=[ReportToRun(run_dir, stage="training the policy with DPO")],
     )
-    train_sealed(trainer, run_dir)
+    train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO"))
     save_final(run_dir, policy, tokenizer)
     ratios = pair_logps(policy, test_set.pairs, pad_id=tokenizer.pad_token_id) - reference_test
     return {

@@ -21,8 +21,8 @@ from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_fin
 from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, load_tokenizer
-from rlhf.learning.preferences import EncodedPair, load_pairs
-from rlhf.learning.scoring import load_reward_model, pad_rows, score_rows
+from rlhf.learning.preferences import load_pairs
+from rlhf.learning.scoring import load_reward_model, pad_rows, reward_differences
 from rlhf.learning.tables import pair_dataset
 
 
@@ -112,9 +112,8 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         data_collator=PairRows(tokenizer.pad_token_id),
         train_dataset=pair_dataset(train_set.pairs),
         processing_class=tokenizer,
-        callbacks=[ReportToRun(run_dir, stage="training the reward model")],
     )
-    train_sealed(trainer, run_dir)
+    train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
     save_final(run_dir, model, tokenizer)
     return {
         **describe_agreement(test_set.pairs, reward_differences(model, test_set.pairs), name="eval_accuracy"),
@@ -122,11 +121,3 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         "n_dropped": train_set.n_dropped + test_set.n_dropped,
         "n_cut": train_set.n_cut + test_set.n_cut,
     }
-
-
-def reward_differences(model: Any, pairs: list[EncodedPair]) -> list[float]:
-    """Return the reward of chosen minus that of rejected for each pair, nats."""
-    rows = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    scores = score_rows(model, rows).view(-1, 2)  # (n, 2)
-    differences: list[float] = (scores[:, 0] - scores[:, 1]).tolist()
-    return differences

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from rlhf.contract.errors import ContractError
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.models import check_model_folder, pick_device
+from rlhf.learning.preferences import EncodedPair
 
 SCORING_TOKENS = 8192
 
@@ -67,6 +68,14 @@ def score_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tenso
             ).logits
             scores[batch] = logits.squeeze(-1).float().cpu()
     return scores
+
+
+def reward_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> list[float]:
+    """Return the reward of chosen minus that of rejected for each pair, nats."""
+    rows = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    scores = score_rows(model, rows).view(-1, 2)  # (n, 2)
+    differences: list[float] = (scores[:, 0] - scores[:, 1]).tolist()
+    return differences
 
 
 @contextmanager

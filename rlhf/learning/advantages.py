@@ -1,0 +1,46 @@
+"""From scores and log-probabilities to advantages."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def token_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_coef: float) -> Tensor:
+    """Return the reward of every token: the KL penalty at each, the score at the last one alone.
+
+    Args:
+        scores: (B,), normalised. logps, reference_logps: (B, C), nats. mask: (B, C) bool, rows begin at column 0.
+        kl_coef: weight of the penalty k1 = log pi - log ref.
+    Returns: (B, C), 0 outside the mask.
+    Source: arXiv 1909.08593 eq. 2; why k1 belongs in the reward: arXiv 2512.21852.
+    """
+    rewards = -kl_coef * (logps - reference_logps) * mask  # (B, C)
+    last = mask.sum(1, keepdim=True) - 1  # (B, 1)
+    return rewards.scatter_add(1, last, scores.unsqueeze(1).to(rewards.dtype))
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Return generalised advantage estimates and returns. After the last token of a row the value is 0.
+
+    Args: rewards, values: (B, C). mask: (B, C) bool, rows begin at column 0. gamma: discount. lam: GAE's lambda.
+    Returns: advantages and returns = advantages + values, (B, C), 0 outside the mask.
+    Source: arXiv 1506.02438 eq. 16.
+    """
+    values = values * mask
+    advantages = torch.zeros_like(values)
+    running = torch.zeros_like(values[:, 0])  # (B,), the advantage of the token after
+    next_value = torch.zeros_like(running)
+    for column in range(values.shape[1] - 1, -1, -1):
+        inside = mask[:, column]
+        delta = rewards[:, column] + gamma * next_value - values[:, column]
+        running = (delta + gamma * lam * running) * inside
+        advantages[:, column] = running
+        next_value = values[:, column]
+    return advantages, (advantages + values) * mask
+
+
+def whiten(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values with mean 0 and standard deviation 1 over the mask, 0 outside. values, mask: (B, C)."""
+    inside = values[mask]
+    return (values - inside.mean()) / (inside.std(correction=0) + 1e-8) * mask

@@ -1,0 +1,58 @@
+"""Held-out accuracy of a reward model, or of a policy against its reference, without training anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rlhf.contract.config import EvaluateConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.run_dir import DATA
+from rlhf.learning.accuracy import describe_agreement
+from rlhf.learning.models import check_model_folder, load_policy, load_tokenizer
+from rlhf.learning.pair_logps import pair_logps
+from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.reporting import Reporter
+from rlhf.learning.scoring import load_reward_model, reward_differences
+
+
+def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
+    """Return how well the model of the configuration agrees with data/test.jsonl.
+
+    A reward model answers with eval_accuracy; a policy, by its log-ratios to the reference, with
+    eval_rewards/accuracies (its log-loss and calibration are those of beta = 1).
+
+    Raises: ContractError when a policy comes without reference, or a reward model with one.
+    """
+    reporter = Reporter(run_dir, stage="evaluating", total_steps=1)
+    tokenizer = load_tokenizer(config.base_model)
+    test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    if is_reward_model(config.base_model):
+        if config.reference_model:
+            raise ContractError("base_model is a reward model: leave reference_model empty")
+        model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
+        metrics = describe_agreement(test_set.pairs, reward_differences(model, test_set.pairs), name="eval_accuracy")
+    else:
+        differences = logratio_differences(config, test_set.pairs, pad_id=tokenizer.pad_token_id)
+        metrics = describe_agreement(test_set.pairs, differences, name="eval_rewards/accuracies")
+    reporter.log(1, {name: float(value) for name, value in metrics.items()})
+    reporter.step(1)
+    return {**metrics, "n_dropped": test_set.n_dropped, "n_cut": test_set.n_cut}
+
+
+def is_reward_model(folder: str) -> bool:
+    """Return whether a model folder holds a scalar head. Raises: ContractError when it is no model folder."""
+    check_model_folder(folder)
+    architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+def logratio_differences(config: EvaluateConfig, pairs: list[EncodedPair], *, pad_id: int) -> list[float]:
+    """Return log pi/ref of chosen minus that of rejected for each pair, nats."""
+    if not config.reference_model:
+        raise ContractError("base_model is a policy: name its reference_model, or evaluate a reward model")
+    logps = pair_logps(load_policy(config.base_model), pairs, pad_id=pad_id)  # (n, 2)
+    ratios = logps - pair_logps(load_policy(config.reference_model), pairs, pad_id=pad_id)  # (n, 2)
+    differences: list[float] = (ratios[:, 0] - ratios[:, 1]).tolist()
+    return differences

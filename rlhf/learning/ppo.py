@@ -1,0 +1,110 @@
+"""The PPO run: policy, reference, critic and reward model from folders; a better policy out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+from rlhf.contract.config import PPOConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.records import read_rows
+from rlhf.contract.run_dir import CHECKPOINTS, DATA
+from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.checkpointing import save_final, train_sealed
+from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer
+from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.scoring import load_reward_model, score_rows
+from rlhf.learning.tokenization import encode_prompt
+
+REPORTED = (
+    "objective/kl",
+    "objective/scores",
+    "objective/scores_norm",
+    "objective/rlhf_reward",
+    "policy/entropy_avg",
+    "rollout/finished_frac",
+    "rollout/len_mean",
+    "rollout/reward_len_corr",
+    "rollout/distinct_2",
+    "early_stops",
+    "episode",
+)
+
+
+def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
+    """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
+
+    Returns: metrics of the last rollout, sampled before its own updates.
+    Raises: ContractError on models or prompts that cannot be used, HandedBack, NonFiniteError.
+    """
+    tokenizer = load_tokenizer(config.base_model)
+    require_same_tokens(tokenizer, load_tokenizer(config.reward_model))
+    prompts = [
+        encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens)
+        for row in read_rows(run_dir / DATA / "prompts.jsonl")
+    ]
+    if not prompts:
+        raise ContractError("prompts.jsonl holds no prompt")
+    trainer = build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer)
+    train_sealed(trainer, ReportRollouts(run_dir, trainer))
+    save_final(run_dir, trainer.model.policy, tokenizer)
+    metrics = trainer.collect_metrics()
+    return {name: metrics[name] for name in REPORTED if name in metrics}
+
+
+def build_trainer(
+    config: PPOConfig, run_dir: Path, *, prompts: list[list[int]], tokenizer: PreTrainedTokenizerBase
+) -> PPOTrainer:
+    """Return the trainer of a run with its four models loaded; the critic starts as a copy of the reward model."""
+    policy, reference = load_policy(config.base_model), load_policy(config.base_model)
+    reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
+    critic = Critic(load_reward_model(config.reward_model, tokenizer, seed=config.seed))
+    longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
+    for model in (policy, reference, reward_model, critic.model):
+        choose_attention(model, longest_row=longest)
+    return PPOTrainer(
+        config=config,
+        arguments=trainer_arguments(config, run_dir),
+        models=ActorCritic(policy, critic),
+        reference=reference,
+        score=lambda prompts, completions: score_completions(reward_model, prompts, completions),
+        prompts=prompts,
+        stop_ids=find_stop_ids(policy, tokenizer),
+        tokenizer=tokenizer,
+    )
+
+
+def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
+    """Return Trainer's arguments: max_steps is the number of steps without early stops."""
+    return TrainingArguments(
+        output_dir=str(run_dir / CHECKPOINTS),
+        max_steps=config.rollouts * config.ppo_epochs * config.num_minibatches,
+        per_device_train_batch_size=1,
+        max_grad_norm=config.max_grad_norm,
+        logging_strategy="no",  # the trainer logs where a rollout ends
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        seed=config.seed,
+        bf16=torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def score_completions(reward_model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+    """Return the raw scores of completions: (B,) fp32."""
+    return score_rows(reward_model, [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)])
+
+
+def require_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> None:
+    """Raise ContractError unless both read the same ids: completions are scored as ids, never written out and read."""
+    if policy.get_vocab() != reward_model.get_vocab() or policy.chat_template != reward_model.chat_template:
+        raise ContractError(
+            "base_model and reward_model have different tokenizers or chat templates; train the reward model on this base"
+        )
