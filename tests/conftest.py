@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 
+import django
+
 # Before Django reads its settings: no test touches the installation in ./var, and nothing rings at a real broker.
 # The settings are named here and not in pyproject.toml, for pytest-django would read those before it reads this file.
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 os.environ["PREFLOOP_HOME"] = tempfile.mkdtemp(prefix="prefloop-tests-")
 os.environ["CELERY_BROKER_URL"] = "memory://"
+django.setup()  # a conftest below may import models
 
 
 def pytest_configure() -> None:
