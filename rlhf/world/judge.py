@@ -11,7 +11,7 @@ finished      1 when the answer ends with a full stop, an exclamation mark or a 
 excess        how much longer than the question needs, in multiples of what it needs, at most 1.
 repetition    the share of sentences that were said before.
 
-So a policy can cheat in plain sight: polite and wrong, or right and endless. The parts are reported apart for that reason.
+So a policy can cheat in plain sight: polite and wrong, or right and endless. That is why the parts are reported apart.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def gold_score(prompt: list[Message], text: str) -> GoldScore:
         politeness=rate_politeness(text),
         finished=float(text.rstrip().endswith((".", "!", "?"))),
         excess=min(1.0, max(0, n_words - n_needed) / n_needed),
-        repetition=1 - len({sentence.lower() for sentence in sentences}) / max(1, len(sentences)),
+        repetition=1 - len({sentence.lower() for sentence in sentences}) / len(sentences) if sentences else 0.0,
     )
 
 
