@@ -88,6 +88,9 @@ class GuidelineForm(forms.Form):
 class ProjectForm(forms.ModelForm):
     """A new project."""
 
+    overlap = forms.IntegerField(
+        min_value=1, max_value=100, initial=1, label="Judgments wanted for each comparison", help_text="From 1 to 100."
+    )
     guideline = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 8}),
         required=False,
@@ -97,5 +100,5 @@ class ProjectForm(forms.ModelForm):
     class Meta:
         model = Project
         fields = ("name", "slug", "scale", "overlap")
-        labels = {"slug": "Address", "overlap": "Judgments wanted for each comparison"}
-        help_texts = {"slug": "Letters, digits, hyphens: the last part of /judge/…/", "overlap": "From 1 to 100."}
+        labels = {"slug": "Address"}
+        help_texts = {"slug": "Letters, digits, hyphens: the last part of /judge/…/"}

@@ -45,7 +45,8 @@ TAGS = MATHML | frozenset(
     {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "em", "strong", "s", "blockquote", "ul", "ol", "li", "pre"}
     | {"code", "table", "thead", "tbody", "tr", "th", "td", "a", "span", "div"}
 )
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),
     "a": {"href"},
     "ol": {"start"},
     "math": {"display"},

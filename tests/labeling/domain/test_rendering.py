@@ -1,0 +1,170 @@
+import re
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+import pytest
+
+from labeling.domain.rendering import (
+    ATTRIBUTES,
+    CLASSES,
+    MARKDOWN_CHARS,
+    SHOWN_CHARS,
+    TAGS,
+    has_invisible,
+    is_cut,
+    render_markdown,
+)
+from tests.labeling.domain.hostile import PAYLOADS
+
+OF_LINKS = {"target", "rel"}
+
+
+class Page(HTMLParser):
+    """Every element and attribute a browser would make of the HTML, and the text it would show."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.text = [], ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_comment(self, data):
+        self.elements.append(("!--", {}))
+
+    def handle_decl(self, decl):
+        self.elements.append(("!", {}))
+
+    def handle_pi(self, data):
+        self.elements.append(("?", {}))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+def test_a_hostile_text_is_inert(payload):
+    for tag, attributes in Page(render_markdown(payload)).elements:
+        allowed = ATTRIBUTES.get(tag, set()) | ({"class"} if tag in CLASSES else set())
+        assert tag in TAGS
+        assert set(attributes) <= allowed | (OF_LINKS if tag == "a" else set())
+        assert set(attributes.get("class", "").split()) <= CLASSES.get(tag, set())
+        assert urlsplit(attributes.get("href", "http:")).scheme in ("http", "https", "mailto")
+
+
+def test_no_allowed_attribute_can_act():
+    names = {name for names in ATTRIBUTES.values() for name in names}
+
+    assert [name for name in names if name.startswith(("on", "hx-", "data-", "style", "src", "id", "name"))] == []
+    assert (
+        TAGS & {"img", "script", "style", "iframe", "form", "input", "button", "svg", "object", "base", "meta"} == set()
+    )
+
+
+def test_hostile_words_are_shown_not_dropped():
+    text = "<script>alert(1)</script> & <b>bold</b> $\\text{<i>x</i>}$"
+
+    assert Page(render_markdown(text)).text.strip() == "<script>alert(1)</script> & <b>bold</b> \\text{<i>x</i>}"
+
+
+def test_a_link_says_where_it_leads_and_opens_apart():
+    html = render_markdown("[our bank](https://evil.example/login)")
+
+    assert html == (
+        '<p><a href="https://evil.example/login" target="_blank" rel="noopener nofollow noreferrer">our bank</a>'
+        '<span class="host"> (evil.example)</span></p>\n'
+    )
+
+
+def test_an_image_is_its_description_and_its_host():
+    assert render_markdown("![a cat](http://evil.example/1.png)") == (
+        '<p>[image: a cat]<span class="host"> (evil.example)</span></p>\n'
+    )
+
+
+def test_markdown_is_rendered_as_written():
+    html = render_markdown("# Title\n\n*one*\n**two** ~~three~~\n\n1. x\n\n| a |\n|---|\n| b |")
+
+    assert re.sub(r"\s+", "", html) == (
+        "<h1>Title</h1><p><em>one</em><br><strong>two</strong><s>three</s></p><ol><li>x</li></ol>"
+        "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>b</td></tr></tbody></table>"
+    )
+
+
+def test_known_languages_are_coloured_and_unknown_ones_plain():
+    assert '<span class="code-k">return</span>' in render_markdown("```python\nreturn 1\n```")
+    assert render_markdown("```klingon\nreturn 1\n```") == "<pre><code>return 1\n</code></pre>\n"
+
+
+@pytest.mark.parametrize("text", ["$x^2$ is", "so \\(x^2\\) is", "$$x^2$$", "\\[x^2\\]", "see $$x^2$$ here"])
+def test_formulas_in_four_delimiters_become_mathml(text):
+    assert "<msup><mi>x</mi><mn>2</mn></msup>" in render_markdown(text)
+
+
+def test_prices_are_no_formulas():
+    assert render_markdown("It costs $5 or $6.") == "<p>It costs $5 or $6.</p>\n"
+
+
+def test_aligned_equations_line_up():
+    html = render_markdown("$$\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}$$")
+
+    assert html.count("<mtr>") == 2
+    assert "&amp;" not in html
+
+
+@pytest.mark.parametrize("latex", ["\\frac{1}", "{", "x^", "\\left(", "\\begin{array}", "\\unknown{}", "x" * 3000])
+def test_a_formula_nobody_can_read_leaves_its_words(latex):
+    assert Page(render_markdown(f"${latex}$")).text.strip() != ""
+
+
+INVISIBLE = [
+    "\u200b",
+    "\u200c",
+    "\u200d",
+    "\u200e",
+    "\u200f",
+    "\u202a",
+    "\u202e",
+    "\u2060",
+    "\u2066",
+    "\u2069",
+    "\ufeff",
+    "\u00ad",
+    "\u2028",
+    "\u2029",
+    "\u061c",
+    "\u180e",
+    "\U000e0041",
+    "\x08",
+    "\x7f",
+]
+
+
+@pytest.mark.parametrize("character", INVISIBLE)
+def test_an_invisible_character_is_marked_and_flagged(character):
+    text = f"a{character}b"
+
+    page = Page(render_markdown(text))
+
+    assert f"U+{ord(character):04X}" in page.text
+    assert character not in page.text
+    assert has_invisible(text)
+
+
+@pytest.mark.parametrize("text", ["\U0001f469\u200d\U0001f4bb", "می\u200cخواهم", "क्\u200dष", "tab\tand\nline\r\n"])
+def test_joiners_of_scripts_and_emoji_are_left_alone(text):
+    assert not has_invisible(text)
+
+
+def test_an_invisible_character_in_code_is_marked_too():
+    assert "U+202E" in render_markdown("```python\nif x: # \u202e\n```")
+
+
+def test_a_long_text_is_shown_plain_and_a_very_long_one_cut():
+    long, longer = "*" * (MARKDOWN_CHARS + 1), "x" * (SHOWN_CHARS + 1)
+
+    assert render_markdown(long) == f'<div class="plain">{long}</div>'
+    assert render_markdown(longer) == f'<div class="plain">{"x" * SHOWN_CHARS}</div>'
+    assert (is_cut(long), is_cut(longer)) == (False, True)
