@@ -35,12 +35,19 @@ class ProjectForm(forms.Form):
 class LoopForm(forms.ModelForm):
     """When a round may start and how many pairs it puts back."""
 
+    threshold = forms.IntegerField(
+        min_value=1,
+        max_value=10**6,
+        label="Judgments a round needs",
+        help_text="New judgments after which a round may start.",
+    )
+    n_pairs = forms.IntegerField(
+        min_value=1,
+        max_value=10**6,
+        label="Pairs a round queues",
+        help_text="Comparisons a round puts into the queue.",
+    )
+
     class Meta:
         model = Loop
         fields = ["threshold", "n_pairs"]
-        labels = {"threshold": "Judgments a round needs", "n_pairs": "Pairs a round queues"}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in self.fields:
-            self.fields[name].widget.attrs["min"] = 1

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from labeling.domain.people import add_member
+from labeling.models import Project, Slot
+from rlhf.domain.loop import count_new_judgments
+from rlhf.domain.standing import read_standings
+from rlhf.models import Loop, Round
+from tests.rlhf.conftest import judge, make_checkpoint, make_comparison, make_round, make_run
+
+PROGRESS = "/loop/progress/"
+
+
+def test_progress_shows_the_stage_its_bar_and_the_seconds_left(as_manager, project):
+    round = make_round(project, number=3)
+    make_run(project, kind="reward", state="succeeded", round=round)
+    stage = "training the policy with DPO"
+    make_run(project, kind="dpo", state="running", round=round, step=40, total_steps=175, eta_s=38.0, stage=stage)
+
+    answer = as_manager.get(PROGRESS)
+
+    assert answer.status_code == 200
+    assert "Stage 2 of 3: DPO" in answer.text
+    assert 'value="40" max="175"' in answer.text
+    assert "training the policy with DPO, step 40 of 175, about 40 s left" in answer.text
+
+
+def test_progress_stops_the_polling_once_no_round_runs(as_manager, project):
+    round = make_round(project)
+    polled = as_manager.get(PROGRESS)
+    Round.objects.filter(pk=round.pk).update(state="succeeded")
+
+    over = as_manager.get(PROGRESS)
+
+    assert (polled.status_code, over.status_code) == (200, 286)
+
+
+def test_progress_leads_to_the_comparisons_that_wait(as_manager, project):
+    make_round(project, state="succeeded", n_queued=2)
+    for _ in range(2):
+        Slot.objects.create(project=project, comparison=make_comparison(project), number=0, a_shown_left=True)
+
+    answer = as_manager.get(PROGRESS)
+
+    assert '<strong class="number">2</strong> comparisons are waiting' in answer.text
+    assert 'href="/judge/harbour/"' in answer.text
+
+
+@pytest.mark.parametrize(("n_judgments", "may_start"), [(1, False), (2, True)])
+def test_the_button_is_enabled_when_the_threshold_is_reached(as_manager, project, labeler, n_judgments, may_start):
+    Loop.objects.create(project=project, threshold=2)
+    make_checkpoint(project)
+    for _ in range(n_judgments):
+        judge(make_comparison(project), labeler)
+
+    answer = as_manager.get(PROGRESS)
+
+    assert f'<strong class="number">{n_judgments}</strong> of the 2 new judgments' in answer.text
+    assert ("disabled>Start the next round" not in answer.text) == may_start
+
+
+def test_without_a_policy_there_is_no_round_to_start(as_manager, project):
+    answer = as_manager.get(PROGRESS)
+
+    assert "No policy yet" in answer.text
+    assert "Start the next round" not in answer.text
+
+
+def test_a_failed_round_says_why(as_manager, project):
+    make_round(project, number=1, state="failed", cause="DPO failed. non-finite loss at step 12")
+
+    answer = as_manager.get(PROGRESS)
+
+    assert "Round 1 failed." in answer.text
+    assert "DPO failed. non-finite loss at step 12" in answer.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_round_starts_when_it_is_due(as_manager, project, labeler):
+    Loop.objects.create(project=project, threshold=1)
+    make_checkpoint(project)
+    judge(make_comparison(project), labeler)
+
+    answer = as_manager.post(reverse("rlhf:round-create", args=["harbour"]))
+
+    assert (answer.status_code, answer["Location"]) == (302, "/loop/")
+    assert list(Round.objects.values_list("project__slug", "number", "state")) == [("harbour", 1, "running")]
+
+
+def test_a_round_that_is_not_ready_is_refused_with_the_reason(as_manager, project):
+    answer = as_manager.post(reverse("rlhf:round-create", args=["harbour"]))
+
+    assert answer.status_code == 409
+    assert "0 of the 100 new judgments a round needs" in answer.text
+    assert not Round.objects.exists()
+
+
+def test_threshold_and_size_are_saved(as_manager, project):
+    answer = as_manager.post(
+        reverse("rlhf:loop-update", args=["harbour"]), {"harbour-threshold": 20, "harbour-n_pairs": 40}
+    )
+
+    assert answer.status_code == 302
+    assert list(Loop.objects.values_list("project__slug", "threshold", "n_pairs")) == [("harbour", 20, 40)]
+
+
+def test_an_impossible_threshold_is_refused_beside_its_field(as_manager, project):
+    Loop.objects.create(project=project, threshold=7)
+
+    answer = as_manager.post(
+        reverse("rlhf:loop-update", args=["harbour"]), {"harbour-threshold": 0, "harbour-n_pairs": 40}
+    )
+
+    assert answer.status_code == 422
+    assert 'id="id_harbour-threshold_error"' in answer.text
+    assert Loop.objects.get().threshold == 7
+
+
+def test_the_page_polls_running_projects_only(as_manager, project):
+    idle = as_manager.get("/loop/")
+    make_round(project)
+
+    running = as_manager.get("/loop/")
+
+    assert 'hx-get="/loop/?project=harbour"' not in idle.text
+    assert 'hx-get="/loop/?project=harbour" hx-trigger="every 2s"' in running.text
+
+
+def test_the_polled_piece_is_one_project_without_the_page_around_it(as_manager, project):
+    make_round(project, number=5)
+
+    answer = as_manager.get("/loop/?project=harbour", headers={"HX-Request": "true"})
+
+    assert answer.status_code == 200
+    assert "Round 5" in answer.text
+    assert "<html" not in answer.text
+
+
+@pytest.mark.parametrize("n_projects", [1, 3])
+@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 10), ("/loop/", 10)])
+def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_projects, django_assert_num_queries):
+    for number in range(n_projects):
+        project = Project.objects.create(slug=f"p{number}", name=f"P{number}")
+        make_checkpoint(project)
+        make_run(project, kind="reward", state="succeeded", round=make_round(project, state="succeeded"))
+
+    with django_assert_num_queries(n_queries):
+        as_admin.get(address)
+
+
+@pytest.mark.database
+def test_new_judgments_are_those_since_the_last_round_that_did_not_fail(project, other_project, labeler):
+    add_member(other_project, labeler, role="labeler")
+    judge(make_comparison(project), labeler)
+    make_round(project, number=0, state="succeeded")
+    judge(make_comparison(project), labeler)
+    make_round(project, number=1, state="failed")
+    judge(make_comparison(project), labeler)
+    judge(make_comparison(other_project), labeler)
+
+    standings = read_standings([project, other_project])
+
+    assert [standing.n_new for standing in standings] == [2, 1]
+    assert [count_new_judgments(project), count_new_judgments(other_project)] == [2, 1]
+
+
+@pytest.mark.database
+def test_a_standing_holds_the_last_rounds_and_of_each_stage_the_newest_run(project):
+    make_round(project, number=0, state="succeeded")
+    round = make_round(project, number=1)
+    make_run(project, kind="reward", state="failed", round=round)
+    again = make_run(project, kind="reward", state="running", round=round)
+
+    (standing,) = read_standings([project], n_rounds=1)
+
+    assert [turn.round.number for turn in standing.turns] == [1]
+    assert [(stage.kind, stage.run) for stage in standing.turn.stages] == [
+        ("reward", again),
+        ("dpo", None),
+        ("sample", None),
+    ]
+    assert standing.turn.stage_number == 1
