@@ -80,10 +80,11 @@ def calibration_error(targets: Sequence[float], differences: Sequence[float]) ->
     Each pair is turned so that its score says "better" (confidence >= 0.5).
     Source: Guo et al. 2017, arXiv 1706.04599, eq. 3, with bins of equal mass.
     """
-    sure = sorted(
+    sure = [
         (1 / (1 + math.exp(-min(abs(difference), 50.0))), credit(difference, target))
         for target, difference in zip(targets, differences, strict=True)
-    )
+    ]
+    sure.sort(key=lambda pair: pair[0])  # by confidence alone: hits must not gather in a bin among equals
     n, error = len(sure), 0.0
     for number in range(ECE_BINS):
         bin_pairs = sure[n * number // ECE_BINS : n * (number + 1) // ECE_BINS]

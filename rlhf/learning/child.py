@@ -17,7 +17,7 @@ def run_child(run_dir: Path, environment: dict[str, str], *, parent: int) -> NoR
     """Do one run in this process and leave it without the server's own exit handlers."""
     code = EXIT_FAILED
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         die_with_parent(parent)
         write_to_log(run_dir)
         apply_environment(environment)

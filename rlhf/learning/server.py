@@ -172,6 +172,7 @@ class ForkServer:
         if pid == 0:
             self.forget_in_child()
             run_child(run_dir, environment, parent=server)
+        os.setpgid(pid, pid)  # the child does the same: whoever comes first, the group is there before its pid is told
         connection.pid = pid
         self.send(connection, {"pid": pid})
 
@@ -208,13 +209,13 @@ class ForkServer:
         """Ask the run's group to stop, once; `kill_overdue` does the rest."""
         if connection.kill_at_s is None:
             connection.kill_at_s = time.monotonic() + GRACE_S
-            signal_group(connection.pid, signal.SIGTERM)
+            os.killpg(connection.pid, signal.SIGTERM)
 
     def kill_overdue(self) -> None:
         """Kill the groups whose grace is over."""
         for connection in self.running():
             if connection.kill_at_s is not None and connection.kill_at_s <= time.monotonic():
-                signal_group(connection.pid, signal.SIGKILL)
+                os.killpg(connection.pid, signal.SIGKILL)
 
     def seconds_to_next_kill(self) -> float | None:
         """Return how long the loop may sleep, None for as long as it likes."""
@@ -253,11 +254,3 @@ def listen(path: Path) -> socket.socket:
         os.umask(mask)
     listener.listen(64)
     return listener
-
-
-def signal_group(pid: int, number: int) -> None:
-    """Send a signal to a child's process group, or to the child while it has not made its group yet."""
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        os.kill(pid, number)  # not reaped yet, so the pid is still the child's

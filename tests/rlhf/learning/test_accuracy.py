@@ -1,0 +1,69 @@
+import math
+
+import pytest
+
+from rlhf.learning.accuracy import calibration_error, describe_agreement, log_loss, wilson_interval
+from rlhf.learning.preferences import EncodedPair
+
+
+def pair(target: float = 1.0, *, chosen_chars: int = 10, rejected_chars: int = 5) -> EncodedPair:
+    return EncodedPair([1], [2], [3], target, 1.0, 0.0, chosen_chars, rejected_chars)
+
+
+def test_the_interval_is_wilsons():
+    low, high = wilson_interval(8, 10)
+
+    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 17, 1000])
+def test_the_interval_reaches_its_end_and_is_never_empty(n: int):
+    assert wilson_interval(0, n)[0] == 0.0
+    assert wilson_interval(n, n)[1] == 1.0
+    assert wilson_interval(0, n)[1] == pytest.approx(1 - wilson_interval(n, n)[0])
+
+
+def test_nothing_judged_says_nothing():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_ties_count_in_no_accuracy_and_equal_scores_count_half():
+    pairs = [pair(), pair(), pair(chosen_chars=5), pair(0.5)]
+
+    report = describe_agreement(pairs, [1.0, -1.0, 0.0, 7.0], name="eval_accuracy")
+
+    assert report["eval_accuracy"] == pytest.approx(1.5 / 3)
+    assert report["baseline_longer"] == pytest.approx(2.5 / 3)
+    assert report["baseline_shorter"] == pytest.approx(0.5 / 3)
+    assert (report["n_test"], report["n_test_ties"]) == (4, 1)
+
+
+def test_a_target_below_one_half_says_that_the_other_is_better():
+    report = describe_agreement([pair(0.2)], [-1.0], name="eval_accuracy")
+
+    assert report["eval_accuracy"] == 1.0
+    assert report["baseline_longer"] == 0.0
+
+
+def test_no_knowledge_costs_log_two():
+    assert log_loss([1.0, 0.5, 0.0], [0.0, 0.0, 0.0]) == pytest.approx(math.log(2))
+
+
+def test_log_loss_of_a_soft_target_is_a_cross_entropy():
+    p, q = 0.8, 1 / (1 + math.exp(-2.0))
+
+    assert log_loss([p], [2.0]) == pytest.approx(-p * math.log(q) - (1 - p) * math.log(1 - q))
+
+
+def test_huge_differences_do_not_overflow():
+    assert log_loss([1.0], [-1e6]) == pytest.approx(1e6)
+
+
+def test_a_calibrated_score_has_no_calibration_error():
+    sure_by_three_quarters = [math.log(3)] * 40
+
+    assert calibration_error([1.0, 1.0, 1.0, 0.0] * 10, sure_by_three_quarters) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_score_that_is_always_sure_and_half_the_time_wrong_is_off_by_half():
+    assert calibration_error([1.0, 0.0] * 20, [40.0] * 40) == pytest.approx(0.5)

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from rlhf.learning.advantages import gae, token_rewards, whiten
+
+LENGTHS = (5, 1, 3)
+
+
+@pytest.fixture
+def mask() -> torch.Tensor:
+    return torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+
+
+@pytest.fixture
+def draw(mask: torch.Tensor):
+    generator = torch.Generator().manual_seed(0)
+    return lambda: torch.randn(mask.shape, generator=generator) * mask
+
+
+def test_gae_is_the_discounted_sum_of_temporal_differences(mask, draw):
+    rewards, values, gamma, lam = draw(), draw(), 0.9, 0.7
+    expected = torch.zeros_like(rewards)
+    for row, length in enumerate(LENGTHS):
+        for start in range(length):
+            for step in range(start, length):
+                following = values[row, step + 1] if step + 1 < length else 0.0
+                delta = rewards[row, step] + gamma * following - values[row, step]
+                expected[row, start] += (gamma * lam) ** (step - start) * delta
+
+    advantages, returns = gae(rewards, values, mask, gamma=gamma, lam=lam)
+
+    torch.testing.assert_close(advantages, expected)
+    torch.testing.assert_close(returns, expected + values)
+
+
+def test_without_discount_and_bootstrap_returns_are_the_rewards_to_come(mask, draw):
+    rewards = draw()
+
+    _, returns = gae(rewards, draw(), mask, gamma=1.0, lam=1.0)
+
+    torch.testing.assert_close(returns, rewards.flip(1).cumsum(1).flip(1) * mask)
+
+
+def test_padding_changes_nothing(mask, draw):
+    rewards, values = draw(), draw()
+    wider = torch.nn.functional.pad(mask, (0, 4))
+    noise = torch.randn(wider.shape) * ~wider
+
+    advantages, returns = gae(rewards, values, mask, gamma=0.9, lam=0.7)
+    padded = gae(
+        torch.nn.functional.pad(rewards, (0, 4)),
+        torch.nn.functional.pad(values, (0, 4)) + noise,
+        wider,
+        gamma=0.9,
+        lam=0.7,
+    )
+
+    torch.testing.assert_close(padded[0], torch.nn.functional.pad(advantages, (0, 4)))
+    torch.testing.assert_close(padded[1], torch.nn.functional.pad(returns, (0, 4)))
+
+
+def test_the_score_lands_on_the_last_token_alone(mask, draw):
+    logps, reference = draw(), draw()
+    before = token_rewards(torch.zeros(3), logps, reference, mask, kl_coef=0.1)
+
+    after = token_rewards(torch.tensor([1.0, 2.0, 3.0]), logps, reference, mask, kl_coef=0.1)
+
+    expected = torch.zeros(mask.shape)
+    expected[0, 4], expected[1, 0], expected[2, 2] = 1.0, 2.0, 3.0
+    torch.testing.assert_close(after - before, expected)
+    torch.testing.assert_close(before, -0.1 * (logps - reference))
+
+
+def test_whitened_values_have_mean_zero_and_deviation_one_inside_the_mask(mask, draw):
+    whitened = whiten(3 * draw() + 2 * mask, mask)
+
+    assert whitened[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert whitened[mask].std(correction=0).item() == pytest.approx(1.0, abs=1e-6)
+    assert whitened[~mask].tolist() == [0.0] * int((~mask).sum())

@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+
+from rlhf.learning.losses import bradley_terry_loss, centering_loss, dpo_loss, ppo_policy_losses, ppo_value_losses
+
+LOSSES = ("sigmoid", "hinge", "ipo", "robust")
+
+
+def bradley_terry(difference: float, *, target: float = 1.0, weight: float = 1.0, margin: float = 0.0) -> float:
+    return bradley_terry_loss(
+        torch.tensor([difference]),
+        torch.tensor([0.0]),
+        target=torch.tensor([target]),
+        weight=torch.tensor([weight]),
+        margin=margin,
+    ).item()
+
+
+def dpo(chosen: list[float], rejected: list[float], loss_type: str, *, target: float = 1.0, **settings) -> float:
+    n = len(chosen)
+    return dpo_loss(
+        torch.tensor(chosen),
+        torch.tensor(rejected),
+        loss_type=loss_type,
+        beta=settings.pop("beta", 0.5),
+        target=torch.full((n,), target),
+        weight=settings.pop("weight", torch.ones(n)),
+        chosen_lengths=torch.tensor(settings.pop("chosen_lengths", [1] * n)),
+        rejected_lengths=torch.tensor(settings.pop("rejected_lengths", [1] * n)),
+        **settings,
+    ).item()
+
+
+def test_bradley_terry_is_the_log_of_the_odds():
+    assert bradley_terry(math.log(3)) == pytest.approx(math.log(4 / 3))
+    assert bradley_terry(0.0) == pytest.approx(math.log(2))
+
+
+def test_a_soft_target_mixes_both_labels():
+    mixed = 0.7 * bradley_terry(1.3) + 0.3 * bradley_terry(-1.3)
+
+    assert bradley_terry(1.3, target=0.7) == pytest.approx(mixed)
+
+
+def test_a_tie_pulls_the_difference_to_zero():
+    difference = torch.tensor([0.0], requires_grad=True)
+    one = torch.ones(1)
+
+    bradley_terry_loss(difference, torch.zeros(1), target=0.5 * one, weight=one).backward()
+
+    assert difference.grad.item() == 0.0
+    assert bradley_terry(0.4, target=0.5) > bradley_terry(0.0, target=0.5)
+
+
+def test_a_margin_is_a_smaller_difference():
+    assert bradley_terry(1.5, margin=0.5) == pytest.approx(bradley_terry(1.0))
+
+
+def test_a_weight_of_two_counts_twice():
+    assert bradley_terry(0.3, weight=2.0) == pytest.approx(2 * bradley_terry(0.3))
+
+
+def test_centering_is_the_mean_square_of_the_sum():
+    assert centering_loss(torch.tensor([1.0, 0.0]), torch.tensor([2.0, -1.0])).item() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "expected"),
+    [
+        ("sigmoid", math.log(1 + math.exp(-0.5 * 3.0))),
+        ("hinge", 0.0),
+        ("ipo", (4.0 / 2 - 1.0 / 4 - 1.0) ** 2),
+        ("robust", (0.9 * math.log(1 + math.exp(-1.5)) - 0.1 * math.log(1 + math.exp(1.5))) / 0.8),
+    ],
+)
+def test_dpo_losses_are_their_formulas(loss_type: str, expected: float):
+    smoothing = 0.1 if loss_type == "robust" else 0.0
+    lengths = {"chosen_lengths": [2], "rejected_lengths": [4]}
+    chosen = 4.0
+
+    loss = dpo([chosen], [1.0], loss_type, label_smoothing=smoothing, **lengths)
+
+    assert loss == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_turning_a_pair_round_turns_its_target_round(loss_type: str):
+    forth = dpo([0.3, -1.0], [0.1, 2.0], loss_type, target=0.8)
+    back = dpo([0.1, 2.0], [0.3, -1.0], loss_type, target=0.2)
+
+    assert forth == pytest.approx(back)
+
+
+def test_robust_without_noise_is_sigmoid():
+    assert dpo([0.3], [0.1], "robust") == pytest.approx(dpo([0.3], [0.1], "sigmoid"))
+
+
+def test_an_unknown_dpo_loss_is_named():
+    with pytest.raises(ValueError, match="got 'simpo'"):
+        dpo([0.0], [0.0], "simpo")
+
+
+def test_the_surrogate_at_the_rollout_is_minus_the_advantage():
+    logps, advantages = torch.tensor([-1.0, -2.0]), torch.tensor([0.5, -3.0])
+
+    losses, ratios = ppo_policy_losses(logps, logps, advantages, clip_low=0.2, clip_high=0.2)
+
+    assert losses.tolist() == [-0.5, 3.0]
+    assert ratios.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "advantage", "moves"),
+    [(0.5, 1.0, False), (0.5, -1.0, True), (-0.5, -1.0, False), (-0.5, 1.0, True), (0.1, 1.0, True)],
+)
+def test_clipping_stops_only_moves_that_went_far_enough(log_ratio: float, advantage: float, moves: bool):
+    logps = torch.tensor([log_ratio], requires_grad=True)
+
+    losses, _ = ppo_policy_losses(logps, torch.zeros(1), torch.tensor([advantage]), clip_low=0.2, clip_high=0.2)
+    losses.sum().backward()
+
+    assert (logps.grad.item() != 0.0) == moves
+
+
+def test_a_value_may_not_move_further_than_its_clip():
+    values, old, returns = torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0])
+
+    losses, clipped = ppo_value_losses(values, old, returns, value_clip=0.2)
+
+    assert losses.tolist() == pytest.approx([0.5 * 0.8**2, 0.5 * 0.9**2])
+    assert clipped.tolist() == [True, False]
