@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+from django.core.files.storage import default_storage
 
 from labeling.models import Project
 from rlhf.contract.config import PretrainConfig, SFTConfig
@@ -156,19 +158,18 @@ def test_a_run_on_rows_it_cannot_read_fails_with_its_cause_and_the_next_one_work
     assert done.state == "succeeded"
 
 
-def test_a_dataset_whose_bytes_changed_is_not_trained_on(project, text, server):
-    from django.core.files.storage import default_storage  # noqa: PLC0415 -- the one test that spoils stored bytes
-
-    path = default_storage.path(text.file_name("train"))
-    os.chmod(path, 0o600)
-    with open(path, "r+b") as file:
-        file.write(b"X")
-    run = runs.create_run(project, PretrainConfig(**TINY, max_steps=3), dataset=text)
+def test_a_dataset_whose_bytes_changed_is_not_trained_on(project, server):
+    # A dataset of its own: stored bytes are shared by all datasets that hash to them.
+    spoilt = freeze_rows(project, kind="text", name="spoilt", train=[{"text": "spoilt"}], test=[], rule={})
+    path = Path(default_storage.path(spoilt.file_name("train")))
+    path.chmod(0o600)
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    run = runs.create_run(project, PretrainConfig(**TINY, max_steps=3), dataset=spoilt)
 
     failed = execute_run(run.pk, server=server, is_stopping=never)
 
     assert failed.state == "failed"
-    assert "sha256" in failed.cause
+    assert "does not match its hash any more" in failed.cause
 
 
 def test_a_base_model_that_was_tampered_with_is_not_loaded(project, text, server):
