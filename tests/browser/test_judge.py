@@ -1,0 +1,328 @@
+"""A person judges: keys, undo, skip, a lost connection, no JavaScript, hostile text, and eyes that need contrast."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from labeling.domain.assignment import find_claim
+from labeling.domain.people import add_member
+from labeling.domain.projects import publish_guideline
+from labeling.models import Judgment, Project, Skip, Slot, User
+from tests.labeling.domain.hostile import PAYLOADS
+from tests.labeling.rows import add_pair, add_pairs
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PAGE = "/judge/kitchen/"
+PAIR = "#comparison [data-vote]"
+
+
+@pytest.fixture
+def kitchen(transactional_db: None) -> Project:
+    project = Project.objects.create(slug="kitchen", name="Kitchen")
+    publish_guideline(project, "Choose the **better** one.")
+    return project
+
+
+@pytest.fixture
+def grace(kitchen: Project) -> User:
+    user = User.objects.create_user("grace")
+    add_member(kitchen, user, role="labeler")
+    return user
+
+
+def wait_for_pair(page: Page) -> str:
+    """Wait until a pair is there and calm enough to be judged; return its slot."""
+    page.wait_for_selector(PAIR)
+    page.wait_for_timeout(300)
+    return read_slot(page)
+
+
+def read_slot(page: Page) -> str:
+    return page.locator("form.vote [name=slot]").input_value()
+
+
+def press_and_wait(page: Page, key: str, slot: str) -> str:
+    """Press a key and wait for another pair."""
+    page.keyboard.press(key)
+    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
+    return wait_for_pair(page)
+
+
+def test_one_key_votes_and_shows_the_next_pair_in_one_request(kitchen, grace, open_page):
+    add_pairs(kitchen, 3)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(f"{request.method} {request.url.split('/', 3)[3]}"))
+
+    following = press_and_wait(page, "f", slot)
+
+    assert requests == ["POST judge/kitchen/judgments/"]
+    judgment = Judgment.objects.get()
+    assert (str(judgment.slot_id), judgment.verdict) == (slot, "A" if judgment.a_shown_left else "B")
+    assert str(find_claim(kitchen, grace).pk) == following
+    assert page.locator("[data-live]").text_content() == "Saved. Next pair."
+    assert page.locator(".pace").inner_text() == "1 today · 2 left"
+    assert page.evaluate("window.violations") == []
+
+
+def test_every_key_says_what_its_button_says(kitchen, grace, open_page):
+    add_pairs(kitchen, 6)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    for key in ("f", "j", " ", "x", "F"):
+        slot = press_and_wait(page, key, slot)
+
+    shown = [
+        (row.strength if row.a_shown_left else -row.strength, row.both_bad) for row in Judgment.objects.order_by("id")
+    ]
+    assert shown == [(-2, False), (2, False), (0, False), (0, True), (-2, False)]
+
+
+def test_the_choice_flashes_before_the_next_pair_comes(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    page.keyboard.press("j")
+    page.wait_for_timeout(120)
+
+    assert page.locator("[aria-pressed=true]").inner_text().split("\n")[0] == "B is better"
+    assert read_slot(page) == slot
+
+
+def test_other_keys_do_not_vote(kitchen, grace, open_page):
+    add_pair(kitchen)
+    page = open_page(grace, PAGE)
+    wait_for_pair(page)
+
+    for key in ("Control+f", "Alt+j", "q", "1", "7", "Backspace", "Delete", "Enter", "ArrowLeft"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+
+    assert Judgment.objects.count() == 0
+
+
+def test_a_key_held_down_votes_once(kitchen, grace, open_page):
+    add_pairs(kitchen, 5)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    for _ in range(12):
+        page.keyboard.down("f")
+    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
+    page.keyboard.down("f")
+    page.wait_for_timeout(600)
+
+    assert Judgment.objects.count() == 1
+
+
+def test_keys_belong_to_the_note_while_one_is_written(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    page.keyboard.press("n")
+    page.keyboard.type("fjx 1 k?")
+    assert Judgment.objects.count() == 0
+    page.keyboard.press("Escape")
+    page.locator("form.vote button[value=tie]").click()
+    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
+
+    assert Judgment.objects.get().note == "fjx 1 k?"
+
+
+def test_an_open_sheet_takes_the_keys(kitchen, grace, open_page):
+    add_pair(kitchen)
+    page = open_page(grace, PAGE)
+    wait_for_pair(page)
+
+    page.keyboard.press("g")
+    assert page.locator("#guideline .prose").inner_text() == "Choose the better one."
+    page.keyboard.press("f")
+    page.keyboard.press("g")
+    assert not page.locator("#guideline").is_visible()
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("j")
+    page.wait_for_timeout(200)
+
+    assert Judgment.objects.count() == 0
+
+
+def test_undo_reopens_the_last_pair_and_a_new_choice_goes_on(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    following = press_and_wait(page, "f", wait_for_pair(page))
+
+    page.keyboard.press("u")
+    page.wait_for_url("**/judgments/*/")
+    assert page.locator("form.vote [aria-pressed=true]").get_attribute("value") == "left"
+    page.wait_for_timeout(300)
+    page.keyboard.press("j")
+    page.wait_for_selector("form.vote [name=slot]", state="attached")
+
+    first, second = Judgment.objects.order_by("id")
+    assert (second.revises, second.strength) == (first, -first.strength)
+    assert read_slot(page) == following
+    assert page.url.endswith(PAGE)
+
+
+def test_a_skip_has_a_reason_and_can_be_undone(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    page.keyboard.press("k")
+    following = press_and_wait(page, "3", slot)
+    assert Skip.objects.get().reason == "language"
+    assert press_and_wait(page, "u", following) == slot
+
+    assert Skip.objects.count() == 0
+
+
+def test_seven_steps_are_chosen_by_number_and_saved_by_enter(kitchen, grace, open_page):
+    Project.objects.update(scale="seven")
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+
+    page.keyboard.press("7")
+    page.keyboard.press("x")
+    assert Judgment.objects.count() == 0
+    press_and_wait(page, "Enter", slot)
+
+    judgment = Judgment.objects.get()
+    assert (judgment.strength, judgment.both_bad) == (3 if judgment.a_shown_left else -3, True)
+
+
+def test_a_lost_connection_keeps_the_choice_until_it_is_sent_again(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+    page.context.set_offline(True)
+    page.keyboard.press("f")
+    page.wait_for_selector("[data-cause=network]:visible")
+    assert Judgment.objects.count() == 0
+    page.context.set_offline(False)
+
+    press_and_wait(page, "f", slot)
+
+    assert str(Judgment.objects.get().slot_id) == slot
+    assert not page.locator("[data-trouble]").is_visible()
+
+
+def test_a_lost_login_takes_the_whole_page_to_the_login(kitchen, grace, open_page):
+    add_pair(kitchen)
+    page = open_page(grace, PAGE)
+    wait_for_pair(page)
+    page.context.clear_cookies(name="sessionid")
+
+    page.keyboard.press("f")
+
+    page.wait_for_url("**/accounts/login/?next=%2Fjudge%2Fkitchen%2F")
+
+
+def test_the_form_works_without_javascript(kitchen, grace, open_page):
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE, java_script_enabled=False)
+
+    page.get_by_role("button", name="Start judging").click()
+    slot = read_slot(page)
+    page.get_by_role("button", name="B is better").click()
+    assert read_slot(page) != slot
+    page.get_by_role("link", name="Undo").click()
+    page.get_by_role("button", name="Tie").click()
+    page.locator("summary", has_text="Skip").click()
+    page.get_by_role("button", name="Not my language").click()
+
+    assert list(Judgment.objects.order_by("id").values_list("verdict", "slot")) == [
+        ("B" if Slot.objects.get(pk=slot).a_shown_left else "A", int(slot)),
+        ("tie", None),
+    ]
+    assert Skip.objects.count() == 1
+    assert page.get_by_role("heading", name="You have judged all you can").is_visible()
+
+
+def test_hostile_text_acts_on_nothing_and_loads_nothing(kitchen, grace, open_page):
+    attack = "\n\n".join(PAYLOADS[:-1]).replace("alert(1)", "(window.pwned=1)")
+    add_pair(
+        kitchen, attack[:15_000], text_a=attack[:19_000], text_b="![x](http://127.0.0.2:9/beacon.png)" + attack[:18_000]
+    )
+    page = open_page(grace, "/projects/")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+
+    page.goto(PAGE)
+    slot = wait_for_pair(page)
+    page.wait_for_timeout(500)
+
+    served = page.url.split("/judge/")[0]
+    assert [url for url in requests if not url.startswith(f"{served}/")] == []
+    assert [url for url in requests if "/judge/" in url] == [f"{served}{PAGE}", f"{served}{PAGE}claims/"]
+    assert page.evaluate("[window.pwned, window.violations]") == [None, []]
+    assert (Judgment.objects.count(), read_slot(page)) == (0, slot)
+
+
+def test_a_completion_stays_in_its_box(kitchen, grace, open_page):
+    floods = ["line\n\n" * 2500, "\u202e" + "x" * 19_000, "W\u0337\u0335\u0334" * 4_000, "- " * 9_000]
+    for number, flood in enumerate(floods):
+        add_pair(kitchen, f"question {number}", text_a=flood, text_b="short")
+    add_pair(kitchen, "the last one")
+    page = open_page(grace, PAGE, viewport={"width": 1280, "height": 800})
+    slot = wait_for_pair(page)
+
+    for _ in floods:
+        parts = (".completion >> nth=0", ".completion >> nth=1", ".choices")
+        left, right, choices = [page.locator(part).bounding_box() for part in parts]
+        assert left["x"] + left["width"] <= right["x"]
+        assert abs(left["width"] - right["width"]) < 1
+        assert right["x"] + right["width"] <= 1280
+        assert 0 <= choices["y"] <= 800 - choices["height"]
+        slot = press_and_wait(page, "x", slot)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scale", ["quick", "seven"])
+def test_everyone_can_read_and_reach_everything(kitchen, grace, open_page, scheme, scale):
+    Project.objects.update(scale=scale)
+    add_pair(
+        kitchen,
+        text_a="# Title\n\n`code` [link](https://example.org)\n\n```python\nx = 1  # one\n```",
+        text_b="a\u202eb",
+    )
+    page = open_page(grace, PAGE, color_scheme=scheme)
+    wait_for_pair(page)
+
+    faults = list_faults(page)
+    page.keyboard.press("?")
+    faults += list_faults(page)
+    for address in ("/", "/projects/", "/projects/kitchen/", "/accounts/password/change/"):
+        page.goto(address)
+        faults += list_faults(page)
+
+    assert faults == []
+
+
+def list_faults(page: Page) -> list[str]:
+    """Return what axe finds wrong on the page, with the elements."""
+    found = Axe().run(page).response["violations"]
+    return [f"{fault['id']}: {node['html'][:120]}" for fault in found for node in fault["nodes"]]
+
+
+def test_no_page_scrolls_sideways(kitchen, grace, open_page):
+    add_pair(
+        kitchen, text_a="x" * 2000 + "\n\n```\n" + "y" * 500 + "\n```", text_b="|a|b|\n|-|-|\n|" + "z" * 300 + "|w|"
+    )
+    page = open_page(grace, PAGE)
+    wait_for_pair(page)
+
+    for address in (PAGE, "/", "/projects/", "/projects/kitchen/"):
+        page.goto(address)
+        for width in (390, 768, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{address} at {width}"
