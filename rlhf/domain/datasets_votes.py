@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from labeling.domain.content import hash_opening
 from labeling.models import Comparison, Import, ImportedJudgment, Judgment, Project, Prompt
@@ -34,13 +35,17 @@ class Pairs:
     counts: dict[str, object]
 
 
-def collect_votes(project: Project, *, include: tuple[str, ...], use_extra: bool) -> dict[int, list[Vote]]:
+def collect_votes(
+    project: Project, *, include: tuple[str, ...], use_extra: bool, since: datetime | None
+) -> dict[int, list[Vote]]:
     """Return the current votes of each comparison, those of our labelers in the order they came."""
     votes: dict[int, list[Vote]] = {}
     if OWN in include:
         judgments = Judgment.objects.current().of_project(project).order_by("id")
         if not use_extra:
             judgments = judgments.filter(is_extra=False)
+        if since is not None:
+            judgments = judgments.filter(submitted_at__gt=since)
         columns = judgments.values_list("pk", "comparison", "strength", "both_bad", "guideline__version")
         for pk, comparison, strength, both_bad, guideline in columns.iterator(CHUNK):
             votes.setdefault(comparison, []).append(Vote(strength, both_bad, guideline=guideline, judgment_id=pk))

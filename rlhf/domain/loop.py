@@ -6,6 +6,7 @@ resumes by looking again.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -30,12 +31,19 @@ def get_loop(project: Project) -> Loop:
     return Loop.objects.get_or_create(project=project)[0]
 
 
+def last_round_began_at(project: Project, *, before: Round | None = None) -> datetime | None:
+    """Return when the last round that did not fail began, or the last one before a given round."""
+    rounds = Round.objects.filter(project=project).exclude(state=Round.State.FAILED)
+    if before is not None:
+        rounds = rounds.filter(number__lt=before.number)
+    began_at: datetime | None = rounds.aggregate(at=Max("created_at"))["at"]
+    return began_at
+
+
 def count_new_judgments(project: Project) -> int:
     """Return how many judgments came in since the last round began."""
     judgments = Judgment.objects.current().of_project(project)
-    since = (
-        Round.objects.filter(project=project).exclude(state=Round.State.FAILED).aggregate(at=Max("created_at"))["at"]
-    )
+    since = last_round_began_at(project)
     return judgments.filter(submitted_at__gt=since).count() if since else judgments.count()
 
 
@@ -129,7 +137,11 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
     if kind == Run.Kind.REWARD:
         dataset = freeze_preferences(project, rule=FreezeRule(), name=f"{project.slug} round {round.number}")
         return {"dataset": dataset, "base": policy}
-    return {"dataset": runs[Run.Kind.REWARD].dataset, "base": policy}
+    # The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.
+    began_at = last_round_began_at(project, before=round)
+    rule = FreezeRule(since=began_at.isoformat() if began_at else "")
+    dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}, new judgments")
+    return {"dataset": dataset, "base": policy}
 
 
 def newest_dataset(project: Project, kind: str) -> Dataset:

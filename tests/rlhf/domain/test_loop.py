@@ -50,14 +50,28 @@ def judge(project, labeler, n):
     ]
     propose_comparisons(project, pairs)
     for _ in range(n):
-        slot = claim_slot(project, labeler)
-        record_judgment(
-            slot.pk,
-            labeler,
-            idempotency_key=uuid.uuid4(),
-            lease_token=make_lease_token(slot.pk, labeler),
-            vote=Vote(preference=-2 if slot.a_shown_left else 2),
-        )
+        vote_for_a(claim_slot(project, labeler), labeler)
+
+
+def judge_more(project, labeler):
+    """Judge what the round queued, and four pairs more."""
+    pairs = [
+        Pair(messages=[{"role": "user", "content": f"More {number}"}], text_a="Yes, please.", text_b=f"No {number}.")
+        for number in range(4)
+    ]
+    propose_comparisons(project, pairs)
+    while slot := claim_slot(project, labeler):
+        vote_for_a(slot, labeler)
+
+
+def vote_for_a(slot, labeler):
+    record_judgment(
+        slot.pk,
+        labeler,
+        idempotency_key=uuid.uuid4(),
+        lease_token=make_lease_token(slot.pk, labeler),
+        vote=Vote(preference=-2 if slot.a_shown_left else 2),
+    )
 
 
 def succeed(run):
@@ -143,8 +157,19 @@ def test_the_stages_of_a_round_build_on_each_other(project, labeler, policy):
 
     reward, dpo, sample = round.runs.order_by("id")
     assert (reward.base, dpo.base, sample.base) == (policy, policy, dpo.checkpoint)
-    assert reward.dataset == dpo.dataset
     assert (dpo.config["beta"], dpo.config["seed"]) == (0.3, 43)
+
+
+def test_the_reward_model_learns_from_all_judgments_and_the_policy_from_the_new_ones(project, labeler, policy):
+    judge(project, labeler, 4)
+    go_round(loop.start_round(project))
+    judge_more(project, labeler)
+
+    round = go_round(loop.start_round(project))
+
+    reward, dpo, _ = round.runs.order_by("id")
+    assert reward.dataset.n_train + reward.dataset.n_test == 9
+    assert dpo.dataset.n_train + dpo.dataset.n_test == 5
 
 
 def test_the_next_pair_a_labeler_gets_is_one_of_the_new_policy(project, labeler, policy):
