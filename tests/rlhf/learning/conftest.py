@@ -12,7 +12,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.learning.tokenization import train_tokenizer
 
-GOOD = ("Yes, thank you, of course.", "With pleasure, my friend.", "Happy to help you today.", "Gladly, please sit down.")
+# On models of this size a second thread costs more than it computes, above all beside other processes.
+torch.set_num_threads(1)
+
+GOOD = (
+    "Yes, thank you, of course.",
+    "With pleasure, my friend.",
+    "Happy to help you today.",
+    "Gladly, please sit down.",
+)
 BAD = ("No, go away from me now.", "I do not care at all.", "Stop asking me things.", "Silence, you are boring.")
 QUESTIONS = ("Can you help me?", "May I come in?", "Is the shop open?", "Will you tell me the way to the town?")
 

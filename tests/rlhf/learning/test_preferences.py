@@ -22,7 +22,9 @@ def tokenizer(tiny_policy: Path) -> PreTrainedTokenizerBase:
     return load_tokenizer(tiny_policy)
 
 
-def row(prompt: list[dict[str, str]], chosen: str = "Yes, of course.", rejected: str = "No.", **columns) -> PreferenceRow:
+def row(
+    prompt: list[dict[str, str]], chosen: str = "Yes, of course.", rejected: str = "No.", **columns
+) -> PreferenceRow:
     return {
         "prompt": prompt,
         "chosen": [{"role": "assistant", "content": chosen}],
@@ -76,9 +78,7 @@ def test_a_file_of_which_nothing_is_left_is_refused(tokenizer, tmp_path: Path):
 def test_what_the_template_writes_after_the_end_token_is_left_out(tiny_policy: Path):
     tokenizer = load_tokenizer(tiny_policy)
     (expected,) = encode_pairs([row(SHORT)], tokenizer, max_length=200).pairs
-    tokenizer.chat_template = tokenizer.chat_template.replace(
-        "{% endgeneration %}", "{% endgeneration %}{{ 'open' }}"
-    )
+    tokenizer.chat_template = tokenizer.chat_template.replace("{% endgeneration %}", "{% endgeneration %}{{ 'open' }}")
 
     assert encode_pairs([row(SHORT)], tokenizer, max_length=200).pairs == [expected]
 

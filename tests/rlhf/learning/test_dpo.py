@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+import torch
+from trl.trainer.dpo_config import DPOConfig as DPOArguments
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from rlhf.contract.config import DPOConfig
+from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
+from rlhf.learning.batching import LengthGroupedOrder
+from rlhf.learning.dpo import CompactDPOTrainer, PairBatch, train
+from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.pair_logps import pair_logps
+from rlhf.learning.preferences import encode_pairs
+from rlhf.learning.tables import add_reference_logps, pair_dataset
+from tests.rlhf.learning.conftest import polite_pairs, write_pairs
+
+LOSSES = {"sigmoid": 0.0, "ipo": 0.0, "hinge": 0.0, "robust": 0.1}
+
+
+class OrderedDPOTrainer(DPOTrainer):
+    """TRL's trainer on tokenised rows in our order; loss, reference and metrics are TRL's own."""
+
+    def _prepare_dataset(self, dataset, *args):
+        return dataset
+
+    def _get_train_sampler(self, train_dataset=None):
+        return LengthGroupedOrder(self.train_dataset["n_tokens"], batch_size=8, seed=0)
+
+
+def settings(folder: Path, loss_type: str) -> DPOArguments:
+    return DPOArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=8,
+        max_steps=4,
+        logging_steps=1,
+        learning_rate=1e-3,
+        loss_type=[loss_type],
+        label_smoothing=LOSSES[loss_type],
+        precompute_ref_log_probs=True,
+        max_length=None,
+        seed=0,
+        bf16=False,
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def history(trainer: DPOTrainer) -> list[dict[str, float]]:
+    trainer.train()
+    left_out = {"epoch", "step", "learning_rate"}
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [{name: value for name, value in entry.items() if name not in left_out} for entry in entries]
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_plain_labels_give_trls_losses_gradients_and_metrics(loss_type: str, tiny_policy: Path, tmp_path: Path):
+    tokenizer = load_tokenizer(tiny_policy)
+    pairs = encode_pairs(polite_pairs(32), tokenizer, max_length=128).pairs
+    policy = load_policy(tiny_policy)
+    reference = pair_logps(policy, pairs, pad_id=tokenizer.pad_token_id)
+    theirs = OrderedDPOTrainer(
+        model=load_policy(tiny_policy),
+        args=settings(tmp_path / "trl", loss_type),
+        train_dataset=pair_dataset(pairs),
+        processing_class=tokenizer,
+    )
+    ours = CompactDPOTrainer(
+        model=policy,
+        args=settings(tmp_path / "ours", loss_type),
+        data_collator=PairBatch(tokenizer.pad_token_id),
+        train_dataset=add_reference_logps(pair_dataset(pairs), reference),
+        processing_class=tokenizer,
+    )
+
+    expected, found = history(theirs), history(ours)
+
+    assert theirs.train_dataset["ref_chosen_logps"] == pytest.approx(reference[:, 0].tolist(), rel=1e-5)
+    assert len(found) == 4
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=2e-5, abs=2e-5)
+
+
+def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path: Path):
+    config = DPOConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=1e-3, epochs=2, logging_steps=1)
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=64, n_test=20)
+
+    metrics = train(config, tmp_path)
+
+    final = tmp_path / "checkpoints" / "final"
+    tokenizer = load_tokenizer(final)
+    pairs = encode_pairs(polite_pairs(20, seed=2), tokenizer, max_length=256).pairs
+    pad_id = tokenizer.pad_token_id
+    ratios = pair_logps(load_policy(final), pairs, pad_id=pad_id) - pair_logps(
+        load_policy(tiny_policy), pairs, pad_id=pad_id
+    )
+    lines, _ = tail_metrics(tmp_path, 0)
+    verify_sealed(final)
+    assert metrics["eval_rewards/accuracies"] == 1.0
+    assert metrics["eval_rewards/margins"] == pytest.approx(0.1 * (ratios[:, 0] - ratios[:, 1]).mean().item(), rel=1e-4)
+    assert lines[0]["values"]["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert lines[0]["values"]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+
+
+@torch.no_grad()
+def test_logps_of_pairs_do_not_depend_on_who_shares_their_batch(tiny_policy: Path):
+    tokenizer, policy = load_tokenizer(tiny_policy), load_policy(tiny_policy)
+    pairs = encode_pairs(polite_pairs(12), tokenizer, max_length=128).pairs
+
+    together = pair_logps(policy, pairs, pad_id=tokenizer.pad_token_id)
+    alone = torch.cat([pair_logps(policy, [pair], pad_id=tokenizer.pad_token_id) for pair in pairs])
+
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-5)
