@@ -12,7 +12,7 @@ from rlhf.models import Loop
 
 
 class ProjectForm(forms.Form):
-    """Which project a page is about and what kind of thing is to be made; what is missing falls back to the first."""
+    """Which project a page is about and what kind of thing is to be made; what is not said is the first."""
 
     project = forms.ModelChoiceField(Project.objects.none(), to_field_name="slug", empty_label=None, required=False)
     kind = forms.ChoiceField(required=False)

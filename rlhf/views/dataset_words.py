@@ -8,6 +8,7 @@ MAX_CHARS = 1500
 RULE = {
     "include": "made of",
     "consensus": "a pair needs",
+    "since": "votes given since",
     "min_judgments": "judgments a comparison needs",
     "use_extra": "late votes count",
     "use_margin": "strength kept as margin",

@@ -49,6 +49,8 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
     projects = Project.objects.managed_by(request.user)
     kinds = [(kind, Dataset.Kind(kind).label) for kind in FORMS]
     choice = ProjectForm(request.GET, projects=projects, kinds=kinds)
+    if choice.errors:
+        raise Http404
     project, kind = choice.chosen_project, choice.chosen_kind
     context: dict[str, Any] = {"projects": projects, "project": project, "kinds": kinds, "kind": Dataset.Kind(kind)}
     if project is None:

@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import F, Window
 from django.db.models.functions import Mod, RowNumber
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -69,6 +69,8 @@ def list_runs(request: HttpRequest) -> HttpResponse:
 def create_run(request: HttpRequest) -> HttpResponse:
     projects = Project.objects.managed_by(request.user)
     choice = ProjectForm(request.GET, projects=projects, kinds=Run.Kind.choices)
+    if choice.errors:
+        raise Http404
     project, kind = choice.chosen_project, choice.chosen_kind
     context: dict[str, Any] = {
         "projects": projects,

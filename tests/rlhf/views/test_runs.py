@@ -103,6 +103,16 @@ def test_another_projects_dataset_and_model_are_no_choice(as_admin, project, oth
     assert sorted(answer.context["form"].errors) == ["base", "dataset"]
 
 
+@pytest.mark.parametrize("asked", ["kind=magic", "kind=dpo&project=island", "kind=dpo&project=nowhere"])
+def test_a_kind_or_project_that_is_not_there_is_not_found(as_manager, project, other_project, asked):
+    make_checkpoint(project)
+
+    answers = [as_manager.get(f"{NEW}?{asked}"), as_manager.post(f"{NEW}?{asked}", settings_of("dpo"))]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert not Run.objects.exists()
+
+
 def test_a_link_from_a_checkpoint_fills_the_form(as_manager, project):
     checkpoint = make_checkpoint(project)
 
