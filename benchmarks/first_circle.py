@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=recipe.N_LABELS_A_ROUND, help="judgments a round")
     parser.add_argument("--home", type=Path, help="where the run directories are kept; a temporary folder by default")
     parser.add_argument("--set", dest="settings", nargs="*", default=[], help="DPO settings as key=value")
-    parser.add_argument("--fresh-only", action="store_true", help="train a round on its own judgments alone")
+    parser.add_argument(
+        "--all-judgments", action="store_true", help="train a round on the earlier rounds' judgments too"
+    )
     parser.add_argument("--show", type=int, default=0, help="completions to print after the last round")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,7 +65,7 @@ def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
         prompts = train_prompts[(number - 1) * options.labels : number * options.labels]
         pairs = sample(home / f"sample-{number}", policy, prompts, n=2, seed=100 * number + seed)
         fresh = label(prompts, pairs, SimulatedLabeler(seed=100 * number + seed))
-        rows = fresh if options.fresh_only else rows + fresh
+        rows = rows + fresh if options.all_judgments else fresh
         config = recipe.DPO.replace(seed=seed, base_model=str(policy)).with_settings(options.settings)
         policy = run(home / f"dpo-{number}", config, split_rows(rows, seed=seed))
         print(f"seed {seed} round {number}: {time.monotonic() - started:.1f} s", flush=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from rlhf.contract.config import DPOConfig, PretrainConfig, RewardConfig, SampleConfig, SFTConfig
 
-N_DEMONSTRATIONS = 2500
+N_DEMONSTRATIONS = 2000
 N_LABELS_A_ROUND = 300
 
-PRETRAIN = PretrainConfig()
+# Embeddings need ten times the usual rate: a word of the closed world is seen some hundred times, not millions.
+PRETRAIN = PretrainConfig(n_layers=3, learning_rate=2e-2)
 # base_model is the caller's to fill in.
 SFT = SFTConfig(batch_size=32, epochs=2.0)
 SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80)
-DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.1, learning_rate=3e-4)
 REWARD = RewardConfig(batch_size=16, epochs=2.0)
+# A round learns from its own judgments: pairs of earlier policies are far from what the policy would say now.
+DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.2, learning_rate=5e-4)
