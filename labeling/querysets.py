@@ -48,13 +48,16 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def claimable_by(self, labeler: User) -> Self:
         """Free slots of comparisons this labeler has neither held, judged, skipped nor written."""
         of_same_comparison = {"comparison": models.OuterRef("comparison"), "labeler": labeler}
+        # Everyone's first judgment of a comparison revises none, and that is what the index is of.
+        judged = self._rows("Judgment").filter(**of_same_comparison, revises__isnull=True)
+        comparisons = self._rows("Comparison")
         return (
             self.free()
             .exclude(models.Exists(self.model.objects.filter(**of_same_comparison)))
-            .exclude(models.Exists(self._rows("Judgment").filter(**of_same_comparison)))
+            .exclude(models.Exists(judged))
             .exclude(models.Exists(self._rows("Skip").filter(**of_same_comparison)))
-            .exclude(comparison__completion_a__author=labeler)
-            .exclude(comparison__completion_b__author=labeler)
+            .exclude(comparison__in=comparisons.filter(completion_a__author=labeler).values("pk"))
+            .exclude(comparison__in=comparisons.filter(completion_b__author=labeler).values("pk"))
         )
 
     def _rows(self, name: str) -> models.QuerySet:  # type: ignore[type-arg]
