@@ -75,7 +75,7 @@ def describe_failure(error: Exception) -> str:
         or "can't allocate memory" in message.lower()
     ):
         return f"out of memory: lower batch_size or max_length, or use a smaller model ({message or 'MemoryError'})"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if getattr(error, "errno", None) == errno.ENOSPC or "no space left on device" in message.lower():
         return f"disk full: free space where the run directory is, then retry ({message})"
     if isinstance(error, ModuleNotFoundError):
         return f"{message}: install requirements.txt on the learning host"
