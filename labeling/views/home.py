@@ -18,6 +18,7 @@ def show_home(request: HttpRequest) -> HttpResponse:
     progresses = measure_progresses(projects, request.user)
     context = {
         "desks": [(project, progresses[project.pk]) for project in projects],
+        "n_waiting": sum(progress.left for progress in progresses.values()),
         "is_manager": is_manager(request.user),
     }
     return render(request, "labeling/home.html", context)
