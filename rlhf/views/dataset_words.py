@@ -13,8 +13,15 @@ RULE = {
     "use_extra": "late votes count",
     "use_margin": "strength kept as margin",
     "test_share": "share held out for tests",
-    "seed": "seed of the split",
+    "seed": "seed",
     "note": "note",
+}
+SOURCES = {
+    "own": "our own labelers",
+    "generated": "what the demo's generator wrote",
+    "prompts": "prompts of the project",
+    "demonstrations": "imported demonstrations",
+    "completions": "all completions of the project",
 }
 COUNTS = {
     "pairs": "pairs",
@@ -60,8 +67,8 @@ def say_rule(key: str, value: Any) -> str:
 
 
 def say_source(name: str) -> str:
-    if name == "own":
-        return "our own labelers"
+    if name in SOURCES:
+        return SOURCES[name]
     return f"{name.removeprefix('imported:')} (imported)" if name.startswith("imported:") else name
 
 

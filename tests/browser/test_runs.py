@@ -133,7 +133,7 @@ def test_a_round_moves_on_the_home_page_and_ends_with_pairs_to_judge(harbour, mi
     )
     page = open_page(mia, "/")
     page.get_by_text("Stage 1 of 3: pre-training").wait_for()
-    assert page.get_by_text("pre-training, step 100 of 400, about 60 s left").is_visible()
+    assert page.get_by_text("step 100 of 400, about 60 s left").is_visible()
 
     now = timezone.now()
     Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=now, lease_until=None)

@@ -19,7 +19,7 @@ def test_a_rule_reads_as_people_say_it():
         ("late votes count", "yes"),
         ("strength kept as margin", "yes"),
         ("share held out for tests", "20%"),
-        ("seed of the split", "42"),
+        ("seed", "42"),
     ]
 
 
