@@ -16,8 +16,8 @@ from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.generation import Rollout
 from rlhf.learning.logps import CompletionBatch, align_left, build_batch, completion_logps, length_mask, token_logps
 
-# Scores that hardly differ are not blown up.
-SMALLEST_STD = 1e-4
+# Scores that differ less than this do not differ: they are left in their own units rather than blown up.
+SMALLEST_STD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def normalise_scores(raw_scores: Tensor, finished: Tensor, scale: ScoreScale, co
 
 def measure_scale(raw_scores: Tensor) -> ScoreScale:
     """Return the scale that gives these scores mean 0 and standard deviation 1. raw_scores: (B,)."""
-    return ScoreScale(raw_scores.mean().item(), max(raw_scores.std(correction=0).item(), SMALLEST_STD))
+    std = raw_scores.std(correction=0).item()
+    return ScoreScale(raw_scores.mean().item(), std if std > SMALLEST_STD else 1.0)
 
 
 @torch.no_grad()

@@ -133,6 +133,12 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         n_rising = math.ceil(WARMUP_SHARE * self.config.rollouts)
         return min(1.0, (under_way + 1) / n_rising) * max(0.0, 1 - under_way / self.config.rollouts)
 
+    def _clip_grad_norm(self, model: Any) -> Tensor:
+        # Each by itself: a critic that starts badly would leave the policy nothing of a norm they share.
+        groups = [group["params"] for group in self.optimizer.param_groups]
+        norms = [self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm) for parameters in groups]
+        return torch.stack(norms).norm()
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Learn from the next minibatch, sampling a rollout first when the last one is used up. Returns its loss."""
         if not self.minibatches:

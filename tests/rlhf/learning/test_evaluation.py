@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from rlhf.contract.config import DPOConfig, EvaluateConfig, RewardConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.run_dir import prepare_run_dir, read_progress
+from rlhf.learning import dpo, evaluation, reward_model
+from tests.rlhf.learning.conftest import write_pairs
+
+SHARED = (
+    "n_test",
+    "n_test_ties",
+    "baseline_longer",
+    "baseline_shorter",
+    "baseline_longer_low",
+    "baseline_shorter_high",
+)
+
+
+def prepare(run_dir: Path, config) -> Path:
+    prepare_run_dir(run_dir, config)
+    write_pairs(run_dir, n_train=32, n_test=20)
+    return run_dir
+
+
+def test_a_reward_model_is_found_as_good_as_its_run_said(tiny_policy: Path, tmp_path: Path):
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=3e-4)
+    said = reward_model.train(config, prepare(tmp_path / "reward", config))
+    evaluate = EvaluateConfig(base_model=str(tmp_path / "reward" / "checkpoints" / "final"))
+
+    found = evaluation.train(evaluate, prepare(tmp_path / "evaluate", evaluate))
+
+    names = ("eval_accuracy", "eval_accuracy_low", "eval_accuracy_high", "eval_log_loss", "eval_ece", *SHARED)
+    assert {name: found[name] for name in names} == pytest.approx({name: said[name] for name in names}, rel=1e-5)
+    assert read_progress(tmp_path / "evaluate")["step"] == 1
+
+
+def test_a_policy_is_judged_by_its_ratio_to_the_reference(tiny_policy: Path, tmp_path: Path):
+    config = DPOConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=1e-4)
+    said = dpo.train(config, prepare(tmp_path / "dpo", config))
+    evaluate = EvaluateConfig(
+        base_model=str(tmp_path / "dpo" / "checkpoints" / "final"), reference_model=str(tiny_policy)
+    )
+
+    found = evaluation.train(evaluate, prepare(tmp_path / "evaluate", evaluate))
+
+    names = ("eval_rewards/accuracies", "eval_rewards/accuracies_low", *SHARED)
+    assert {name: found[name] for name in names} == pytest.approx({name: said[name] for name in names})
+
+
+def test_a_policy_without_reference_is_refused(tiny_policy: Path, tmp_path: Path):
+    evaluate = EvaluateConfig(base_model=str(tiny_policy))
+
+    with pytest.raises(ContractError, match="base_model is a policy: name its reference_model"):
+        evaluation.train(evaluate, prepare(tmp_path, evaluate))

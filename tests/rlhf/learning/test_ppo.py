@@ -1,0 +1,365 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
+
+from rlhf.contract.config import PPOConfig
+from rlhf.contract.errors import ContractError
+from rlhf.contract.records import write_rows
+from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
+from rlhf.learning import ppo
+from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.checkpointing import train_sealed
+from rlhf.learning.experience import ScoreScale, build_experience, normalise_scores
+from rlhf.learning.generation import Rollout
+from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.reporting import HandedBack, install_stop_signal
+from rlhf.learning.scoring import load_reward_model
+from rlhf.learning.tokenization import encode_prompt
+from tests.rlhf.learning.conftest import QUESTIONS
+
+SMALL = {
+    "rollouts": 3,
+    "rollout_batch_size": 8,
+    "ppo_epochs": 2,
+    "num_minibatches": 2,
+    "max_new_tokens": 8,
+    "target_kl": 100.0,
+    "save_rollouts": 1,
+    "learning_rate": 1e-3,
+}
+# The learning test rewards the first twenty of 400 tokens: one in twenty of what a random policy emits.
+WANTED = range(20)
+
+
+@pytest.fixture(scope="session")
+def tiny_reward_model(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random reward model over the tiny policy's tokens."""
+    folder = tmp_path_factory.mktemp("tiny-reward-model")
+    tokenizer = load_tokenizer(tiny_policy)
+    load_reward_model(str(tiny_policy), tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def build(tiny_policy: Path, tiny_reward_model: Path, tmp_path: Path):
+    """Return a function that builds the trainer of a PPO run."""
+
+    def build_trainer(run_dir: Path = tmp_path, **settings) -> PPOTrainer:
+        config = PPOConfig(base_model=str(tiny_policy), reward_model=str(tiny_reward_model), **{**SMALL, **settings})
+        prepare_run_dir(run_dir, config)
+        tokenizer = load_tokenizer(tiny_policy)
+        prompts = [encode_prompt(tokenizer, [{"role": "user", "content": text}], 64) for text in QUESTIONS]
+        return ppo.build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer)
+
+    return build_trainer
+
+
+def finish(trainer: PPOTrainer, run_dir: Path) -> dict[str, torch.Tensor]:
+    train_sealed(trainer, ReportRollouts(run_dir, trainer))
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def logged(run_dir: Path) -> list[dict[str, float]]:
+    return [line["values"] for line in tail_metrics(run_dir, 0)[0] if "objective/kl" in line["values"]]
+
+
+def gradients(trainer: PPOTrainer, minibatch: list[int]) -> dict[str, torch.Tensor]:
+    trainer.model.zero_grad()
+    trainer.learn(trainer.model, minibatch)
+    return {name: value.grad.clone() for name, value in trainer.model.named_parameters() if value.grad is not None}
+
+
+def start_learning_rollout(trainer: PPOTrainer) -> None:
+    """Sample the rollout in which the policy learns for the first time."""
+    trainer.create_optimizer()
+    trainer.start_rollout()
+    trainer.start_rollout()
+
+
+def test_optimizer_steps_are_rollouts_times_passes_times_minibatches(build, tmp_path: Path):
+    trainer = build()
+
+    finish(trainer, tmp_path)
+
+    assert trainer.state.global_step == 3 * 2 * 2
+    assert trainer.rollouts_started == 3
+    assert len(logged(tmp_path)) == 3
+    assert read_progress(tmp_path)["step"] == 12
+
+
+def test_the_first_minibatch_of_a_rollout_has_ratio_one(build, tmp_path: Path):
+    finish(build(micro_batch_tokens=64, learning_rate=1e-2), tmp_path)
+
+    errors = [values["val/ratio_first_error"] for values in logged(tmp_path)[1:]]
+    assert len(errors) == 2
+    assert max(errors) < 1e-5
+    assert logged(tmp_path)[1]["val/ratio_max"] > 1.01
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_padding_moves_no_log_probability(shape: str, tiny_reward_model: Path, tiny_policy: Path):
+    torch.manual_seed(0)
+    small = {"vocab_size": 400, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    policy = (
+        LlamaForCausalLM(LlamaConfig(**small, intermediate_size=32))
+        if shape == "llama"
+        else GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=16, n_layer=2, n_head=2))
+    ).eval()
+    critic = Critic(load_reward_model(str(tiny_reward_model), load_tokenizer(tiny_policy), seed=0))
+    prompts = [[5] * 9, [6, 7], [8, 9, 10]]
+    rollouts = [Rollout([20, 21], True), Rollout([22] * 7, False), Rollout([23], True)]
+
+    def experience(rows: slice, budget: int):
+        return build_experience(
+            prompts[rows],
+            rollouts[rows],
+            torch.zeros(len(prompts[rows])),
+            models=ActorCritic(policy, critic),
+            reference=policy,
+            scale=ScoreScale(0.0, 1.0),
+            config=PPOConfig(micro_batch_tokens=budget),
+            pad_id=0,
+        )
+
+    together = experience(slice(None), 4096)
+    for row in range(3):
+        alone = experience(slice(row, row + 1), 64)
+        length = len(rollouts[row].ids)
+        for name in ("logps", "values", "entropies"):
+            torch.testing.assert_close(
+                getattr(together, name)[row, :length], getattr(alone, name)[0], atol=1e-5, rtol=1e-5
+            )
+
+
+def test_gradients_depend_neither_on_micro_batches_nor_on_the_order_of_rows(build):
+    trainer = build(micro_batch_tokens=4096)
+    start_learning_rollout(trainer)
+    expected = gradients(trainer, [0, 1, 2, 3, 4])
+
+    trainer.config = trainer.config.replace(micro_batch_tokens=64)
+    found = gradients(trainer, [3, 0, 4, 2, 1])
+
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_halves_of_a_minibatch_add_up_to_it(build):
+    trainer = build()
+    start_learning_rollout(trainer)
+    counts = trainer.experience.mask.sum(1)
+    whole = gradients(trainer, [0, 1, 2, 3])
+
+    left, right = gradients(trainer, [0, 1]), gradients(trainer, [2, 3])
+
+    share = (counts[:2].sum() / counts[:4].sum()).item()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(
+            share * left[name] + (1 - share) * right[name], gradient, atol=1e-6, rtol=1e-4, msg=name
+        )
+
+
+def test_only_rows_without_end_token_pay_for_it():
+    config = PPOConfig(missing_eos_penalty=0.75, reward_clip=2.0)
+    finished = torch.tensor([True, False, True])
+
+    scores = normalise_scores(torch.tensor([3.0, 3.0, 100.0]), finished, ScoreScale(1.0, 2.0), config)
+
+    assert scores.tolist() == [1.0, 0.25, 2.0]
+
+
+def test_the_score_of_a_completion_reaches_its_last_token_alone(build):
+    trainer = build(kl_coef=0.0)
+    trainer.create_optimizer()
+
+    trainer.start_rollout()
+
+    experience = trainer.experience
+    last = experience.mask.sum(1) - 1
+    expected = torch.zeros_like(experience.rewards)
+    expected[torch.arange(8), last] = experience.scores
+    assert torch.equal(experience.rewards, expected)
+
+
+def test_sampled_kl_agrees_with_the_kl_of_whole_distributions(tiny_reward_model: Path, tiny_policy: Path):
+    torch.manual_seed(0)
+    shape = LlamaConfig(vocab_size=30, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    policy, reference = LlamaForCausalLM(shape).eval(), LlamaForCausalLM(shape).eval()
+    for model in (policy, reference):
+        model.lm_head.weight.data *= 20
+    with torch.no_grad():
+        theirs = reference(torch.tensor([[1]])).logits[0, -1].log_softmax(-1)
+        ours = policy(torch.tensor([[1]])).logits[0, -1].log_softmax(-1)
+    exact = (ours.exp() * (ours - theirs)).sum().item()
+    tokens = torch.multinomial(ours.exp(), 4000, replacement=True, generator=torch.Generator().manual_seed(0)).tolist()
+    critic = Critic(load_reward_model(str(tiny_reward_model), load_tokenizer(tiny_policy), seed=0))
+
+    experience = build_experience(
+        [[1]] * 4000,
+        [Rollout([token], True) for token in tokens],
+        torch.zeros(4000),
+        models=ActorCritic(policy, critic),
+        reference=reference,
+        scale=ScoreScale(0.0, 1.0),
+        config=PPOConfig(),
+        pad_id=0,
+    )
+
+    k1 = (experience.logps - experience.reference_logps)[:, 0]
+    k3 = torch.exp(-k1) - 1 + k1
+    assert exact > 0.05
+    assert k1.mean().item() == pytest.approx(exact, abs=4 * k1.std().item() / 4000**0.5)
+    assert k3.mean().item() == pytest.approx(exact, abs=4 * k3.std().item() / 4000**0.5)
+
+
+def test_policy_and_critic_learn_and_the_frozen_models_do_not(build, tiny_policy: Path, tmp_path: Path):
+    trainer = build()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+    after = finish(trainer, tmp_path)
+
+    start = load_policy(tiny_policy).state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in trainer.reference.state_dict().items())
+    for part in ("policy.model.layers.0", "critic.model.model.layers.0", "critic.model.score"):
+        assert any(not torch.equal(after[name], before[name]) for name in before if name.startswith(part)), part
+
+
+def test_the_critic_learns_alone_while_it_warms_up(build, tmp_path: Path):
+    trainer = build(critic_warmup_rollouts=3)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+    after = finish(trainer, tmp_path)
+
+    policy = [name for name in before if name.startswith("policy.")]
+    assert all(torch.equal(after[name], before[name]) for name in policy)
+    assert not torch.equal(after["critic.model.score.weight"], before["critic.model.score.weight"])
+
+
+def test_clipping_reaches_the_optimizer(build, tmp_path: Path):
+    norms = []
+
+    class WatchGradients(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            for part in (model.policy, model.critic):
+                squares = [value.grad.square().sum() for value in part.parameters() if value.grad is not None]
+                norms.append(torch.stack(squares).sum().sqrt().item() if squares else 0.0)
+
+    trainer = build(max_grad_norm=1e-3)
+    trainer.add_callback(WatchGradients())
+
+    finish(trainer, tmp_path)
+
+    # Four steps of the critic alone, then eight of both.
+    assert norms == pytest.approx([0.0, 1e-3] * 4 + [1e-3, 1e-3] * 8, rel=1e-3)
+
+
+def test_too_large_a_move_ends_the_passes_over_a_rollout(build, tmp_path: Path):
+    trainer = build(target_kl=1e-9, critic_warmup_rollouts=1)
+
+    finish(trainer, tmp_path)
+
+    # The warm-up rollout takes its four steps; the others stop once they have moved: after the second step at the latest.
+    assert trainer.early_stops == 2
+    assert trainer.state.global_step < 12
+    assert trainer.rollouts_started == 3
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_a_run_handed_back_goes_on_to_the_same_weights(stop_after: int, build, tmp_path: Path):
+    class AskToStop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    install_stop_signal()
+    try:
+        expected = finish(build(tmp_path / "whole"), tmp_path / "whole")
+        stopped = build(tmp_path / "stopped")
+        stopped.add_callback(AskToStop())
+        with pytest.raises(HandedBack):
+            finish(stopped, tmp_path / "stopped")
+        install_stop_signal()
+        found = finish(build(tmp_path / "stopped"), tmp_path / "stopped")
+    finally:
+        install_stop_signal()
+        signal.signal(signal.SIGTERM, before)
+
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+def test_checkpoints_lie_between_rollouts(build, tmp_path: Path):
+    finish(build(save_rollouts=2), tmp_path)
+
+    assert newest_checkpoint(tmp_path).name == "checkpoint-8"
+
+
+def test_every_prompt_comes_once_an_epoch(build):
+    trainer = build(rollout_batch_size=6)
+
+    rows = [row for number in range(2) for row in trainer.choose_prompts(number)]
+
+    assert [sorted(rows[at : at + 4]) for at in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
+
+
+def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
+    trainer = build(
+        rollouts=25,
+        rollout_batch_size=64,
+        num_minibatches=4,
+        learning_rate=1e-2,
+        value_learning_rate=5e-3,
+        kl_coef=0.0,
+        missing_eos_penalty=0.0,
+        target_kl=1.0,
+        save_rollouts=100,
+    )
+    trainer.score = lambda prompts, completions: torch.tensor(
+        [float(sum(token in WANTED for token in ids)) for ids in completions]
+    )
+
+    finish(trainer, tmp_path)
+
+    counts = [values["objective/scores"] for values in logged(tmp_path)]
+    assert counts[0] < 1.0
+    assert counts[-1] > 10 * counts[0]
+
+
+def test_a_strong_penalty_keeps_the_policy_at_its_reference(build, tmp_path: Path):
+    trainer = build(rollouts=8, rollout_batch_size=16, kl_coef=100.0, learning_rate=1e-3)
+
+    finish(trainer, tmp_path)
+
+    assert abs(logged(tmp_path)[-1]["objective/kl"]) < 0.1
+
+
+def test_the_run_publishes_its_policy_and_reports_the_last_rollout(
+    tiny_policy: Path, tiny_reward_model: Path, tmp_path: Path
+):
+    config = PPOConfig(base_model=str(tiny_policy), reward_model=str(tiny_reward_model), **SMALL)
+    prepare_run_dir(tmp_path, config)
+    rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
+    write_rows(tmp_path / "data" / "prompts.jsonl", rows)
+
+    metrics = ppo.train(config, tmp_path)
+
+    final = tmp_path / "checkpoints" / "final"
+    verify_sealed(final)
+    load_policy(final)
+    last = logged(tmp_path)[-1]
+    assert metrics == {name: last[name] for name in ppo.REPORTED}
+    assert metrics["episode"] == 24
+
+
+def test_a_reward_model_of_other_tokens_is_refused(tiny_policy: Path):
+    policy, other = load_tokenizer(tiny_policy), load_tokenizer(tiny_policy)
+    other.add_tokens(["<|new|>"])
+
+    with pytest.raises(ContractError, match="different tokenizers"):
+        ppo.require_same_tokens(policy, other)
