@@ -59,7 +59,9 @@ def climbs(path: str, modules: list[str]) -> list[str]:
 
 
 def house_files() -> list[Path]:
-    return [path for app in OURS for path in sorted((ROOT / app).rglob("*.py")) if "migrations" not in path.parts]
+    return [
+        path for app in sorted(OURS) for path in sorted((ROOT / app).rglob("*.py")) if "migrations" not in path.parts
+    ]
 
 
 @pytest.mark.parametrize("path", house_files(), ids=lambda path: str(path.relative_to(ROOT)))
