@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 import django
@@ -11,6 +13,7 @@ import django
 # The settings are named here and not in pyproject.toml, for pytest-django would read those before it reads this file.
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 os.environ["PREFLOOP_HOME"] = tempfile.mkdtemp(prefix="prefloop-tests-")
+atexit.register(shutil.rmtree, os.environ["PREFLOOP_HOME"], ignore_errors=True)
 os.environ["CELERY_BROKER_URL"] = "memory://"
 django.setup()  # a conftest below may import models
 

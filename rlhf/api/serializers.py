@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from labeling.models import Project
 from rlhf.contract.errors import ConfigError
-from rlhf.domain.datasets import FreezeRule, InvalidRule
+from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.planning import default_config
 from rlhf.forms.runs import FOLDERS, choose_inputs
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run

@@ -66,7 +66,7 @@ class SampleRow(TypedDict):
 
 
 def canonical_line(row: Any) -> bytes:
-    """Return the one spelling of a row: UTF-8, keys sorted, no spaces, one newline. Raises: RecordError on NaN, surrogates."""
+    """Return the one spelling of a row: UTF-8, sorted keys, no spaces, a newline. Raises: RecordError (NaN, surrogates)."""
     try:
         text = json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return text.encode("utf-8") + b"\n"

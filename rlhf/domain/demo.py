@@ -11,7 +11,7 @@ from labeling.domain.content import check_messages, hash_messages
 from labeling.domain.people import add_member
 from labeling.models import Guideline, Membership, Project, Prompt, User
 from rlhf.contract.records import Message
-from rlhf.domain.datasets import freeze_rows
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.loop import FIRST_STAGES, open_round
 from rlhf.models import Checkpoint, Dataset, Loop, Round
 from rlhf.world import recipe
@@ -20,7 +20,7 @@ from rlhf.world.prompts import draw_prompts
 
 SLUG = "demo"
 SEED = 1
-N_PROMPTS = 2400
+N_PROMPTS = 6000
 N_HELD_OUT_PROMPTS = 500
 # Few enough that a visitor closes the circle within minutes of clicking.
 THRESHOLD = 50

@@ -15,7 +15,7 @@ from rlhf.contract.config import TRAINING_KINDS, RunConfig
 from rlhf.contract.errors import ContractError
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
-from rlhf.domain.datasets import materialize_dataset
+from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LearningError, LostLease
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.sampling import record_samples

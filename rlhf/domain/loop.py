@@ -6,6 +6,7 @@ resumes by looking again.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,8 @@ from django.utils import timezone
 
 from labeling.models import Judgment, Project, User
 from rlhf.contract.config import CONFIGS
-from rlhf.domain.datasets import FreezeRule, freeze_preferences
+from rlhf.domain.datasets.freezing import freeze_preferences
+from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import LearningError, NotReady
 from rlhf.domain.runs import create_run, ring
 from rlhf.domain.sampling import draw_prompts, freeze_prompts, queue_samples
@@ -24,6 +26,9 @@ from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 # A first round makes a policy out of nothing; every later one learns from judgments.
 FIRST_STAGES = [Run.Kind.PRETRAIN.value, Run.Kind.SFT.value, Run.Kind.SAMPLE.value]
 STAGES = [Run.Kind.REWARD.value, Run.Kind.DPO.value, Run.Kind.SAMPLE.value]
+
+# A prompt to which a policy says the same twice makes no pair, and a good policy does so more and more often.
+SPARE_PROMPTS = 1.4
 
 
 def get_loop(project: Project) -> Loop:
@@ -91,7 +96,8 @@ def advance_round(pk: int) -> Round:
                 return end_round(
                     round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip()
                 )
-        n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number)
+        n_pairs = get_loop(round.project).n_pairs
+        n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number, limit=n_pairs)
         return end_round(round, Round.State.SUCCEEDED, n_queued=n_queued)
     except LearningError as error:
         return end_round(round, Round.State.FAILED, cause=str(error))
@@ -128,7 +134,8 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
         }
     if kind == Run.Kind.SAMPLE:
         trainer = runs[round.stages[round.stages.index(kind) - 1]]
-        prompts = draw_prompts(project, get_loop(project).n_pairs, seed=round.number)
+        n_prompts = math.ceil(SPARE_PROMPTS * get_loop(project).n_pairs)
+        prompts = draw_prompts(project, n_prompts, seed=round.number)
         return {
             "dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"),
             "base": trainer.checkpoint,

@@ -7,7 +7,7 @@ from pathlib import Path
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder
-from rlhf.domain.datasets import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
 from rlhf.domain.loop import get_loop
 from rlhf.domain.runs import create_run

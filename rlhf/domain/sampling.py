@@ -11,7 +11,7 @@ from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Project, Prompt, User
 from rlhf.contract.config import SampleConfig
 from rlhf.contract.records import PromptRow, read_rows
-from rlhf.domain.datasets import freeze_rows
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, Run, Sample
 
@@ -65,7 +65,7 @@ def record_samples(run: Run, path: Path) -> int:
     return len(Sample.objects.bulk_create(samples, batch_size=500, ignore_conflicts=True))
 
 
-def queue_samples(run: Run, *, priority: int) -> int:
+def queue_samples(run: Run, *, priority: int, limit: int | None = None) -> int:
     """Turn a run's samples into comparisons, one per prompt, and return how many are in the queue because of it.
 
     Empty completions are dropped, and of equal ones all but the first. Doing it twice changes nothing.
@@ -81,7 +81,7 @@ def queue_samples(run: Run, *, priority: int) -> int:
             pairs.append(
                 Pair(messages=prompt.messages, group=prompt.group, text_a=text_a, text_b=text_b, priority=priority)
             )
-    comparisons = propose_comparisons(run.project, pairs)
+    comparisons = propose_comparisons(run.project, pairs[:limit])
     for comparison in comparisons:
         for completion in (comparison.completion_a, comparison.completion_b):
             drawn = by_prompt[comparison.prompt].get(completion.text)

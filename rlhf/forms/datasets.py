@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 
 from labeling.models import Project
-from rlhf.domain.datasets import FreezeRule, InvalidRule, list_imported_sources
+from rlhf.domain.datasets.freezing import list_imported_sources
+from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 
 
 class FreezeForm(forms.Form):

@@ -20,8 +20,8 @@ from transformers import (
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from labeling.models import Project
-from rlhf.domain.datasets import freeze_rows
-from rlhf.domain.datasets_export import export_dataset
+from rlhf.domain.datasets.export import export_dataset
+from rlhf.domain.datasets.shelf import freeze_rows
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from labeling.domain.people import add_member
 from labeling.models import Comparison as ComparisonRow
 from labeling.models import Completion, Judgment, Project, Prompt, User, Verdict
 from rlhf.contract.config import CONFIGS
-from rlhf.domain.datasets import freeze_rows
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
 numbers = count(1)

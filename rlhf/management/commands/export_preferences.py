@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
 from rlhf.contract.errors import ContractError
-from rlhf.domain.datasets import freeze_preferences
-from rlhf.domain.datasets_export import FORMATS, export_dataset
+from rlhf.domain.datasets.export import FORMATS, export_dataset
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.errors import LearningError
 from rlhf.management.commands.freeze import add_rule_arguments, describe, find_project, read_rule
 from rlhf.models import Dataset

@@ -8,8 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
-from rlhf.domain.datasets import FreezeRule, default_rule, freeze_demonstrations, freeze_preferences
-from rlhf.domain.datasets_votes import IMPORTED, OWN
+from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.datasets.votes import IMPORTED, OWN
 from rlhf.domain.errors import LearningError
 from rlhf.models import Dataset
 

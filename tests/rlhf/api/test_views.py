@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 
 from rlhf.contract.config import DPOConfig
-from rlhf.domain.datasets import FreezeRule
+from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Dataset, Loop, Round, Run
 from tests.rlhf.conftest import (
     judge,

@@ -14,7 +14,7 @@ from labeling.models import Project
 from rlhf.contract.config import PretrainConfig, SFTConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, run_folder
-from rlhf.domain.datasets import freeze_rows
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import ModelRefused
 from rlhf.domain.execution import execute_run
 from rlhf.domain.launching import LearningServer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError
 
-from rlhf.domain.datasets import open_split
+from rlhf.domain.datasets.shelf import open_split
 from rlhf.models import Dataset
 from tests.rlhf.management.test_freeze import project, run
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rlhf.domain.datasets import FreezeRule
+from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.views.dataset_words import MAX_CHARS, RULE, describe_counts, describe_rule, show_row
 from tests.rlhf.conftest import message
 

@@ -7,7 +7,8 @@ import pytest
 from django.core.files.storage import default_storage
 from django.urls import reverse
 
-from rlhf.domain.datasets import FreezeRule, freeze_rows, open_split
+from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.models import Dataset
 from tests.rlhf.conftest import judge, make_comparison, make_dataset, make_run, message
 

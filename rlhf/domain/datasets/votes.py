@@ -10,8 +10,8 @@ from datetime import datetime
 from labeling.domain.content import hash_opening
 from labeling.models import Comparison, Import, ImportedJudgment, Judgment, Project, Prompt
 from rlhf.contract.records import Message, PreferenceRow
-from rlhf.domain.datasets_consensus import Outcome, Vote, compute_margin, decide_majority
-from rlhf.domain.datasets_split import TEST, TRAIN, Place, assign_splits
+from rlhf.domain.datasets.consensus import Outcome, Vote, compute_margin, decide_majority
+from rlhf.domain.datasets.split import TEST, TRAIN, Place, assign_splits
 
 OWN = "own"
 IMPORTED = "imported:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.domain.datasets_split import Place, assign_splits
+from rlhf.domain.datasets.split import Place, assign_splits
 
 PROMPTS = st.dictionaries(
     st.integers(0, 60), st.tuples(st.sampled_from("abcdefghij"), st.sampled_from("pqrstuvwxyz")), max_size=40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf.domain.datasets_consensus import Outcome, Vote, compute_margin, decide_majority
+from rlhf.domain.datasets.consensus import Outcome, Vote, compute_margin, decide_majority
 
 BAD = Vote(0, both_bad=True)
 

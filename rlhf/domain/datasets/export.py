@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.contract.records import Message, write_rows
-from rlhf.domain.datasets_card import write_card
-from rlhf.domain.datasets_parquet import write_parquet
-from rlhf.domain.datasets_shelf import SPLITS, open_split
+from rlhf.domain.datasets.card import write_card
+from rlhf.domain.datasets.parquet import write_parquet
+from rlhf.domain.datasets.shelf import SPLITS, open_split
 from rlhf.domain.errors import LearningError
 from rlhf.models import Dataset
 

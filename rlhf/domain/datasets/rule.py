@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from rlhf.domain.datasets_votes import IMPORTED, OWN
+from rlhf.domain.datasets.votes import IMPORTED, OWN
 from rlhf.domain.errors import LearningError
 
 

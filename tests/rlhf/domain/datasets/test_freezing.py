@@ -21,18 +21,9 @@ from labeling.domain.pairing import add_prompt, propose_comparison
 from labeling.models import Comparison, Guideline, Import, Judgment, Membership, Project, Prompt, Slot, User
 from rlhf.contract.errors import CorruptError
 from rlhf.contract.records import canonical_line
-from rlhf.domain.datasets import (
-    EmptyDataset,
-    FreezeRule,
-    InvalidRule,
-    default_rule,
-    freeze_demonstrations,
-    freeze_preferences,
-    freeze_rows,
-    freeze_texts,
-    materialize_dataset,
-    open_split,
-)
+from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
+from rlhf.domain.datasets.shelf import EmptyDataset, freeze_rows, materialize_dataset, open_split
 from rlhf.models import Dataset, DatasetSource
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -13,8 +13,8 @@ from labeling.domain.intake.detection import FORMATS as IMPORT_FORMATS
 from labeling.domain.intake.items import Pair
 from labeling.domain.intake.staging import stage_file
 from labeling.models import Project
-from rlhf.domain.datasets import freeze_rows, open_split
-from rlhf.domain.datasets_export import ExportRefused, export_dataset
+from rlhf.domain.datasets.export import ExportRefused, export_dataset
+from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.models import Dataset
 
 pytestmark = pytest.mark.django_db

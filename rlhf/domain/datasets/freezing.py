@@ -11,26 +11,11 @@ from django.db.models import QuerySet
 from labeling.domain.content import hash_opening
 from labeling.models import Completion, Demonstration, Import, Judgment, Project
 from rlhf.contract.records import DemonstrationRow, TextRow
-from rlhf.domain.datasets_rule import FreezeRule, InvalidRule
-from rlhf.domain.datasets_shelf import SPLITS, EmptyDataset, freeze_rows, materialize_dataset, open_split
-from rlhf.domain.datasets_split import TEST, TRAIN, assign_splits
-from rlhf.domain.datasets_votes import CHUNK, IMPORTED, Pairs, collect_votes, make_pairs, read_messages, read_pairs
+from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.datasets.shelf import SPLITS, EmptyDataset, freeze_rows
+from rlhf.domain.datasets.split import TEST, TRAIN, assign_splits
+from rlhf.domain.datasets.votes import CHUNK, IMPORTED, Pairs, collect_votes, make_pairs, read_messages, read_pairs
 from rlhf.models import Dataset, DatasetSource
-
-__all__ = [
-    "SPLITS",
-    "EmptyDataset",
-    "FreezeRule",
-    "InvalidRule",
-    "default_rule",
-    "freeze_demonstrations",
-    "freeze_preferences",
-    "freeze_rows",
-    "freeze_texts",
-    "list_imported_sources",
-    "materialize_dataset",
-    "open_split",
-]
 
 
 def default_rule(project: Project) -> FreezeRule:

@@ -13,8 +13,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labeling.models import Project
-from rlhf.domain.datasets_bytes import copy_stored, read_stored, store_split, write_split
-from rlhf.domain.datasets_split import TEST, TRAIN
+from rlhf.domain.datasets.bytes import copy_stored, read_stored, store_split, write_split
+from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, DatasetSource
 
