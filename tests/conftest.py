@@ -6,8 +6,10 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import django
+import pytest
 
 # Before Django reads its settings: no test touches the installation in ./var, and nothing rings at a real broker.
 # The settings are named here and not in pyproject.toml, for pytest-django would read those before it reads this file.
@@ -16,6 +18,14 @@ os.environ["PREFLOOP_HOME"] = tempfile.mkdtemp(prefix="prefloop-tests-")
 atexit.register(shutil.rmtree, os.environ["PREFLOOP_HOME"], ignore_errors=True)
 os.environ["CELERY_BROKER_URL"] = "memory://"
 django.setup()  # a conftest below may import models
+
+
+@pytest.fixture(autouse=True)
+def no_run_folders_of_other_tests() -> Iterator[None]:
+    """A test's rows are rolled back, so ids come again; the folders named after them must not."""
+    yield
+    for name in ("runs", "models"):
+        shutil.rmtree(os.path.join(os.environ["PREFLOOP_HOME"], name), ignore_errors=True)
 
 
 def pytest_configure() -> None:

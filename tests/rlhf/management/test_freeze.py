@@ -51,6 +51,7 @@ def test_freeze_prints_what_a_person_needs_to_trust_the_dataset() -> None:
         "min_judgments": 1,
         "note": "",
         "seed": 42,
+        "since": "",
         "test_share": 0.25,
         "use_extra": True,
         "use_margin": False,
