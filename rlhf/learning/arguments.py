@@ -9,10 +9,12 @@ import torch
 
 from rlhf.contract.config import TrainingConfig
 from rlhf.contract.run_dir import CHECKPOINTS
+from rlhf.learning.models import pick_device, pick_dtype
 
 
 def training_settings(config: TrainingConfig, run_dir: Path, *, learning_rate: float) -> dict[str, Any]:
     """Return the keyword arguments that every Trainer of ours shares."""
+    device = pick_device()
     return {
         "output_dir": str(run_dir / CHECKPOINTS),
         "per_device_train_batch_size": config.batch_size,
@@ -28,7 +30,8 @@ def training_settings(config: TrainingConfig, run_dir: Path, *, learning_rate: f
         "save_steps": config.save_steps,
         "save_total_limit": None,  # ours are sealed, and forgotten by ourselves
         "seed": config.seed,
-        "bf16": torch.cuda.is_available(),
+        "bf16": pick_dtype(config.dtype, device) == torch.bfloat16,
+        "use_cpu": device.type == "cpu",  # without it bf16 is refused where there is no GPU
         "gradient_checkpointing": False,  # costs a forward pass a step, and small models have the memory
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": torch.cuda.is_available(),

@@ -85,7 +85,9 @@ def test_plain_labels_give_trls_losses_gradients_and_metrics(loss_type: str, tin
 
 
 def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path: Path):
-    config = DPOConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=1e-3, epochs=2, logging_steps=1)
+    config = DPOConfig(
+        base_model=str(tiny_policy), batch_size=8, learning_rate=1e-3, epochs=2, logging_steps=1, dtype="float32"
+    )
     prepare_run_dir(tmp_path, config)
     write_pairs(tmp_path, n_train=64, n_test=20)
 

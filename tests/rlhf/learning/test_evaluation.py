@@ -25,7 +25,7 @@ def prepare(run_dir: Path, config) -> Path:
 
 
 def test_a_reward_model_is_found_as_good_as_its_run_said(tiny_policy: Path, tmp_path: Path):
-    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=3e-4)
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=3e-4, dtype="float32")
     said = reward_model.train(config, prepare(tmp_path / "reward", config))
     evaluate = EvaluateConfig(base_model=str(tmp_path / "reward" / "checkpoints" / "final"))
 
