@@ -29,8 +29,8 @@ from rlhf.learning.logps import (
 )
 from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import choose_attention, load_policy, load_tokenizer
-from rlhf.learning.pair_logps import pair_logps
+from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.pair_logps import pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.tables import add_reference_logps, pair_dataset
 
@@ -134,8 +134,8 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
         policy, build_batch([first.prompt_ids], [first.chosen_ids], pad_id=tokenizer.pad_token_id).to(policy.device)
     )
     # The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
-    reference_train = pair_logps(policy, train_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
-    reference_test = pair_logps(policy, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
+    dtype = pick_dtype(config.dtype, policy.device)
+    reference = pair_logps(policy, train_set.pairs, pad_id=tokenizer.pad_token_id, dtype=dtype)  # (n, 2)
     trainer = CompactDPOTrainer(
         model=policy,
         args=DPOArguments(
@@ -147,12 +147,12 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
             max_length=None,
         ),
         data_collator=PairBatch(tokenizer.pad_token_id),
-        train_dataset=add_reference_logps(pair_dataset(train_set.pairs), reference_train),
+        train_dataset=add_reference_logps(pair_dataset(train_set.pairs), reference),
         processing_class=tokenizer,
     )
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO"))
-    save_final(run_dir, policy, tokenizer)
-    ratios = pair_logps(policy, test_set.pairs, pad_id=tokenizer.pad_token_id) - reference_test
+    final = save_final(run_dir, policy, tokenizer)
+    ratios = pair_logratios(final, config.base_model, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
     return {
         **describe_policy(test_set.pairs, config.beta * ratios),
         "n_train": len(train_set.pairs),

@@ -10,8 +10,8 @@ from rlhf.contract.config import EvaluateConfig
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement
-from rlhf.learning.models import check_model_folder, load_policy, load_tokenizer
-from rlhf.learning.pair_logps import pair_logps
+from rlhf.learning.models import check_model_folder, load_tokenizer
+from rlhf.learning.pair_logps import pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.scoring import load_reward_model, reward_differences
@@ -52,7 +52,6 @@ def logratio_differences(config: EvaluateConfig, pairs: list[EncodedPair], *, pa
     """Return log pi/ref of chosen minus that of rejected for each pair, nats."""
     if not config.reference_model:
         raise ContractError("base_model is a policy: name its reference_model, or evaluate a reward model")
-    logps = pair_logps(load_policy(config.base_model), pairs, pad_id=pad_id)  # (n, 2)
-    ratios = logps - pair_logps(load_policy(config.reference_model), pairs, pad_id=pad_id)  # (n, 2)
+    ratios = pair_logratios(config.base_model, config.reference_model, pairs, pad_id=pad_id)  # (n, 2)
     differences: list[float] = (ratios[:, 0] - ratios[:, 1]).tolist()
     return differences

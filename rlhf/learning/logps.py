@@ -65,20 +65,28 @@ def build_batch(prompts: Sequence[list[int]], completions: Sequence[list[int]], 
 def head_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
     """Within this context the model's LM head sees only the hidden states at `positions` and its logits are (N, V).
 
-    A hook on the head, rather than a call of the trunk, keeps what the model does to its logits afterwards (soft caps,
-    scales) and works under wrappers that must see `model.forward`.
+    Hooks on the head, rather than a call of the trunk, keep what the model does to its logits afterwards (soft caps,
+    scales) and work under wrappers that must see `model.forward`. The head computes in the precision of its weights,
+    whatever the trunk was told: log-probabilities are differences of large numbers.
 
     Args: positions: (B, T) bool with N True.
     """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    whole = torch.autocast(positions.device.type, enabled=False)
 
     def keep_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][positions], *args[1:])
+        whole.__enter__()
+        return (args[0][positions].to(head.weight.dtype), *args[1:])
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(keep_positions)  # type: ignore[operator]
+    def leave(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        whole.__exit__(None, None, None)
+
+    hooks = [head.register_forward_pre_hook(keep_positions), head.register_forward_hook(leave, always_call=True)]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def completion_logits(model: nn.Module, batch: CompletionBatch) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from rlhf.contract.errors import ContractError
 
-# bfloat16 must beat float32 by this factor in the probe; below it the rounding buys too little.
-MIN_BFLOAT16_SPEEDUP = 1.2
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # x86, then ARM
 LONGEST_EAGER_ROW = 512
 
 
@@ -79,26 +77,15 @@ def pick_device() -> torch.device:
 def pick_dtype(setting: str, device: torch.device) -> torch.dtype:
     """Return the dtype of matrix products: as the setting says, or for `auto` bfloat16 where it is faster.
 
-    CPUs without bfloat16 instructions emulate it slowly, and not every host says what it has: a probe of some
-    milliseconds decides.
+    CPUs without bfloat16 instructions emulate it slowly. What the CPU says decides, and no stopwatch: a probe beside a
+    busy neighbour gave now one answer and now the other, and a resumed run must compute as it began.
     """
     if setting != "auto":
         return torch.bfloat16 if setting == "bfloat16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    seconds = {dtype: time_matmul(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return torch.bfloat16 if seconds[torch.float32] > MIN_BFLOAT16_SPEEDUP * seconds[torch.bfloat16] else torch.float32
-
-
-def time_matmul(dtype: torch.dtype) -> float:
-    """Return the seconds of the fastest of a few matrix products of a small model's size."""
-    left, right = torch.ones(1024, 256, dtype=dtype), torch.ones(256, 1024, dtype=dtype)
-    fastest = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        torch.mm(left, right)
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest
+    capabilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if any(capabilities.get(name) for name in BFLOAT16_INSTRUCTIONS) else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,20 +11,30 @@ from torch import Tensor
 
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.logps import build_batch, completion_logps, sum_rows
+from rlhf.learning.models import autocast, load_policy
 from rlhf.learning.preferences import EncodedPair
 from rlhf.learning.scoring import SCORING_TOKENS, evaluating
 
 
 @torch.no_grad()
-def pair_logps(policy: Any, pairs: Sequence[EncodedPair], *, pad_id: int) -> Tensor:
-    """Return log pi(y|x) of the completions: (n, 2) fp32 on the CPU, chosen then rejected, nats."""
+def pair_logps(policy: Any, pairs: Sequence[EncodedPair], *, pad_id: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return log pi(y|x) of the completions: (n, 2) fp32 on the CPU, chosen then rejected, nats.
+
+    Args: dtype: precision of the trunk's matrix products; a reference is computed as the policy will be.
+    """
     prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
     completions = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
     lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
     logps = torch.zeros(len(prompts))
-    with evaluating(policy):
+    with evaluating(policy), autocast(policy.device, dtype):
         for rows in batch_by_tokens(lengths, SCORING_TOKENS):
             batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=pad_id)
             batch = batch.to(policy.device)
             logps[rows] = sum_rows(completion_logps(policy, batch), batch.lengths).cpu()
     return logps.view(-1, 2)
+
+
+def pair_logratios(policy: str | Path, reference: str | Path, pairs: Sequence[EncodedPair], *, pad_id: int) -> Tensor:
+    """Return log pi(y|x) - log ref(y|x) of two model folders, computed in fp32: (n, 2), chosen then rejected, nats."""
+    logps = pair_logps(load_policy(policy), pairs, pad_id=pad_id)  # (n, 2)
+    return logps - pair_logps(load_policy(reference), pairs, pad_id=pad_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
@@ -15,7 +14,7 @@ from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.actor_critic import ActorCritic, Critic
 from rlhf.learning.checkpointing import save_final, train_sealed
-from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer
+from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.scoring import load_reward_model, score_rows
 from rlhf.learning.tokenization import encode_prompt
@@ -89,7 +88,8 @@ def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="no",
         seed=config.seed,
-        bf16=torch.cuda.is_available(),
+        bf16=False,  # fp32: ratios of probabilities are what the method steers by
+        use_cpu=pick_device().type == "cpu",
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         disable_tqdm=True,

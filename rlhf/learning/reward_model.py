@@ -114,9 +114,10 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         processing_class=tokenizer,
     )
     train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
-    save_final(run_dir, model, tokenizer)
+    # The published model is the one that is asked, in fp32, as it will be in use.
+    published = load_reward_model(save_final(run_dir, model, tokenizer), tokenizer, seed=config.seed)
     return {
-        **describe_agreement(test_set.pairs, reward_differences(model, test_set.pairs), name="eval_accuracy"),
+        **describe_agreement(test_set.pairs, reward_differences(published, test_set.pairs), name="eval_accuracy"),
         "n_train": len(train_set.pairs),
         "n_dropped": train_set.n_dropped + test_set.n_dropped,
         "n_cut": train_set.n_cut + test_set.n_cut,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -16,7 +17,7 @@ from rlhf.learning.preferences import EncodedPair
 SCORING_TOKENS = 8192
 
 
-def load_reward_model(folder: str, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
+def load_reward_model(folder: str | Path, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
     """Return the model of a folder with a scalar head, in fp32; a new head is drawn from `seed`.
 
     Args:

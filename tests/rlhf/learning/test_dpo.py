@@ -108,6 +108,18 @@ def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path
     assert lines[0]["values"]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_the_reference_is_as_rough_as_the_policy(tiny_policy: Path, tmp_path: Path):
+    config = DPOConfig(base_model=str(tiny_policy), batch_size=8, max_steps=1, logging_steps=1, dtype="bfloat16")
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=8, n_test=4)
+
+    train(config, tmp_path)
+
+    first = tail_metrics(tmp_path, 0)[0][0]["values"]
+    assert first["loss"] == pytest.approx(0.693147, abs=2e-3)
+    assert abs(first["rewards/chosen"]) < 5e-3
+
+
 @torch.no_grad()
 def test_logps_of_pairs_do_not_depend_on_who_shares_their_batch(tiny_policy: Path):
     tokenizer, policy = load_tokenizer(tiny_policy), load_policy(tiny_policy)

@@ -105,3 +105,22 @@ def test_tokens_go_back_to_their_rows():
 
     assert align_left(values, lengths).tolist() == [[1.0, 0.0, 0.0], [2.0, 3.0, 4.0]]
     assert sum_rows(values, lengths).tolist() == [1.0, 9.0]
+
+
+@torch.no_grad()
+def test_the_head_keeps_its_precision_where_the_trunk_gives_some_up():
+    model, batch = build("llama"), build_batch(PROMPTS, COMPLETIONS, pad_id=0)
+    seen = {}
+    model.lm_head.register_forward_hook(
+        lambda head, args, output: seen.update(logits=output.dtype, hidden=args[0].dtype)
+    )
+    exact = completion_logps(model, batch)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = completion_logps(model, batch)
+        trunk = model.model.layers[0].mlp.up_proj(torch.ones(1, 16))
+
+    assert seen == {"logits": torch.float32, "hidden": torch.float32}
+    assert trunk.dtype == torch.bfloat16
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.02, rtol=0.01)
