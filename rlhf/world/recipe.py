@@ -14,4 +14,4 @@ SFT = SFTConfig(batch_size=32, epochs=2.0)
 SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80)
 REWARD = RewardConfig(batch_size=16, epochs=2.0)
 # A round learns from its own judgments: pairs of earlier policies are far from what the policy would say now.
-DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.5, learning_rate=3e-4)
+DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
