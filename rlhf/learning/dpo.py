@@ -32,6 +32,7 @@ from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_logps import pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.reporting import Reporter
 from rlhf.learning.tables import add_reference_logps, pair_dataset
 
 
@@ -134,8 +135,13 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
         policy, build_batch([first.prompt_ids], [first.chosen_ids], pad_id=tokenizer.pad_token_id).to(policy.device)
     )
     # The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
-    dtype = pick_dtype(config.dtype, policy.device)
-    reference = pair_logps(policy, train_set.pairs, pad_id=tokenizer.pad_token_id, dtype=dtype)  # (n, 2)
+    reference = pair_logps(
+        policy,
+        train_set.pairs,
+        pad_id=tokenizer.pad_token_id,
+        dtype=pick_dtype(config.dtype, policy.device),
+        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(train_set.pairs)),
+    )  # (n, 2)
     trainer = CompactDPOTrainer(
         model=policy,
         args=DPOArguments(
