@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 
 from datasets import Dataset
 from torch import Tensor
@@ -13,7 +13,8 @@ from rlhf.learning.preferences import EncodedPair
 
 def pair_dataset(pairs: Sequence[EncodedPair]) -> Dataset:
     """Return one row a pair, with its fields and n_tokens, the tokens of its longer side."""
-    return Dataset.from_list([{**asdict(pair), "n_tokens": pair.n_tokens} for pair in pairs])
+    columns = {item.name: [getattr(pair, item.name) for pair in pairs] for item in fields(EncodedPair)}
+    return Dataset.from_dict({**columns, "n_tokens": [pair.n_tokens for pair in pairs]})
 
 
 def add_reference_logps(dataset: Dataset, reference_logps: Tensor) -> Dataset:
