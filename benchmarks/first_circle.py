@@ -20,6 +20,7 @@ from rlhf.contract.config import RunConfig
 from rlhf.contract.records import Message, PreferenceRow, PromptRow, read_rows, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, prepare_run_dir
 from rlhf.learning.door import train
+from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe
 from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.labelers import SimulatedLabeler
@@ -42,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--show", type=int, default=0, help="completions to print after the last round")
     options = parser.parse_args()
+    prepare_environment()
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
             run_circle(options, (options.home or Path(temporary)) / f"seed-{seed}", seed)

@@ -56,9 +56,8 @@ class TrainingLoop:
         self.stage = stage
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         self.finished_steps = 0
-        self._unlogged: list[
-            tuple[torch.Tensor, torch.Tensor]
-        ] = []  # (loss, gradient norm) of the steps since the last log
+        # Loss and gradient norm of the steps since the last log, left on the device until then.
+        self._unlogged: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def run(self, compute_loss: Callable[[int], torch.Tensor]) -> dict[str, float]:
         """Train to the last step and return the last logged metrics.
@@ -125,6 +124,7 @@ class TrainingLoop:
                 "finished_steps": self.finished_steps,
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all(),
             }
             torch.save(state, part / STATE)
         for old in list_checkpoints(self.run_dir)[:-KEPT_CHECKPOINTS]:
@@ -145,6 +145,7 @@ class TrainingLoop:
         for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(optimizer_state)
         torch.set_rng_state(state["rng"])
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.finished_steps = state["finished_steps"]
 
 
