@@ -73,16 +73,17 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], m
     while len(ids) > max_tokens and can_drop_turn(messages):
         messages = drop_oldest_turn(messages)
         ids = render_ids(tokenizer, messages, add_generation_prompt=True)
+    content = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
+    n_cut = 0
     while len(ids) > max_tokens:
-        content = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
-        n_over = len(ids) - max_tokens
-        if n_over >= len(content):
+        # Counted from the whole content: half a character that is cut out and encoded again may take more tokens.
+        n_cut += len(ids) - max_tokens
+        if n_cut >= len(content):
             raise ContractError(
                 f"a prompt of {max_tokens} tokens cannot hold the chat template; raise max_prompt_tokens"
             )
-        shorter = Message(role=messages[-1]["role"], content=tokenizer.decode(content[n_over:]))
-        messages = [*messages[:-1], shorter]
-        ids = render_ids(tokenizer, messages, add_generation_prompt=True)
+        shorter = Message(role=messages[-1]["role"], content=tokenizer.decode(content[n_cut:]))
+        ids = render_ids(tokenizer, [*messages[:-1], shorter], add_generation_prompt=True)
     return ids
 
 

@@ -120,3 +120,12 @@ def test_a_tokenizer_without_a_template_is_refused(tokenizer):
 
     with pytest.raises(ContractError, match="no chat template"):
         encode_prompt(bare, CHAT[:1], 99)
+
+
+def test_a_turn_of_many_byte_characters_is_cut_to_size_too(tokenizer):
+    prompt = [{"role": "user", "content": "“🙂”" * 40}]
+
+    ids = encode_prompt(tokenizer, prompt, 31)
+
+    assert len(ids) <= 31
+    assert tokenizer.decode(ids).endswith("🙂”<|assistant|>")
