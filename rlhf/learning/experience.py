@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -144,7 +144,3 @@ def token_entropies(logits: Tensor) -> Tensor:
     """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,)."""
     logps = logits.log_softmax(-1)
     return -(logps.exp() * logps).sum(-1)
-
-
-Score = Callable[[list[list[int]], list[list[int]]], Tensor]
-"""Raw scores (B,) of completions, given the ids of prompts and completions."""

@@ -16,6 +16,7 @@ from rlhf.learning.actor_critic import ActorCritic, Critic
 from rlhf.learning.checkpointing import save_final, train_sealed
 from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scoring import load_reward_model, score_rows
 from rlhf.learning.tokenization import encode_prompt
 
@@ -65,15 +66,16 @@ def build_trainer(
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
     for model in (policy, reference, reward_model, critic.model):
         choose_attention(model, longest_row=longest)
-    return PPOTrainer(
-        config=config,
-        arguments=trainer_arguments(config, run_dir),
-        models=ActorCritic(policy, critic),
+    source = RolloutSource(
+        config,
+        prompts=prompts,
         reference=reference,
         score=lambda prompts, completions: score_completions(reward_model, prompts, completions),
-        prompts=prompts,
         stop_ids=find_stop_ids(policy, tokenizer),
-        tokenizer=tokenizer,
+        pad_id=tokenizer.pad_token_id,
+    )
+    return PPOTrainer(
+        config, models=ActorCritic(policy, critic), source=source, arguments=trainer_arguments(config, run_dir)
     )
 
 

@@ -21,8 +21,6 @@ SIGTERM to the server ends all its runs in the same way, then the server.
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import os
 import selectors
@@ -35,24 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.learning.child import run_child
-from rlhf.learning.door import METHODS
+from rlhf.learning.preloading import preload
 
 GRACE_S = 5.0
 MAX_REQUEST_BYTES = 65536
-
-# What transformers imports lazily at the first use, and every run uses.
-LAZY_MODULES = (
-    "transformers.trainer",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.models.llama.modeling_llama",
-    "transformers.models.llama.tokenization_llama",
-    "transformers.generation.utils",
-    "transformers.integrations.sdpa_attention",
-    "accelerate",
-    "torch.utils._pytree",
-    "torch.optim",
-)
 
 
 @dataclass(eq=False)
@@ -71,14 +55,6 @@ def serve(path: Path) -> int:
     preload()
     ForkServer(path).run()
     return 0
-
-
-def preload() -> None:
-    """Import what the runs need. No tensor is computed: a thread pool or a CUDA context would not survive the fork."""
-    for name in (*LAZY_MODULES, *METHODS.values()):
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # the children share these pages; a collection in one of them must not touch and copy them all
 
 
 class ForkServer:

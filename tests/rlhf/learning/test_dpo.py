@@ -1,3 +1,5 @@
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from rlhf.learning.dpo import CompactDPOTrainer, PairBatch, train
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.pair_logps import pair_logps
 from rlhf.learning.preferences import encode_pairs
+from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.tables import add_reference_logps, pair_dataset
 from tests.rlhf.learning.conftest import polite_pairs, write_pairs
 
@@ -129,3 +132,19 @@ def test_logps_of_pairs_do_not_depend_on_who_shares_their_batch(tiny_policy: Pat
     alone = torch.cat([pair_logps(policy, [pair], pad_id=tokenizer.pad_token_id) for pair in pairs])
 
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-5)
+
+
+def test_a_stop_during_the_reference_pass_hands_the_run_back(tiny_policy: Path, tmp_path: Path):
+    config = DPOConfig(base_model=str(tiny_policy), batch_size=8)
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=8, n_test=4)
+    before = signal.getsignal(signal.SIGTERM)
+    install_stop_signal()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(HandedBack, match="stopped after 16 of 16 reference log-probabilities"):
+        train(config, tmp_path)
+
+    install_stop_signal()
+    signal.signal(signal.SIGTERM, before)
+    assert list((tmp_path / "checkpoints").iterdir()) == []

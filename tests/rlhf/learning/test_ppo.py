@@ -225,7 +225,7 @@ def test_policy_and_critic_learn_and_the_frozen_models_do_not(build, tiny_policy
     after = finish(trainer, tmp_path)
 
     start = load_policy(tiny_policy).state_dict()
-    assert all(torch.equal(value, start[name]) for name, value in trainer.reference.state_dict().items())
+    assert all(torch.equal(value, start[name]) for name, value in trainer.source.reference.state_dict().items())
     for part in ("policy.model.layers.0", "critic.model.model.layers.0", "critic.model.score"):
         assert any(not torch.equal(after[name], before[name]) for name in before if name.startswith(part)), part
 
@@ -303,7 +303,7 @@ def test_checkpoints_lie_between_rollouts(build, tmp_path: Path):
 def test_every_prompt_comes_once_an_epoch(build):
     trainer = build(rollout_batch_size=6)
 
-    rows = [row for number in range(2) for row in trainer.choose_prompts(number)]
+    rows = [row for number in range(2) for row in trainer.source.choose_prompts(number)]
 
     assert [sorted(rows[at : at + 4]) for at in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
 
@@ -320,7 +320,7 @@ def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
         target_kl=1.0,
         save_rollouts=100,
     )
-    trainer.score = lambda prompts, completions: torch.tensor(
+    trainer.source.score = lambda prompts, completions: torch.tensor(
         [float(sum(token in WANTED for token in ids)) for ids in completions]
     )
 

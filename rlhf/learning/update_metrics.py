@@ -1,0 +1,63 @@
+"""What PPO's optimizer steps on one rollout did, summed on the device and read once a rollout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+from rlhf.contract.config import PPOConfig
+
+
+class UpdateMetrics:
+    """Sums over the tokens of a minibatch, then means over the minibatches of a rollout."""
+
+    def __init__(self, config: PPOConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.sums = self.fresh_sums()
+        self.gathered: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+    def fresh_sums(self) -> defaultdict[str, Tensor]:
+        """Return sums that begin at 0."""
+        return defaultdict(lambda: torch.zeros((), device=self.device))
+
+    @torch.no_grad()
+    def add_values(self, losses: Tensor, clipped: Tensor) -> None:
+        """Add the critic's losses and clipped tokens of one micro-batch: (N,) each."""
+        self.sums["loss/value_avg"] += losses.sum()
+        self.sums["val/clipfrac_avg"] += clipped.sum()
+
+    @torch.no_grad()
+    def add_policy(self, losses: Tensor, ratios: Tensor) -> None:
+        """Add the policy's losses and probability ratios of one micro-batch: (N,) each."""
+        low, high = ratios < 1 - self.config.clip_low, ratios > 1 + self.config.clip_high
+        self.sums["loss/policy_avg"] += losses.sum()
+        self.sums["policy/approxkl_avg"] += (ratios - 1 - ratios.log()).sum()  # k3 of KL(old || new), samples from old
+        self.sums["policy/clipfrac_low"] += low.sum()
+        self.sums["policy/clipfrac_high"] += high.sum()
+        self.sums["policy/clipfrac_avg"] += (low | high).sum()
+        self.sums["val/ratio"] += ratios.sum()
+        self.gathered["val/ratio_max"].append(ratios.max())
+        self.gathered["val/ratio_error"].append((ratios - 1).abs().max())
+
+    def close_minibatch(self, n_tokens: int) -> float:
+        """Turn the sums into means over the minibatch's valid tokens; return its KL(old || new) a token, nats."""
+        if "val/ratio_error" in self.gathered:
+            error = torch.stack(self.gathered.pop("val/ratio_error")).max()
+            # The first minibatch is learned from before any step: its ratio is 1 but for rounding, or the two ways of
+            # computing log-probabilities differ.
+            self.gathered.setdefault("val/ratio_first_error", [error])
+        for name, total in self.sums.items():
+            self.gathered[name].append(total / n_tokens)
+        kl = self.sums["policy/approxkl_avg"].item() / n_tokens
+        self.sums = self.fresh_sums()
+        return kl
+
+    def read(self) -> dict[str, float]:
+        """Return the metrics of the minibatches since this object was made."""
+        means = {name: torch.stack(values).mean().item() for name, values in self.gathered.items()}
+        if "val/ratio_max" in self.gathered:
+            means["val/ratio_max"] = torch.stack(self.gathered["val/ratio_max"]).max().item()
+        return means
