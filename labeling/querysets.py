@@ -91,6 +91,12 @@ class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """The last word of each labeler: rows no other row revises."""
         return self.filter(revision__isnull=True)
 
+    def as_of(self, pk: int) -> Self:
+        """The last word of each labeler when the judgment of this id was stored; 0 means now."""
+        if not pk:
+            return self.current()
+        return self.filter(pk__lte=pk).exclude(revision__pk__lte=pk)
+
     def of_project(self, project: models.Model) -> Self:
         return self.filter(comparison__project=project)
 

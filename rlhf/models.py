@@ -31,9 +31,10 @@ class Dataset(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=16, choices=Kind)
-    sha256 = models.CharField(max_length=64, help_text="Of the train bytes followed by the test bytes.")
+    sha256 = models.CharField(max_length=64, help_text="Of the rule and both splits' hashes.")
     train_sha256 = models.CharField(max_length=64)
     test_sha256 = models.CharField(max_length=64)
+    sources_sha256 = models.CharField(max_length=64, help_text="Of the ids of the judgments behind each line.")
     rule = models.JSONField(help_text="What was included and how a row was made of it.")
     counts = models.JSONField(help_text="What came of it: pairs, ties left out, votes, groups, by source.")
     n_train = models.PositiveIntegerField()
@@ -45,7 +46,7 @@ class Dataset(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["project", "sha256"], name="one_dataset_per_content"),
+            models.UniqueConstraint(fields=["project", "sha256", "sources_sha256"], name="one_dataset_per_content"),
             models.CheckConstraint(condition=Q(sha256__regex=r"^[0-9a-f]{64}$"), name="dataset_sha256_is_a_hash"),
         ]
 
@@ -112,6 +113,10 @@ class Round(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     number = models.PositiveIntegerField()
     stages = models.JSONField(help_text="The kinds of run it goes through, in order.")
+    base = models.ForeignKey(
+        "Checkpoint", on_delete=models.PROTECT, null=True, related_name="+", help_text="The policy it starts from."
+    )
+    upto = models.PositiveBigIntegerField(default=0, help_text="The last judgment it learns from, by id.")
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
     cause = models.TextField(blank=True)
     n_queued = models.PositiveIntegerField(default=0, help_text="Comparisons this round put into the queue.")

@@ -31,6 +31,10 @@ class CheckpointQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """The project's policies, newest first."""
         return self.filter(project=project, kind="policy").order_by("-id")
 
+    def worth_starting_from(self) -> Self:
+        """Neither merely pre-trained nor left behind by a round that failed."""
+        return self.exclude(run__kind="pretrain").exclude(run__round__state="failed")
+
     def reward_models_of(self, project: Project) -> Self:
         """The project's reward models, newest first."""
         return self.filter(project=project, kind="reward").order_by("-id")

@@ -25,6 +25,12 @@ CODE_KEYS = (
 )
 
 
+def newest_policy(project: Project) -> Checkpoint | None:
+    """Return the policy the next training starts from: the newest one worth it, else the newest there is."""
+    policies = Checkpoint.objects.policies_of(project)
+    return policies.worth_starting_from().first() or policies.first()
+
+
 def run_folder(run: Run) -> Path:
     """Return the run's directory under PREFLOOP_HOME."""
     return Path(settings.PREFLOOP_HOME) / "runs" / str(run.pk)

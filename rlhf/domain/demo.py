@@ -13,7 +13,7 @@ from labeling.models import Guideline, Membership, Project, Prompt, User
 from rlhf.contract.records import Message
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.loop import FIRST_STAGES, open_round
-from rlhf.models import Checkpoint, Dataset, Loop, Round
+from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
 from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.prompts import draw_prompts
@@ -46,7 +46,7 @@ def seed_demo() -> Project:
     for admin in User.objects.filter(is_superuser=True):
         add_member(project, admin, role=Membership.Role.MANAGER)
     has_begun = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).exists()
-    if not has_begun and not Checkpoint.objects.policies_of(project).exists():
+    if not has_begun:
         freeze_world(project)
         open_round(project, FIRST_STAGES)
     return project

@@ -7,15 +7,17 @@ resumes by looking again.
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from labeling.domain.errors import LabelingError
 from labeling.models import Judgment, Project, User
 from rlhf.contract.config import CONFIGS
+from rlhf.contract.errors import ContractError
+from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import LearningError, NotReady
@@ -36,20 +38,18 @@ def get_loop(project: Project) -> Loop:
     return Loop.objects.get_or_create(project=project)[0]
 
 
-def last_round_began_at(project: Project, *, before: Round | None = None) -> datetime | None:
-    """Return when the last round that did not fail began, or the last one before a given round."""
+def last_judgment_used(project: Project, *, before: Round | None = None) -> int:
+    """Return the id of the last judgment the last round that did not fail learned from, or of that before a round."""
     rounds = Round.objects.filter(project=project).exclude(state=Round.State.FAILED)
     if before is not None:
         rounds = rounds.filter(number__lt=before.number)
-    began_at: datetime | None = rounds.aggregate(at=Max("created_at"))["at"]
-    return began_at
+    upto: int | None = rounds.aggregate(upto=Max("upto"))["upto"]
+    return upto or 0
 
 
 def count_new_judgments(project: Project) -> int:
     """Return how many judgments came in since the last round began."""
-    judgments = Judgment.objects.current().of_project(project)
-    since = last_round_began_at(project)
-    return judgments.filter(submitted_at__gt=since).count() if since else judgments.count()
+    return Judgment.objects.current().of_project(project).filter(pk__gt=last_judgment_used(project)).count()
 
 
 def start_round(project: Project, *, user: User | None = None) -> Round:
@@ -60,18 +60,25 @@ def start_round(project: Project, *, user: User | None = None) -> Round:
         raise NotReady(
             f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
         )
-    if not Checkpoint.objects.policies_of(project).exists():
+    base = newest_policy(project)
+    if base is None:
         raise NotReady(f"{project} has no policy yet: train one with sft, or register a model folder")
-    return open_round(project, STAGES)
+    return open_round(project, STAGES, base=base)
 
 
-def open_round(project: Project, stages: list[str]) -> Round:
-    """Make the next round's row and ring for its first step. Raises: NotReady when one is running."""
+def open_round(project: Project, stages: list[str], *, base: Checkpoint | None = None) -> Round:
+    """Make the next round's row and ring for its first step. Raises: NotReady when one is running.
+
+    What it learns from and starts from is settled here: judgments and models that come later are the next round's.
+    """
+    upto = Judgment.objects.of_project(project).aggregate(pk=Max("pk"))["pk"] or 0
     last = Round.objects.filter(project=project).aggregate(number=Max("number"))["number"]
     first = 0 if stages == FIRST_STAGES else 1
     try:
         with transaction.atomic():
-            round = Round.objects.create(project=project, stages=stages, number=first if last is None else last + 1)
+            round = Round.objects.create(
+                project=project, stages=stages, number=first if last is None else last + 1, base=base, upto=upto
+            )
             transaction.on_commit(lambda: ring("rlhf.advance_round", round.pk))
     except IntegrityError as error:
         raise NotReady(f"a round of {project} is running: wait for it, see /loop/") from error
@@ -99,7 +106,7 @@ def advance_round(pk: int) -> Round:
         n_pairs = get_loop(round.project).n_pairs
         n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number, limit=n_pairs)
         return end_round(round, Round.State.SUCCEEDED, n_queued=n_queued)
-    except LearningError as error:
+    except (LearningError, LabelingError, ContractError, OSError) as error:
         return end_round(round, Round.State.FAILED, cause=str(error))
 
 
@@ -140,15 +147,14 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
             "dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"),
             "base": trainer.checkpoint,
         }
-    policy = Checkpoint.objects.policies_of(project).exclude(run__round=round).first()
     if kind == Run.Kind.REWARD:
-        dataset = freeze_preferences(project, rule=FreezeRule(), name=f"{project.slug} round {round.number}")
-        return {"dataset": dataset, "base": policy}
+        rule = FreezeRule(upto=round.upto)
+        dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}")
+        return {"dataset": dataset, "base": round.base}
     # The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.
-    began_at = last_round_began_at(project, before=round)
-    rule = FreezeRule(since=began_at.isoformat() if began_at else "")
+    rule = FreezeRule(upto=round.upto, after=last_judgment_used(project, before=round))
     dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}, new judgments")
-    return {"dataset": dataset, "base": policy}
+    return {"dataset": dataset, "base": round.base}
 
 
 def newest_dataset(project: Project, kind: str) -> Dataset:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
-from rlhf.domain.checkpoints import checkpoint_folder
+from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
 from rlhf.domain.loop import get_loop
@@ -66,7 +66,7 @@ def newest_base(project: Project, kind: str) -> Checkpoint:
     """Return the newest policy, or for an evaluation the newest reward model. Raises: NotReady."""
     if kind == "evaluate":
         return newest_reward_model(project)
-    policy = Checkpoint.objects.policies_of(project).first()
+    policy = newest_policy(project)
     if policy is None:
         raise NotReady(
             f"{project} has no policy to start from: name one with --base CHECKPOINT or --base-model FOLDER, or make one "

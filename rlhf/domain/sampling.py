@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from pathlib import Path
 
 from django.db.models import Count
 
+from labeling.domain.content import check_text
+from labeling.domain.errors import InvalidContent
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Project, Prompt, User
 from rlhf.contract.config import SampleConfig
@@ -14,6 +17,8 @@ from rlhf.contract.records import PromptRow, read_rows
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, Run, Sample
+
+logger = logging.getLogger(__name__)
 
 
 def draw_prompts(project: Project, n: int, *, seed: int) -> list[Prompt]:
@@ -61,8 +66,19 @@ def record_samples(run: Run, path: Path) -> int:
             seed=row["seed"],
         )
         for row in read_rows(path)
+        if is_storable(row["text"])
     ]
     return len(Sample.objects.bulk_create(samples, batch_size=500, ignore_conflicts=True))
+
+
+def is_storable(text: str) -> bool:
+    """Say whether both databases can keep a text: a young policy may well emit a NUL byte."""
+    try:
+        check_text(text, what="a sample")
+    except InvalidContent as error:
+        logger.warning("a sample is left out: %s", error)
+        return False
+    return True
 
 
 def queue_samples(run: Run, *, priority: int, limit: int | None = None) -> int:

@@ -123,14 +123,8 @@ def count_new(project_ids: list[int]) -> dict[int, int]:
     if not project_ids:
         return {}
     rounds = Round.objects.filter(project__in=project_ids).exclude(state=Round.State.FAILED)
-    since = {row["project"]: row["at"] for row in rounds.order_by().values("project").annotate(at=Max("created_at"))}
-    is_new = reduce(
-        or_,
-        (
-            Q(comparison__project=pk, submitted_at__gt=since[pk]) if pk in since else Q(comparison__project=pk)
-            for pk in project_ids
-        ),
-    )
+    used = {row["project"]: row["upto"] for row in rounds.order_by().values("project").annotate(upto=Max("upto"))}
+    is_new = reduce(or_, (Q(comparison__project=pk, pk__gt=used.get(pk, 0)) for pk in project_ids))
     rows = Judgment.objects.current().filter(is_new).order_by().values(project_id=F("comparison__project"))
     return {row["project_id"]: row["n"] for row in rows.annotate(n=Count("id"))}
 

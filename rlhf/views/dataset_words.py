@@ -8,7 +8,8 @@ MAX_CHARS = 1500
 RULE = {
     "include": "made of",
     "consensus": "a pair needs",
-    "since": "votes given since",
+    "upto": "votes up to judgment",
+    "after": "comparisons judged after judgment",
     "min_judgments": "judgments a comparison needs",
     "use_extra": "late votes count",
     "use_margin": "strength kept as margin",
@@ -39,7 +40,8 @@ COUNTS = {
 
 def describe_rule(rule: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rule as (what, text), known parts in their order and others under their own name."""
-    return [(words, say_rule(key, value)) for key, words, value in in_order(rule, RULE) if value not in ("", None)]
+    said = [(key, words, value) for key, words, value in in_order(rule, RULE) if value not in ("", None)]
+    return [(words, say_rule(key, value)) for key, words, value in said if value or key not in ("upto", "after")]
 
 
 def describe_counts(counts: dict[str, Any]) -> list[tuple[str, str]]:

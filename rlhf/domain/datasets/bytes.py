@@ -28,15 +28,14 @@ class SplitBytes:
     n_rows: int
 
 
-def write_split(rows: Iterable[Any], total: Any) -> SplitBytes:
-    """Write rows as canonical lines into a temporary file; total is a digest that goes over all splits."""
+def write_split(rows: Iterable[Any]) -> SplitBytes:
+    """Write rows as canonical lines into a temporary file."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 -- store_split closes it
     digest, n_rows = hashlib.sha256(), 0
     for row in rows:
         line = canonical_line(row)
         file.write(line)
         digest.update(line)
-        total.update(line)
         n_rows += 1
     file.seek(0)
     return SplitBytes(file, digest.hexdigest(), n_rows)

@@ -36,7 +36,7 @@ def freeze_preferences(
     project: Project, *, rule: FreezeRule, name: str, user: AbstractBaseUser | None = None
 ) -> Dataset:
     """Freeze the project's votes into pairs; the same content again is the dataset there is. Raises: EmptyDataset."""
-    votes = collect_votes(project, include=rule.include, use_extra=rule.use_extra, since=rule.since_at)
+    votes = collect_votes(project, include=rule.include, use_extra=rule.use_extra, upto=rule.upto, after=rule.after)
     pairs = make_pairs(project, votes, min_judgments=rule.min_judgments, test_share=rule.test_share, seed=rule.seed)
     if not pairs.order:
         raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(votes)))

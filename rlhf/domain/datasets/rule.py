@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from rlhf.domain.datasets.votes import IMPORTED, OWN
@@ -21,7 +20,8 @@ class FreezeRule:
 
     include: "own" for our labelers, "imported:NAME" for a source of imports.
     consensus: "majority": more than half of the votes on a comparison; ties and "both bad" never become a pair.
-    since: count only what our labelers said after this moment (ISO 8601); empty for all they ever said.
+    upto: count our judgments up to this id; 0 counts all there are.
+    after: take only comparisons our labelers judged after the judgment of this id; all their votes count.
     use_extra: count votes that came after their slot had gone to someone else.
     use_margin: write how strong the preference is as the margin of the row, for the reward model's loss.
     """
@@ -29,7 +29,8 @@ class FreezeRule:
     include: tuple[str, ...] = (OWN,)
     consensus: str = "majority"
     min_judgments: int = 1
-    since: str = ""
+    upto: int = 0
+    after: int = 0
     use_extra: bool = True
     use_margin: bool = False
     test_share: float = 0.1
@@ -44,20 +45,10 @@ class FreezeRule:
             raise InvalidRule(f"consensus must be majority, got {self.consensus!r}")
         if self.min_judgments < 1:
             raise InvalidRule(f"min_judgments must be at least 1, got {self.min_judgments}")
-        self.since_at  # noqa: B018 -- refuses what is no moment
+        if self.upto < 0 or self.after < 0:
+            raise InvalidRule(f"upto and after are ids of judgments, got {self.upto} and {self.after}")
         if not 0 <= self.test_share < 1:
             raise InvalidRule(f"test_share must be at least 0 and under 1, got {self.test_share}")
-
-    @property
-    def since_at(self) -> datetime | None:
-        """The moment of `since`. Raises: InvalidRule."""
-        if not self.since:
-            return None
-        try:
-            moment = datetime.fromisoformat(self.since)
-        except ValueError as error:
-            raise InvalidRule(f"since must be a moment like 2026-11-23T09:30:00+00:00, got {self.since!r}") from error
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def to_json(self) -> dict[str, Any]:
         """Return what Dataset.rule keeps."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labeling.models import Project
+from rlhf.contract.records import canonical_line, hash_lines
 from rlhf.domain.datasets.bytes import copy_stored, read_stored, store_split, write_split
 from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.errors import NotReady
@@ -38,21 +38,23 @@ def freeze_rows(
     counts: dict[str, Any] | None = None,
     sources: list[DatasetSource] | None = None,
 ) -> Dataset:
-    """Store rows as canonical bytes and seal a dataset over them; the same content again is the dataset there is.
+    """Store rows as canonical bytes and seal a dataset over them.
+
+    The same rows by the same rule from the same judgments are the dataset there is; bytes alone are shared in storage.
 
     The row, its sources and its seal become visible at once, after the bytes are in storage. Raises: EmptyDataset.
     """
-    total = hashlib.sha256()
-    splits = {TRAIN: write_split(train, total), TEST: write_split(test, total)}
+    splits = {TRAIN: write_split(train), TEST: write_split(test)}
     if not splits[TRAIN].n_rows:
         raise EmptyDataset(f"{name} would have no rows to train on")
     dataset = Dataset(
         project=project,
         name=name,
         kind=kind,
-        sha256=total.hexdigest(),
+        sha256=hash_identity(rule, {split: splits[split].sha256 for split in SPLITS}),
         train_sha256=splits[TRAIN].sha256,
         test_sha256=splits[TEST].sha256,
+        sources_sha256=hash_sources(sources or []),
         rule=rule,
         counts=counts or {},
         n_train=splits[TRAIN].n_rows,
@@ -61,7 +63,7 @@ def freeze_rows(
     )
     for split in SPLITS:
         store_split(splits[split], dataset.file_name(split))
-    stored = Dataset.objects.filter(project=project, sha256=dataset.sha256)
+    stored = Dataset.objects.filter(project=project, sha256=dataset.sha256, sources_sha256=dataset.sources_sha256)
     if existing := stored.first():
         return existing
     try:
@@ -72,6 +74,19 @@ def freeze_rows(
             return existing  # one_dataset_per_content: another freeze was first
         raise
     return dataset
+
+
+def hash_identity(rule: dict[str, Any], splits: dict[str, str]) -> str:
+    """Return what a dataset is known by: its rule and its bytes, with the line between train and test."""
+    return hash_lines([canonical_line({"rule": rule, **splits})])
+
+
+def hash_sources(sources: list[DatasetSource]) -> str:
+    """Return the hash of which judgments stand behind which line."""
+    rows = sorted(
+        (source.split, source.line, source.judgment_id or 0, source.imported_judgment_id or 0) for source in sources
+    )
+    return hash_lines(canonical_line(row) for row in rows)
 
 
 def seal(dataset: Dataset, sources: list[DatasetSource]) -> None:

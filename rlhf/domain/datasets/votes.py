@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from labeling.domain.content import hash_opening
 from labeling.models import Comparison, Import, ImportedJudgment, Judgment, Project, Prompt
@@ -36,16 +35,20 @@ class Pairs:
 
 
 def collect_votes(
-    project: Project, *, include: tuple[str, ...], use_extra: bool, since: datetime | None
+    project: Project, *, include: tuple[str, ...], use_extra: bool, upto: int = 0, after: int = 0
 ) -> dict[int, list[Vote]]:
-    """Return the current votes of each comparison, those of our labelers in the order they came."""
+    """Return the current votes of each comparison, those of our labelers in the order they came.
+
+    With `upto`, as they stood at that judgment; with `after`, of comparisons judged since that one only.
+    """
     votes: dict[int, list[Vote]] = {}
     if OWN in include:
-        judgments = Judgment.objects.current().of_project(project).order_by("id")
+        judgments = Judgment.objects.as_of(upto).of_project(project).order_by("id")
         if not use_extra:
             judgments = judgments.filter(is_extra=False)
-        if since is not None:
-            judgments = judgments.filter(submitted_at__gt=since)
+        if after:
+            fresh = Judgment.objects.of_project(project).filter(pk__gt=after)
+            judgments = judgments.filter(comparison__in=fresh.values("comparison"))
         columns = judgments.values_list("pk", "comparison", "strength", "both_bad", "guideline__version")
         for pk, comparison, strength, both_bad, guideline in columns.iterator(CHUNK):
             votes.setdefault(comparison, []).append(Vote(strength, both_bad, guideline=guideline, judgment_id=pk))

@@ -46,13 +46,14 @@ def test_freeze_prints_what_a_person_needs_to_trust_the_dataset() -> None:
 
     dataset = Dataset.objects.get()
     rule = {
+        "after": 0,
         "consensus": "majority",
         "include": ["imported:s"],
         "min_judgments": 1,
         "note": "",
         "seed": 42,
-        "since": "",
         "test_share": 0.25,
+        "upto": 0,
         "use_extra": True,
         "use_margin": False,
     }

@@ -153,10 +153,10 @@ def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_proje
 @pytest.mark.database
 def test_new_judgments_are_those_since_the_last_round_that_did_not_fail(project, other_project, labeler):
     add_member(other_project, labeler, role="labeler")
-    judge(make_comparison(project), labeler)
-    make_round(project, number=0, state="succeeded")
-    judge(make_comparison(project), labeler)
-    make_round(project, number=1, state="failed")
+    used = judge(make_comparison(project), labeler)
+    make_round(project, number=0, state="succeeded", upto=used.pk)
+    failed = judge(make_comparison(project), labeler)
+    make_round(project, number=1, state="failed", upto=failed.pk)
     judge(make_comparison(project), labeler)
     judge(make_comparison(other_project), labeler)
 

@@ -242,7 +242,7 @@ def test_no_group_and_no_opening_is_in_train_and_test(project: Project, labelers
     assert dataset.n_test > 0
 
 
-def test_the_hash_is_that_of_the_stored_bytes_and_every_line_is_canonical(
+def test_the_hashes_are_those_of_the_stored_bytes_and_every_line_is_canonical(
     project: Project, labelers: list[User], storage: Path
 ) -> None:
     for number in range(12):
@@ -251,11 +251,59 @@ def test_the_hash_is_that_of_the_stored_bytes_and_every_line_is_canonical(
     dataset = freeze_preferences(project, rule=FreezeRule(), name="d")
 
     train, test = ((storage / dataset.file_name(split)).read_bytes() for split in ("train", "test"))
-    assert dataset.sha256 == hashlib.sha256(train + test).hexdigest()
+    identity = canonical_line({"rule": dataset.rule, "train": dataset.train_sha256, "test": dataset.test_sha256})
+    assert dataset.sha256 == hashlib.sha256(identity).hexdigest()
     assert (dataset.train_sha256, dataset.test_sha256) == tuple(
         hashlib.sha256(part).hexdigest() for part in (train, test)
     )
     assert train == b"".join(canonical_line(row) for row in open_split(dataset, "train"))
+
+
+def test_the_same_rows_split_otherwise_are_another_dataset(project: Project) -> None:
+    rows = [{"text": "a"}, {"text": "b"}]
+
+    whole = freeze_rows(project, kind="text", name="whole", train=rows, test=[], rule={})
+    split = freeze_rows(project, kind="text", name="split", train=rows[:1], test=rows[1:], rule={})
+
+    assert [(whole.n_train, whole.n_test), (split.n_train, split.n_test)] == [(2, 0), (1, 1)]
+
+
+def test_the_same_pairs_from_more_judgments_are_another_dataset_with_all_its_sources(
+    project: Project, labelers: list[User]
+) -> None:
+    comparison = compare(project, 1)
+    judge(comparison, labelers[0], -2)
+    first = freeze_preferences(project, rule=FreezeRule(), name="first")
+    judge(comparison, labelers[1], -2)
+
+    second = freeze_preferences(project, rule=FreezeRule(), name="second")
+
+    assert first.train_sha256 == second.train_sha256
+    assert [first.sources.count(), second.sources.count()] == [1, 2]
+
+
+def test_a_comparison_judged_again_is_decided_by_all_its_votes(project: Project, labelers: list[User]) -> None:
+    comparison = compare(project, 1)
+    judge(comparison, labelers[0], -2)
+    last = judge(comparison, labelers[1], -2)
+    judge(comparison, labelers[2], 2)
+    untouched = compare(project, 2)
+
+    dataset = freeze_preferences(project, rule=FreezeRule(after=last.pk), name="new")
+
+    (row,) = open_split(dataset, "train")
+    assert row["chosen"] == [{"role": "assistant", "content": comparison.completion_a.text}]
+    assert not dataset.sources.filter(comparison=untouched).exists()
+
+
+def test_a_dataset_up_to_a_judgment_is_what_it_was_then(project: Project, labelers: list[User]) -> None:
+    judge(compare(project, 1), labelers[0], -2)
+    then = judge(compare(project, 2), labelers[0], -2)
+    judge(compare(project, 3), labelers[0], -2)
+
+    dataset = freeze_preferences(project, rule=FreezeRule(upto=then.pk), name="then")
+
+    assert dataset.n_train + dataset.n_test == 2
 
 
 def test_the_same_votes_in_another_order_are_the_same_dataset(project: Project, labelers: list[User]) -> None:
