@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as DPOArguments
 from trl.trainer.dpo_trainer import DPOTrainer
 
@@ -129,33 +130,7 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     policy = load_policy(config.base_model)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
-    choose_attention(policy, longest_row=max(pair.n_tokens for pair in train_set.pairs))
-    first = train_set.pairs[0]
-    require_compact_head(
-        policy, build_batch([first.prompt_ids], [first.chosen_ids], pad_id=tokenizer.pad_token_id).to(policy.device)
-    )
-    # The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
-    reference = pair_logps(
-        policy,
-        train_set.pairs,
-        pad_id=tokenizer.pad_token_id,
-        dtype=pick_dtype(config.dtype, policy.device),
-        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(train_set.pairs)),
-    )  # (n, 2)
-    trainer = CompactDPOTrainer(
-        model=policy,
-        args=DPOArguments(
-            **training_settings(config, run_dir, learning_rate=config.learning_rate),
-            beta=config.beta,
-            loss_type=[config.loss_type],
-            label_smoothing=config.label_smoothing,
-            precompute_ref_log_probs=True,
-            max_length=None,
-        ),
-        data_collator=PairBatch(tokenizer.pad_token_id),
-        train_dataset=add_reference_logps(pair_dataset(train_set.pairs), reference),
-        processing_class=tokenizer,
-    )
+    trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO"))
     final = save_final(run_dir, policy, tokenizer)
     ratios = pair_logratios(final, config.base_model, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
@@ -165,6 +140,46 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
         "n_dropped": train_set.n_dropped + test_set.n_dropped,
         "n_cut": train_set.n_cut + test_set.n_cut,
     }
+
+
+def build_trainer(
+    config: DPOConfig,
+    run_dir: Path,
+    *,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[EncodedPair],
+) -> CompactDPOTrainer:
+    """Return the trainer of a run, after the reference has given its log-probabilities to every completion.
+
+    The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
+    """
+    pad_id = tokenizer.pad_token_id
+    choose_attention(policy, longest_row=max(pair.n_tokens for pair in pairs))
+    require_compact_head(
+        policy, build_batch([pairs[0].prompt_ids], [pairs[0].chosen_ids], pad_id=pad_id).to(policy.device)
+    )
+    reference_logps = pair_logps(
+        policy,
+        pairs,
+        pad_id=pad_id,
+        dtype=pick_dtype(config.dtype, policy.device),
+        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(pairs)),
+    )  # (n, 2)
+    return CompactDPOTrainer(
+        model=policy,
+        args=DPOArguments(
+            **training_settings(config, run_dir, learning_rate=config.learning_rate),
+            beta=config.beta,
+            loss_type=[config.loss_type],
+            label_smoothing=config.label_smoothing,
+            precompute_ref_log_probs=True,
+            max_length=None,
+        ),
+        data_collator=PairBatch(pad_id),
+        train_dataset=add_reference_logps(pair_dataset(pairs), reference_logps),
+        processing_class=tokenizer,
+    )
 
 
 def describe_policy(pairs: Sequence[EncodedPair], rewards: Tensor) -> dict[str, Any]:

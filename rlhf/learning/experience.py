@@ -18,6 +18,7 @@ from rlhf.learning.logps import CompletionBatch, align_left, build_batch, comple
 
 # Scores that differ less than this do not differ: they are left in their own units rather than blown up.
 SMALLEST_STD = 1e-6
+TOKEN_COLUMNS = ("logps", "reference_logps", "entropies", "values")
 
 
 @dataclass(frozen=True)
@@ -101,21 +102,11 @@ def build_experience(
     """
     completions = [rollout.ids for rollout in rollouts]
     device = next(models.parameters()).device
-    lengths = torch.tensor([len(ids) for ids in completions], device=device)
-    mask = length_mask(lengths)  # (B, C)
     finished = torch.tensor([rollout.finished for rollout in rollouts], device=device)
-    columns = {name: torch.zeros(mask.shape, device=device) for name in ("logps", "reference", "entropies", "values")}
-    row_lengths = [len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True)]
-    for rows in batch_by_tokens(row_lengths, config.micro_batch_tokens):
-        batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=pad_id)
-        batch = batch.to(device)
-        logits, values = models(batch)
-        put_rows(columns["logps"], rows, token_logps(logits, batch.targets, temperature=config.temperature), batch)
-        put_rows(columns["entropies"], rows, token_entropies(logits / config.temperature), batch)
-        put_rows(columns["values"], rows, values, batch)
-        put_rows(columns["reference"], rows, completion_logps(reference, batch, temperature=config.temperature), batch)
+    mask = length_mask(torch.tensor([len(ids) for ids in completions], device=device))  # (B, C)
+    columns = score_tokens(prompts, completions, mask, models=models, reference=reference, config=config, pad_id=pad_id)
     scores = normalise_scores(raw_scores.to(device), finished, scale, config)
-    rewards = token_rewards(scores, columns["logps"], columns["reference"], mask, kl_coef=config.kl_coef)
+    rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=config.kl_coef)
     advantages, returns = gae(rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam)
     return Experience(
         prompts=prompts,
@@ -124,14 +115,39 @@ def build_experience(
         raw_scores=raw_scores.to(device),
         scores=scores,
         mask=mask,
-        logps=columns["logps"],
-        reference_logps=columns["reference"],
-        entropies=columns["entropies"],
-        values=columns["values"],
+        **columns,
         rewards=rewards,
         advantages=whiten(advantages, mask),
         returns=returns,
     )
+
+
+def score_tokens(
+    prompts: list[list[int]],
+    completions: list[list[int]],
+    mask: Tensor,
+    *,
+    models: ActorCritic,
+    reference: PreTrainedModel,
+    config: PPOConfig,
+    pad_id: int,
+) -> dict[str, Tensor]:
+    """Return logps, reference_logps, entropies and values of every completion token: (B, C) each, 0 outside the mask."""
+    columns = {name: torch.zeros(mask.shape, device=mask.device) for name in TOKEN_COLUMNS}
+    row_lengths = [len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True)]
+    for rows in batch_by_tokens(row_lengths, config.micro_batch_tokens):
+        batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=pad_id)
+        batch = batch.to(mask.device)
+        logits, values = models(batch)
+        found = {
+            "logps": token_logps(logits, batch.targets, temperature=config.temperature),
+            "reference_logps": completion_logps(reference, batch, temperature=config.temperature),
+            "entropies": token_entropies(logits / config.temperature),
+            "values": values,
+        }
+        for name, tokens in found.items():
+            put_rows(columns[name], rows, tokens, batch)
+    return columns
 
 
 def put_rows(target: Tensor, rows: list[int], values: Tensor, batch: CompletionBatch) -> None:

@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is a GPU must not open it: a fork would inherit that
     # A thread that waits for its siblings sleeps. By default it spins, and one busy neighbour on a small machine then makes
     # every matrix product wait for a whole time slice: a step took 20 times as long on two shared cores.
     "OMP_WAIT_POLICY": "PASSIVE",
