@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
+HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+ORIGIN = re.compile(r"https?://((\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
+TOKEN = re.compile(r"[!-~]{16,}")
 
-env = environ.Env()
 # A developer's .env never overrides what the shell says.
 environ.Env.read_env(BASE_DIR / ".env", overwrite=False)
 
@@ -37,17 +43,76 @@ def read_int(name: str, *, default: int, low: int, high: int) -> int:
     return int(text)
 
 
-def read_list(name: str, *, default: list[str]) -> list[str]:
-    """Return a comma-separated list without blanks."""
+def read_hosts(name: str, *, default: list[str]) -> list[str]:
+    """Return the comma-separated names this server answers to."""
+    return read_list(name, default=default, item=HOST, wanted="label.example.org, no scheme and no port")
+
+
+def read_origins(name: str) -> list[str]:
+    """Return comma-separated origins, none if unset."""
+    return read_list(name, default=[], item=ORIGIN, wanted="https://label.example.org, no path")
+
+
+def read_list(name: str, *, default: list[str], item: re.Pattern[str], wanted: str) -> list[str]:
+    """Return a comma-separated list of at least one item."""
     text = os.environ.get(name, "")
-    return [item.strip() for item in text.split(",") if item.strip()] if text else default
+    if text == "":
+        return default
+    items = [part.strip() for part in text.split(",")]
+    if not all(item.fullmatch(part) for part in items):
+        raise ImproperlyConfigured(f"{name}={text!r} is not understood: use a comma-separated list like {wanted}")
+    return items
+
+
+def read_token(name: str) -> str:
+    """Return a secret that programs send in a header, '' if unset. The message does not repeat it."""
+    text = os.environ.get(name, "")
+    if text and not TOKEN.fullmatch(text):
+        raise ImproperlyConfigured(f"{name} is not understood: use at least 16 ASCII characters without spaces")
+    return text
+
+
+def read_database(name: str, home: Path) -> dict[str, Any]:
+    """Return Django's description of the database: a file in `home` if unset. The message repeats no password."""
+    url = os.environ.get(name, "")
+    if url == "":
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(home / "prefloop.sqlite3")}
+    try:
+        is_known = url.startswith(("sqlite:///", "postgres://", "postgresql://"))
+        database = environ.Env.db_url_config(url) if is_known else {}
+    except ValueError:  # a port that is no number
+        database = {}
+    # A database in memory would be another one in every process.
+    if database.get("NAME", "") in ("", ":memory:"):
+        raise ImproperlyConfigured(
+            f"{name} is not understood: use sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME, or leave it unset"
+        )
+    return database
+
+
+def read_broker(name: str) -> str:
+    """Return the broker's URL, or several to try in turn, between semicolons; '' if unset."""
+    text = os.environ.get(name, "")
+    if text and not all(is_broker(url) for url in text.split(";")):
+        schemes = ", ".join(f"{scheme}://" for scheme in BROKER_SCHEMES)
+        raise ImproperlyConfigured(f"{name} is not understood: use a URL that begins with one of {schemes}")
+    return text
+
+
+def is_broker(url: str) -> bool:
+    scheme, separator, _ = url.partition("://")
+    try:
+        urlsplit(url).port  # noqa: B018 -- it raises when the port is no number
+    except ValueError:
+        return False
+    return separator != "" and scheme in BROKER_SCHEMES
 
 
 def read_home() -> Path:
-    """Return PREFLOOP_HOME, made if need be: everything the installation writes lives there."""
+    """Return PREFLOOP_HOME, made for its owner alone if need be: everything the installation writes lives there."""
     home = Path(os.environ.get("PREFLOOP_HOME") or BASE_DIR / "var").resolve()
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"PREFLOOP_HOME={home} cannot be made: {error}") from error
     return home

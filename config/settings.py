@@ -5,15 +5,27 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 from whitenoise.compress import Compressor
 
-from config.env import BASE_DIR, env, read_bool, read_home, read_int, read_list, read_secret_key
+from config.env import (
+    BASE_DIR,
+    read_bool,
+    read_broker,
+    read_database,
+    read_home,
+    read_hosts,
+    read_int,
+    read_origins,
+    read_secret_key,
+    read_token,
+)
 
 PREFLOOP_HOME = read_home()
 DEBUG = read_bool("DEBUG", default=False)
 SECRET_KEY = read_secret_key(PREFLOOP_HOME)
-ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = read_hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS=* is refused outside DEBUG: name the hosts this server answers to")
-CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS = read_origins("CSRF_TRUSTED_ORIGINS")
+METRICS_TOKEN = read_token("METRICS_TOKEN")
 PORT = read_int("PORT", default=8000, low=1, high=65535)
 WEB_CONCURRENCY = read_int("WEB_CONCURRENCY", default=2, low=1, high=64)
 # Behind TLS every cookie is marked Secure and plain HTTP is redirected; on one machine there is no TLS to insist on.
@@ -39,6 +51,7 @@ INSTALLED_APPS = [
     "rlhf",
 ]
 MIDDLEWARE = [
+    "rlhf.views.health.answer_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -69,7 +82,7 @@ TEMPLATES = [
 ]
 
 # --- the database: SQLite under PREFLOOP_HOME, PostgreSQL by DATABASE_URL --------------------------------------------
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{PREFLOOP_HOME / 'prefloop.sqlite3'}")}
+DATABASES = {"default": read_database("DATABASE_URL", PREFLOOP_HOME)}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none.
     DATABASES["default"]["OPTIONS"] = {
@@ -77,17 +90,16 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
     }
-elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
-else:
-    raise ImproperlyConfigured("DATABASE_URL must be sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the broker: the Redis that `manage.py up` starts on a unix socket, or CELERY_BROKER_URL --------------------------
 REDIS_SOCKET = PREFLOOP_HOME / "redis.sock"
-CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="") or f"redis+socket://{REDIS_SOCKET}"
-USES_BUNDLED_REDIS = CELERY_BROKER_URL.startswith("redis+socket://") and not env("CELERY_BROKER_URL", default="")
+OUTSIDE_BROKER_URL = read_broker("CELERY_BROKER_URL")
+CELERY_BROKER_URL = OUTSIDE_BROKER_URL or f"redis+socket://{REDIS_SOCKET}"
+USES_BUNDLED_REDIS = OUTSIDE_BROKER_URL == ""
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # a message is a doorbell: the run's row is the truth, and a sweeper rings again
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -160,6 +172,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = BEHIND_TLS
+SECURE_REDIRECT_EXEMPT = [r"^metrics$"]  # scraped beside the proxy; probes are answered before any redirect
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 SECURE_HSTS_SECONDS = 31_536_000 if BEHIND_TLS else 0
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
@@ -169,13 +182,14 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["labeling.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Prefloop",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {

@@ -1,4 +1,4 @@
-"""Addresses of the pages on which models learn, and of what machines watch."""
+"""Addresses of the pages on which models learn, and of what machines count. Probes: views.health.answer_probes."""
 
 from django.urls import path
 
@@ -21,7 +21,5 @@ urlpatterns = [
     path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),
     path("checkpoints/new/", checkpoints.register_checkpoint, name="checkpoint-create"),
     path("checkpoints/<int:pk>/", checkpoints.show_checkpoint, name="checkpoint-detail"),
-    path("healthz", health.show_health, name="healthz"),
-    path("readyz", health.show_readiness, name="readyz"),
     path("metrics", health.show_metrics, name="metrics"),
 ]

@@ -10,8 +10,9 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, transaction
 from django.db.models import Count
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from kombu.exceptions import KombuError
@@ -105,18 +106,19 @@ def answer_in_time(ask: Callable[[], bool]) -> bool | None:
 @require_safe
 @never_cache
 def show_metrics(request: HttpRequest) -> HttpResponse:
-    """Answer in Prometheus' text format to superusers and to a scraper on this machine; for others it is not there."""
-    if not request.user.is_superuser and not is_local(request):
+    """Answer in Prometheus' text format to superusers and to a scraper with the token; for others it is not there."""
+    if not request.user.is_superuser and not has_scrape_token(request):
         raise Http404
     registry = CollectorRegistry()
     registry.register(Tables())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def is_local(request: HttpRequest) -> bool:
-    """A proxy on this machine has its address too, but says for whom it asks."""
-    is_forwarded = "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META
-    return request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1") and not is_forwarded
+def has_scrape_token(request: HttpRequest) -> bool:
+    """An address proves nothing: behind a proxy everyone has the proxy's. Without METRICS_TOKEN no token is right."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    is_right = constant_time_compare(token, settings.METRICS_TOKEN)
+    return bool(settings.METRICS_TOKEN) and scheme.lower() == "bearer" and is_right
 
 
 class Tables:
@@ -138,3 +140,15 @@ class Tables:
         yield CounterMetricFamily("prefloop_judgments", "Judgments given.", value=Judgment.objects.count())
         yield GaugeMetricFamily("prefloop_datasets", "Frozen datasets.", value=Dataset.objects.count())
         yield GaugeMetricFamily("prefloop_checkpoints", "Registered models.", value=Checkpoint.objects.count())
+
+
+PROBES: dict[str, Callable[[HttpRequest], HttpResponseBase]] = {"/healthz": show_health, "/readyz": show_readiness}
+
+
+def answer_probes(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Make the first middleware: load balancers ask by address and over plain HTTP, so no host and no TLS is asked for."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        return PROBES.get(request.path_info, get_response)(request)
+
+    return answer

@@ -133,6 +133,33 @@ def test_refusals_keep_their_status(kitchen, grace, as_grace, as_hedy):
     assert post(as_grace, "projects/kitchen/claims/").status_code == 403
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "[" * 900 + "]" * 900,
+        '{"preference": NaN}',
+        '{"preference": -Infinity}',
+        '{"preference": [1e999]}',
+        "9" * 5000,
+        "{",
+        "",
+        "\xff",
+    ],
+    ids=lambda body: body[:20],
+)
+@pytest.mark.parametrize("address", ["judgments/", "runs/"])
+def test_a_body_that_is_no_json_of_ours_is_refused(as_ada, address, body):
+    answer = as_ada.post(f"/api/v1/{address}", body.encode("latin-1"), content_type="application/json")
+
+    assert answer.status_code == 400
+
+
+def test_strangers_do_not_read_the_schema(client, as_grace):
+    assert [reader.get("/api/schema/").status_code for reader in (client, as_grace)] == [403, 200]
+
+
 def test_of_other_projects_even_the_existence_is_private(kitchen, as_eve):
     assert post(as_eve, "projects/kitchen/claims/").status_code == 404
 
