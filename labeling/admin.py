@@ -15,7 +15,9 @@ class MembershipInline(admin.TabularInline):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that only the domain may write."""
+    """Rows that only the domain may write. Counting millions of them for a page header is spared."""
+
+    show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

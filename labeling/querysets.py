@@ -105,7 +105,3 @@ class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.select_related(
             "comparison__project", "comparison__prompt", "comparison__completion_a", "comparison__completion_b"
         )
-
-    def pairs(self) -> Self:
-        """Judgments a pair can be made of: ties and "both bad" make none."""
-        return self.current().exclude(verdict="tie").filter(both_bad=False)

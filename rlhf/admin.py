@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
+from labeling.admin import ReadOnlyAdmin
 from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Metric, Round, Run, Sample
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that are shown and never touched. Counting millions of rows for a page header is spared."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Dataset)

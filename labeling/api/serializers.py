@@ -89,7 +89,9 @@ class JudgmentSerializer(serializers.Serializer):
     unsafe_left = serializers.BooleanField()
     unsafe_right = serializers.BooleanField()
     note = serializers.CharField()
-    is_extra = serializers.BooleanField(help_text="It came after others had taken its place; kept, not counted.")
+    is_extra = serializers.BooleanField(
+        help_text="It came after its slot had gone to someone else; a freeze counts it unless its rule says otherwise."
+    )
     submitted_at = serializers.DateTimeField()
 
     def to_representation(self, judgment: Judgment) -> dict[str, Any]:
