@@ -26,6 +26,8 @@ def execute_run(pk: int) -> None:
     run = execution.execute_run(pk, server=learning_server, is_stopping=is_stopping)
     if run is not None and run.is_over and run.round_id:
         runs.ring("rlhf.advance_round", run.round_id)
+    if run is not None and not is_stopping():
+        runs.ring_next()
 
 
 @app.task(name="rlhf.advance_round")

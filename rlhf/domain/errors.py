@@ -15,3 +15,11 @@ class NotReady(LearningError):
 
 class ModelRefused(LearningError):
     """A model folder is not safe or not complete."""
+
+
+class LaunchFailed(LearningError):
+    """The learning process could not be started; another attempt may well succeed."""
+
+
+class LaunchAbandoned(LearningError):
+    """The run is not wanted any more, or this worker is leaving, before its process was started."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from rlhf.contract import run_dir as seam
 from rlhf.contract.config import TRAINING_KINDS, RunConfig
@@ -16,7 +20,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
 from rlhf.domain.datasets.shelf import materialize_dataset
-from rlhf.domain.errors import LearningError, LostLease
+from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.sampling import record_samples
 from rlhf.models import Dataset, Run
@@ -25,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
 HEARTBEAT_S = 1.0
+BEAT_S = 15.0
 # No progress for this long means that the process hangs, whatever it looks like from outside.
 STALL_S = 1800.0
 # How long a process may take to save before it is killed: a cancel shall be over within 10 s, a deploy may save in peace.
@@ -33,29 +38,69 @@ HAND_BACK_GRACE_S = 60.0
 
 
 def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bool]) -> Run | None:
-    """Claim the run and see it through; None when someone else has it. Leaves it ended, or queued to be taken up again."""
-    run = runs.claim_run(pk)
+    """Claim the run and see it through; None when it is someone else's. Leaves it ended, or queued to be taken up again."""
+    run = None if is_stopping() else runs.claim_run(pk)
     if run is None:
         return None
     folder = run_folder(run)
     try:
-        prepare_folder(run, folder)
-        process = server.launch(folder)
+        with heartbeat(run):
+            prepare_folder(run, folder)
+            process = server.launch(folder, is_unwanted=lambda: is_stopping() or runs.is_cancel_requested(run))
+    except LaunchAbandoned:
+        leave(run)
+    except LaunchFailed as error:
+        runs.requeue_run(run, str(error))
     except (LearningError, ContractError, OSError) as error:
         runs.end_run(run, Run.State.FAILED, cause=str(error))
-        return run
+    else:
+        see_through(run, folder, process, is_stopping)
+    run.refresh_from_db()
+    return run
+
+
+def leave(run: Run) -> None:
+    """Let go of a run that has no process: cancelled if that was asked, else back in the queue."""
+    if runs.is_cancel_requested(run):
+        runs.end_run(run, Run.State.CANCELLED)
+    else:
+        runs.hand_back_run(run)
+
+
+def see_through(run: Run, folder: Path, process: LearningProcess, is_stopping: Callable[[], bool]) -> None:
+    """Watch the process to its end; whatever happens to the watcher, the process does not outlive it."""
     try:
         watch(run, folder, process, is_stopping)
     except LostLease:
         logger.warning("%s went to another worker; its process here is killed", run)
-        process.stop(0.0)
     except LearningError as error:
         runs.requeue_run(run, str(error))
-    except BaseException:
-        process.stop(0.0)
-        raise
-    run.refresh_from_db()
-    return run
+    finally:
+        if process.exit_code is None:
+            process.stop(0.0)
+
+
+@contextmanager
+def heartbeat(run: Run) -> Iterator[None]:
+    """Renew the lease from a thread while a step takes as long as it takes: hashing a large model, loading libraries."""
+    is_done = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not is_done.wait(BEAT_S):
+                runs.renew_lease(run)
+        except LostLease:
+            logger.warning("%s went to another worker", run)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=beat, name=f"heartbeat of {run}")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
 
 
 def prepare_folder(run: Run, folder: Path) -> None:
@@ -83,10 +128,14 @@ def resolve_config(run: Run) -> RunConfig:
 def watch(run: Run, folder: Path, process: LearningProcess, is_stopping: Callable[[], bool]) -> None:
     """Renew the lease and carry metrics while the process lives, then record how it ended. Raises: LostLease."""
     offset, beat_s, moved_s, progress = 0, 0.0, time.monotonic(), None
-    while (exit_code := process.wait(POLL_S)) is None:
+    leave_by_s = math.inf
+    while process.wait(POLL_S) is None:
         now_s = time.monotonic()
-        if is_stopping():
-            exit_code = process.stop(HAND_BACK_GRACE_S)
+        if is_stopping() and leave_by_s == math.inf:
+            process.send_signal(signal.SIGTERM)
+            leave_by_s = now_s + HAND_BACK_GRACE_S
+        if now_s > leave_by_s:
+            process.stop(0.0)
             break
         if now_s - beat_s < HEARTBEAT_S:
             continue
@@ -106,18 +155,18 @@ def watch(run: Run, folder: Path, process: LearningProcess, is_stopping: Callabl
     lines, _ = seam.tail_metrics(folder, offset)
     runs.record_metrics(run, lines)
     runs.renew_lease(run, progress=seam.read_progress(folder))
-    record_outcome(run, folder, exit_code)
+    record_outcome(run, folder, process.exit_code, is_leaving=leave_by_s < math.inf)
 
 
-def record_outcome(run: Run, folder: Path, exit_code: int | None) -> None:
-    """Turn the process's last word into the run's state. Raises: LostLease."""
+def record_outcome(run: Run, folder: Path, exit_code: int | None, *, is_leaving: bool) -> None:
+    """Turn the process's last word into the run's state; none because we are leaving is not its fault. Raises: LostLease."""
     result = seam.read_result(folder)
     if exit_code == seam.EXIT_DONE and result and result["succeeded"]:
         try:
             publish(run, folder, result["metrics"])
         except (LearningError, ContractError) as error:
             runs.end_run(run, Run.State.FAILED, cause=f"its outcome cannot be used: {error}")
-    elif exit_code == seam.EXIT_HANDED_BACK:
+    elif exit_code == seam.EXIT_HANDED_BACK or (is_leaving and result is None):
         runs.hand_back_run(run)
     elif result and not result["succeeded"]:
         runs.end_run(run, Run.State.FAILED, result=result["metrics"], cause=result["cause"])
@@ -129,7 +178,8 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
     """End the run as succeeded together with what it made: all of it is visible, or nothing."""
     is_training = run.kind in TRAINING_KINDS
     # Hashing a large model takes a while: not inside the transaction.
-    manifest_sha256 = seam.verify_sealed(folder / seam.CHECKPOINTS / seam.FINAL) if is_training else ""
+    with heartbeat(run):
+        manifest_sha256 = seam.verify_sealed(folder / seam.CHECKPOINTS / seam.FINAL) if is_training else ""
     with transaction.atomic():
         runs.end_run(run, Run.State.SUCCEEDED, result=metrics)
         if is_training:

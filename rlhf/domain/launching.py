@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from rlhf.domain.errors import LearningError
+from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError
 
 # A cold import of torch, transformers and trl was measured at 5 to 20 s on 2 busy cores.
 READY_WITHIN_S = 180.0
@@ -63,13 +65,14 @@ class LearningServer:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.socket_path = Path()
+        self.socket_path = Path(tempfile.gettempdir()) / "prefloop-not-started" / "learning.sock"
 
     def start(self) -> None:
         """Begin to load the libraries in the background; return at once."""
         if self.process is not None and self.process.poll() is None:
             return
         # Not under PREFLOOP_HOME: a Unix socket's path may have 107 bytes and no more.
+        shutil.rmtree(self.socket_path.parent, ignore_errors=True)
         self.socket_path = Path(tempfile.mkdtemp(prefix="prefloop-")) / "learning.sock"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rlhf.learning", "--serve", str(self.socket_path)],
@@ -78,31 +81,38 @@ class LearningServer:
             start_new_session=True,
         )
 
-    def launch(self, run_folder: Path) -> LearningProcess:
-        """Start the run whose directory is ready. Raises: LearningError when the server cannot be reached."""
+    def launch(self, run_folder: Path, *, is_unwanted: Callable[[], bool]) -> LearningProcess:
+        """Start the run whose directory is ready. Raises: LaunchFailed, LaunchAbandoned."""
         self.start()
-        connection = self.connect()
-        connection.settimeout(30.0)
-        connection.sendall(json.dumps({"run_dir": str(run_folder)}).encode() + b"\n")
-        reply = read_reply(connection)
+        connection = self.connect(is_unwanted)
+        try:
+            connection.settimeout(30.0)
+            connection.sendall(json.dumps({"run_dir": str(run_folder)}).encode() + b"\n")
+            reply = read_reply(connection)
+        except (OSError, LearningError) as error:
+            connection.close()
+            raise LaunchFailed(f"the learning server did not start the run: {error}") from error
         if "pid" not in reply:
-            raise LearningError(f"the learning server refused the run: {reply.get('error', reply)}")
+            connection.close()
+            raise LaunchFailed(f"the learning server refused the run: {reply.get('error', reply)}")
         return LearningProcess(connection, int(reply["pid"]))
 
-    def connect(self) -> socket.socket:
+    def connect(self, is_unwanted: Callable[[], bool]) -> socket.socket:
         """Return a connection, waiting while the server is still loading its libraries."""
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
-                raise LearningError("the learning server died while it loaded its libraries; see the worker's log")
+                raise LaunchFailed("the learning server died while it loaded its libraries; see the worker's log")
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 connection.connect(str(self.socket_path))
                 return connection
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
-                time.sleep(0.05)
-        raise LearningError(f"the learning server was not ready within {READY_WITHIN_S:.0f} s")
+            if is_unwanted():
+                raise LaunchAbandoned("the run was not started")
+            time.sleep(0.1)
+        raise LaunchFailed(f"the learning server was not ready within {READY_WITHIN_S:.0f} s")
 
     def stop(self) -> None:
         """End the server and with it every run it started."""
@@ -114,15 +124,17 @@ class LearningServer:
                 self.process.kill()
                 self.process.wait()
         self.process = None
+        shutil.rmtree(self.socket_path.parent, ignore_errors=True)
+
+
+# What a learning process may know of its surroundings: nothing that opens a database, a broker or a cloud account.
+KEPT_NAMES = {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PREFLOOP_HOME"}
+KEPT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "TORCH_", "PYTORCH_")
 
 
 def learning_environment() -> dict[str, str]:
-    """The environment of everything that loads a model: no hub, no telemetry, and none of the web's secrets."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL")
-    }
+    """The environment of everything that loads a model: no hub, no telemetry, no secrets."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)}
     offline = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

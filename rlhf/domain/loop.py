@@ -21,7 +21,7 @@ from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import LearningError, NotReady
-from rlhf.domain.runs import create_run, ring
+from rlhf.domain.runs import SWEEP_S, create_run, ring, send_message
 from rlhf.domain.sampling import draw_prompts, freeze_prompts, queue_samples
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 
@@ -168,4 +168,4 @@ def newest_dataset(project: Project, kind: str) -> Dataset:
 def sweep_rounds() -> None:
     """Ring for every running round; a ring too many changes nothing."""
     for pk in Round.objects.filter(state=Round.State.RUNNING).values_list("pk", flat=True):
-        ring("rlhf.advance_round", pk)
+        send_message("rlhf.advance_round", pk, expires_s=SWEEP_S)

@@ -26,6 +26,8 @@ from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+# The sweeper's period; what it rings for expires by its next turn, so a long run does not pile up messages.
+SWEEP_S = 30.0
 
 
 def create_run(
@@ -59,10 +61,10 @@ def ring(task: str, pk: int) -> None:
     threading.Thread(target=send_message, args=(task, pk), name=f"ring {task} {pk}").start()
 
 
-def send_message(task: str, pk: int) -> None:
+def send_message(task: str, pk: int, *, expires_s: float | None = None) -> None:
     """Publish one message; a broker that is not there is a line in the log."""
     try:
-        app.send_task(task, args=[pk], ignore_result=True)
+        app.send_task(task, args=[pk], ignore_result=True, expires=expires_s)
     except (KombuError, OSError) as error:
         logger.warning("the broker did not take %s(%s): %s; the sweeper rings again", task, pk, error)
 
@@ -94,7 +96,7 @@ def renew_lease(run: Run, *, progress: dict[str, Any] | None = None) -> bool:
     shown = {key: progress[key] for key in ("stage", "step", "total_steps", "eta_s")} if progress else {}
     if not Run.objects.held(run.attempt).filter(pk=run.pk).update(lease_until=Now() + LEASE, **shown):
         raise LostLease(f"{run} is no longer attempt {run.attempt}")
-    return Run.objects.filter(pk=run.pk, cancel_requested_at__isnull=False).exists()
+    return is_cancel_requested(run)
 
 
 def record_metrics(run: Run, lines: list[dict[str, Any]]) -> None:
@@ -170,7 +172,19 @@ def sweep_runs() -> None:
         elif run.attempt - run.handed_back >= run.max_attempts:
             end_abandoned_run(run, Run.State.FAILED, f"its worker vanished {run.max_attempts} times; see the run's log")
         else:
-            ring("rlhf.execute_run", run.pk)
+            send_message("rlhf.execute_run", run.pk, expires_s=SWEEP_S)
+
+
+def ring_next() -> None:
+    """Ring for the run that has waited longest, at once: the sweeper's messages may have expired while a run went on."""
+    waiting = Run.objects.filter(state=Run.State.QUEUED).order_by("pk").first()
+    if waiting is not None:
+        ring("rlhf.execute_run", waiting.pk)
+
+
+def is_cancel_requested(run: Run) -> bool:
+    """Say whether someone asked to cancel the run."""
+    return Run.objects.filter(pk=run.pk, cancel_requested_at__isnull=False).exists()
 
 
 def end_abandoned_run(run: Run, state: str, cause: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ DIE_WITH_PARENT = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
     "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execvp(sys.argv[2], sys.argv[2:])"
 )
+QUIET = ("--without-gossip", "--without-mingle")
 MAX_QUICK_DEATHS = 5
 QUICK_S = 10.0
 
@@ -45,8 +47,8 @@ class Supervisor:
 
     def __init__(self, services: list[Service]) -> None:
         self.services = services
-        self.log_folder = Path(settings.PREFLOOP_HOME) / "logs"
-        self.log_folder.mkdir(exist_ok=True)
+        self.log_folder = log_folder()
+        self.log_folder.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
         for service in self.services:
@@ -116,17 +118,45 @@ def redis_service() -> Service:
     )
 
 
+def celery_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", "config.celery", *arguments, "--loglevel", "INFO"]
+
+
+def short_worker() -> Service:
+    """The worker of tasks that take a moment."""
+    command = celery_command("worker", "-n", "default@%h", "-Q", "default", "-P", "threads", "-c", "2", *QUIET)
+    return Service("worker", command)
+
+
+def learning_worker() -> Service:
+    """The worker that sees runs through, one at a time; it may take a minute to save one when it is stopped."""
+    command = celery_command("worker", "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", "1", *QUIET)
+    return Service("learning", command, stop_within_s=90.0)
+
+
+def scheduler() -> Service:
+    return Service("scheduler", celery_command("beat", "--pidfile="))
+
+
 def worker_services() -> list[Service]:
-    """The scheduler and the two workers: one for short tasks, one that learns."""
-    celery = [sys.executable, "-m", "celery", "-A", "config.celery"]
-    worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    return [
-        Service("worker", [*worker, "-n", "default@%h", "-Q", "default", "-P", "threads", "-c", "2"]),
-        Service(
-            "learning", [*worker, "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", "1"], stop_within_s=90.0
-        ),
-        Service("scheduler", [*celery, "beat", "--loglevel", "INFO", "--pidfile="]),
-    ]
+    """What works without a web server: the broker if it is ours, the workers, the scheduler."""
+    broker = [redis_service()] if settings.USES_BUNDLED_REDIS else []
+    return [*broker, short_worker(), learning_worker(), scheduler()]
+
+
+def all_services(host: str) -> list[Service]:
+    """Everything one machine needs."""
+    return [*worker_services(), web_service(host)]
+
+
+def helper_services() -> list[Service]:
+    """What a second host adds: workers. The scheduler is the first host's."""
+    return [short_worker(), learning_worker()]
+
+
+def log_folder() -> Path:
+    """Return where this host's services write; hosts that share PREFLOOP_HOME do not share logs."""
+    return Path(settings.PREFLOOP_HOME) / "logs" / socket.gethostname()
 
 
 def web_service(host: str) -> Service:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import start_round
 from rlhf.domain.simulation import compare_policies, queue_contest, simulate_judgments
-from rlhf.domain.supervision import Supervisor, redis_service, worker_services
+from rlhf.domain.supervision import Supervisor, worker_services
 from rlhf.domain.waiting import wait_for_round, wait_for_run
 from rlhf.management.commands.up import prepare
 from rlhf.models import Checkpoint, Round, Run
@@ -37,6 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["simulate"] < 0 or options["rounds"] < 0:
             raise CommandError("--simulate and --rounds must not be negative")
+        self.started_s = time.monotonic()
         prepare()
         with services_of_this_machine():
             try:
@@ -50,7 +52,6 @@ class Command(BaseCommand):
         if not options["simulate"]:
             self.stdout.write(f"the demo project is ready: judge at {project.get_absolute_url()}")
             return
-        started_s = time.monotonic()
         baseline = Checkpoint.objects.filter(project=project, run__kind=Run.Kind.SFT).latest("pk")
         if not options["rounds"]:
             self.judge(project, options["simulate"], seed=options["seed"])
@@ -60,7 +61,7 @@ class Command(BaseCommand):
             self.go_round(project)
         policy = Checkpoint.objects.policies_of(project).latest("pk")
         self.report(self.measure(project, policy, baseline), policy, baseline)
-        self.say(f"{options['rounds']} rounds took {time.monotonic() - started_s:.1f} s, process starts included")
+        self.say(f"{options['rounds']} rounds took {time.monotonic() - self.started_s:.1f} s, process starts included")
 
     def wait_for_first_policy(self, project: Project) -> None:
         """Wait for the round that pre-trains, tunes and samples for the first time."""
@@ -68,6 +69,7 @@ class Command(BaseCommand):
         if first.state == Round.State.RUNNING:
             self.say("the first policy is being made: pre-training, fine-tuning, sampling")
             wait_for_round(first, self.say)
+            self.started_s = time.monotonic()
 
     def judge(self, project: Project, n: int, *, seed: int) -> None:
         started_s = time.monotonic()
@@ -112,7 +114,7 @@ def services_of_this_machine() -> AbstractContextManager[object]:
 
 def is_up() -> bool:
     """Say whether a supervisor holds the lock of this installation."""
-    with (Path(settings.PREFLOOP_HOME) / "up.lock").open("a") as file:
+    with (Path(settings.PREFLOOP_HOME) / f"up.{socket.gethostname()}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -123,7 +125,7 @@ def is_up() -> bool:
 @contextmanager
 def own_workers() -> Iterator[None]:
     """Run broker and workers while the block lasts."""
-    supervisor = Supervisor(([redis_service()] if settings.USES_BUNDLED_REDIS else []) + worker_services())
+    supervisor = Supervisor(worker_services())
     supervisor.start()
     try:
         yield

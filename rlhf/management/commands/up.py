@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
+import os
 import signal
 import socket
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from django.db import connection
 from labeling.domain.people import ensure_admin
 from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
-from rlhf.domain.supervision import Supervisor, redis_service, web_service, worker_services
+from rlhf.domain.supervision import Supervisor, all_services, helper_services, log_folder
 
 WEB_READY_WITHIN_S = 60.0
+MAX_SOCKET_BYTES = 107
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound to
 # Megabytes that ship with packages and that no page of ours asks for.
 UNUSED_STATIC = ["redoc*", "rest_framework"]
 
@@ -39,49 +41,64 @@ class Command(BaseCommand):
         parser.add_argument("--no-demo", action="store_true", help="Do not make the demo project.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with hold_lock(Path(settings.PREFLOOP_HOME) / "up.lock"):
+        host = socket.gethostname()
+        # One supervisor a host: a second host shares the folder and brings its own workers.
+        with hold_lock(Path(settings.PREFLOOP_HOME) / f"up.{host}.lock"):
             self.run(options)
 
     def run(self, options: dict[str, Any]) -> None:
-        if not options["no_web"]:
+        is_helper = options["no_web"]
+        if is_helper and settings.USES_BUNDLED_REDIS:
+            raise CommandError(
+                "--no-web is for a second host: set CELERY_BROKER_URL and DATABASE_URL to the first one's"
+            )
+        if not is_helper:
             check_port(options["host"])
+        if settings.USES_BUNDLED_REDIS:
+            check_socket_path()
         self.say("preparing the database and the static files")
         prepare()
-        admin = ensure_admin()
-        if not options["no_demo"]:
-            seed_demo()
+        if not is_helper:
+            self.welcome_admin()
+            if not options["no_demo"]:
+                seed_demo()
         connection.close()
-        services = [redis_service()] if settings.USES_BUNDLED_REDIS else []
-        services += worker_services()
-        if not options["no_web"]:
-            services.insert(len(services) - 3, web_service(options["host"]))
-        supervisor = Supervisor(services)
+        supervisor = Supervisor(helper_services() if is_helper else all_services(options["host"]))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, raise_stop)
         try:
             supervisor.start()
-            self.greet(options, admin)
-            while True:
-                time.sleep(0.5)
-                for line in supervisor.check():
-                    self.say(line)
+            self.greet(options["host"], is_helper=is_helper)
+            self.keep_alive(supervisor)
         except Stop:
             self.stop(supervisor)
         except LearningError as error:
-            supervisor.stop()
             raise CommandError(str(error)) from error
+        finally:
+            supervisor.stop()
 
-    def greet(self, options: dict[str, Any], admin: tuple[Any, str] | None) -> None:
-        """Say where to go once the web server answers."""
-        if options["no_web"]:
-            self.say("workers are running; press Ctrl-C to stop")
-            return
-        wait_for_web()
-        self.say(f"Prefloop is running at http://localhost:{settings.PORT}/ - press Ctrl-C to stop")
+    def welcome_admin(self) -> None:
+        """Make the first admin, and say the password the moment it exists: nothing may come in between."""
+        admin = ensure_admin()
         if admin is not None:
             user, password = admin
             self.say(f"log in as {user.get_username()} with the password {password} (shown this once)")
-        self.say(f"logs: {Path(settings.PREFLOOP_HOME) / 'logs'}")
+
+    def keep_alive(self, supervisor: Supervisor) -> None:
+        """Start again what dies, until someone says stop. Raises: Stop, LearningError."""
+        while True:
+            time.sleep(0.5)
+            for line in supervisor.check():
+                self.say(line)
+
+    def greet(self, host: str, *, is_helper: bool) -> None:
+        """Say where to go once the web server answers."""
+        if not is_helper:
+            wait_for_web(host)
+            self.say(f"Prefloop is running at http://localhost:{settings.PORT}/ - press Ctrl-C to stop")
+        else:
+            self.say("workers are running - press Ctrl-C to stop")
+        self.say(f"logs: {log_folder()}")
 
     def stop(self, supervisor: Supervisor) -> None:
         """Stop in order; a second Ctrl-C kills."""
@@ -120,18 +137,31 @@ def prepare() -> None:
     call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=UNUSED_STATIC)
 
 
-def wait_for_web() -> None:
-    """Wait until the web server answers. Raises: LearningError."""
+def check_socket_path() -> None:
+    """Refuse a home whose Redis socket no program could open. Raises: CommandError."""
+    n_bytes = len(os.fsencode(settings.REDIS_SOCKET))
+    if n_bytes > MAX_SOCKET_BYTES:
+        raise CommandError(
+            f"{settings.REDIS_SOCKET} has {n_bytes} bytes, a socket's path may have {MAX_SOCKET_BYTES}: choose a shorter "
+            "PREFLOOP_HOME, or set CELERY_BROKER_URL"
+        )
+
+
+def wait_for_web(host: str) -> None:
+    """Wait until the web server answers, whatever it says. Raises: LearningError."""
+    address = "127.0.0.1" if host in ANY_ADDRESS else host
     deadline = time.monotonic() + WEB_READY_WITHIN_S
     while time.monotonic() < deadline:
+        probe = http.client.HTTPConnection(address, settings.PORT, timeout=5)
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{settings.PORT}/healthz", timeout=2)
+            probe.request("GET", "/healthz")
+            probe.getresponse()
             return
-        except (urllib.error.URLError, OSError):
+        except (OSError, http.client.HTTPException):
             time.sleep(0.2)
-    raise LearningError(
-        f"the web server did not answer on port {settings.PORT}; see {settings.PREFLOOP_HOME}/logs/web.log"
-    )
+        finally:
+            probe.close()
+    raise LearningError(f"the web server did not answer on port {settings.PORT}; see {log_folder() / 'web.log'}")
 
 
 class hold_lock:  # noqa: N801 -- reads as a verb in its with statement

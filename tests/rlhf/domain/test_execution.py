@@ -106,6 +106,40 @@ def test_a_run_nobody_may_claim_is_left_alone(long_run, server):
     assert execute_run(long_run.pk, server=server, is_stopping=never) is None
 
 
+def test_a_worker_that_is_leaving_does_not_take_up_a_run(long_run, server):
+    taken = execute_run(long_run.pk, server=server, is_stopping=lambda: True)
+
+    long_run.refresh_from_db()
+    assert (taken, long_run.state, long_run.attempt) == (None, "queued", 0)
+
+
+def test_a_run_whose_process_could_not_be_started_is_tried_again(long_run, server, monkeypatch):
+    dead = LearningServer()
+    dead.start()
+    dead.process.kill()
+    dead.process.wait()
+    monkeypatch.setattr(dead, "start", lambda: None)
+
+    tried = execute_run(long_run.pk, server=dead, is_stopping=never)
+
+    assert (tried.state, tried.attempt) == ("queued", 1)
+    assert "died while it loaded its libraries" in tried.cause
+
+
+def test_a_run_cancelled_before_its_process_started_is_cancelled(long_run):
+    cold = LearningServer()
+
+    def cancel_while_loading():
+        if Run.objects.get().state == "running":
+            runs.cancel_run(long_run)
+        return False
+
+    done = execute_run(long_run.pk, server=cold, is_stopping=cancel_while_loading)
+    cold.stop()
+
+    assert (done.state, done.step) == ("cancelled", 0)
+
+
 def test_a_running_run_is_cancelled_within_ten_seconds_and_its_process_is_gone(long_run, server):
     asked_s = []
 
