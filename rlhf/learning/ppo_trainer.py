@@ -116,7 +116,8 @@ class PPOTrainer(SealedCheckpoints, Trainer):
     def start_rollout(self) -> None:
         """Draw the next rollout."""
         self.experience, metrics = self.source.draw(self.rollouts_started, self.model)
-        self.minibatches = self.source.split(self.rollouts_started)
+        n_tokens = [len(ids) for ids in self.experience.completions]
+        self.minibatches = self.source.split(self.rollouts_started, n_tokens)
         self.rollouts_started += 1
         self.updates = UpdateMetrics(self.config, self.args.device)
         rates = [group["lr"] for group in self.optimizer.param_groups]

@@ -9,19 +9,32 @@ from torch import Tensor
 
 from rlhf.learning.experience import Experience
 
+# One token of a policy gone astray would be all that a mean over a rollout shows.
+MAX_K3 = 10.0
+
+
+def estimate_k3(log_ratios: Tensor) -> Tensor:
+    """Return k3, the estimate of KL(p || q) that is never negative, capped at 10 nats a token.
+
+    Args: log_ratios: log p - log q of tokens drawn from p, nats, any shape.
+    Returns: nats, the same shape.
+    Source: J. Schulman, "Approximating KL divergence", 2020.
+    """
+    log_ratios = log_ratios.clamp(-20, 20)
+    return (torch.expm1(-log_ratios) + log_ratios).clamp(max=MAX_K3)
+
 
 def describe_rollout(experience: Experience) -> dict[str, float]:
     """Return the metrics of one rollout; means are over sequences for objective/*, over valid tokens otherwise."""
     mask, lengths = experience.mask, experience.mask.sum(1).float()
     log_ratio = (experience.logps - experience.reference_logps) * mask  # (B, C), k1
-    k3 = torch.exp(-log_ratio.clamp(-20, 20)) - 1 + log_ratio  # (B, C)
     non_score = experience.rewards.sum(1) - experience.scores  # (B,)
     explained = 1 - (experience.returns - experience.values)[mask].var() / experience.returns[mask].var().clamp(
         min=1e-8
     )
     return {
         "objective/kl": log_ratio.sum(1).mean().item(),
-        "objective/kl_token_k3": k3[mask].mean().item(),
+        "objective/kl_token_k3": estimate_k3(log_ratio[mask]).mean().item(),
         "objective/entropy": -(experience.logps * mask).sum(1).mean().item(),
         "objective/scores": experience.raw_scores.mean().item(),
         "objective/scores_norm": experience.scores.mean().item(),

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from rlhf.contract.config import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
+from rlhf.learning.batching import split_evenly
 from rlhf.learning.experience import Experience, ScoreScale, build_experience, measure_scale
 from rlhf.learning.generation import Rollout, generate
 from rlhf.learning.rollout_metrics import describe_rollout
@@ -115,11 +116,21 @@ class RolloutSource:
             chosen.append(orders[epoch][place])
         return chosen
 
-    def split(self, number: int) -> list[list[int]]:
-        """Return the rows of every minibatch of every pass over a rollout, each pass in a new order."""
+    def split(self, number: int, n_tokens: list[int]) -> list[list[int]]:
+        """Return the rows of every minibatch of every pass over a rollout, each pass dealt anew.
+
+        Rows of like length are dealt one to each minibatch, so that all hold about as many tokens: a loss is a mean over
+        its minibatch's tokens, and a token of a small minibatch would weigh more. n_tokens: of each completion.
+        """
         generator = torch.Generator().manual_seed(self.config.seed + ROLLOUT_SEED_STRIDE * (number + 1))
         minibatches: list[list[int]] = []
         for _ in range(self.config.ppo_epochs):
-            shuffled = torch.randperm(self.config.rollout_batch_size, generator=generator)
-            minibatches += [part.tolist() for part in shuffled.tensor_split(self.config.num_minibatches)]
+            shuffled = torch.randperm(len(n_tokens), generator=generator).tolist()
+            dealt: list[list[int]] = [[] for _ in range(self.config.num_minibatches)]
+            # Sorting keeps the shuffled order of equals; the last hand, which may be short, is of the shortest rows.
+            for hand in split_evenly(sorted(shuffled, key=lambda row: -n_tokens[row]), len(dealt)):
+                places = torch.randperm(len(dealt), generator=generator).tolist()
+                for row, place in zip(hand, places, strict=False):
+                    dealt[place].append(row)
+            minibatches += dealt
         return minibatches

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlhf.contract.config import PPOConfig
+from rlhf.learning.rollout_metrics import estimate_k3
 
 
 class UpdateMetrics:
@@ -34,7 +35,7 @@ class UpdateMetrics:
         """Add the policy's losses and probability ratios of one micro-batch: (N,) each."""
         low, high = ratios < 1 - self.config.clip_low, ratios > 1 + self.config.clip_high
         self.sums["loss/policy_avg"] += losses.sum()
-        self.sums["policy/approxkl_avg"] += (ratios - 1 - ratios.log()).sum()  # k3 of KL(old || new), samples from old
+        self.sums["policy/approxkl_avg"] += estimate_k3(-ratios.log()).sum()  # KL(old || new), drawn from old
         self.sums["policy/clipfrac_low"] += low.sum()
         self.sums["policy/clipfrac_high"] += high.sum()
         self.sums["policy/clipfrac_avg"] += (low | high).sum()
