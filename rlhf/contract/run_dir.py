@@ -119,13 +119,17 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 def sealed_folder(folder: Path) -> Iterator[Path]:
     """Yield a hidden sibling to write into; on success it is fsynced, given a manifest and renamed to `folder`.
 
-    A crash inside leaves only the hidden sibling, which the next call removes: `folder` is whole or absent.
+    An error inside removes the sibling, a crash leaves it to the next call: `folder` is whole or absent.
     """
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    yield part
-    seal_folder(part)
+    try:
+        yield part
+        seal_folder(part)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # on a full disk, what it held is what the run's last word needs
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(part, folder)
