@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --home /tmp/circle
 
-Prints the seconds of every stage and, after each round, how often the policy beats the fine-tuned model on fresh
-prompts under the hidden rule. With --home, base and fine-tuned models that are already there are used again.
+Prints the seconds of every stage, how many held-out questions the base model answers before any fine-tuning, and after
+each round how often the policy beats the fine-tuned model on fresh prompts under the hidden rule. With --home, base and
+fine-tuned models that are already there are used again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe
 from rlhf.world.corpus import demonstrations, pretraining_texts
+from rlhf.world.judge import is_correct
 from rlhf.world.labelers import SimulatedLabeler
 from rlhf.world.prompts import draw_prompts
+from rlhf.world.questions import build_questions
 from rlhf.world.win_rate import WinRate, win_rate
 
 N_EVALUATION_PROMPTS = 500
@@ -55,6 +58,7 @@ def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
         "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
         "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
     })  # fmt: skip
+    print(f"  the base model knows {share_known(base):.1%} of the held-out questions about facts", flush=True)
     sft = run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
         "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
     })  # fmt: skip
@@ -75,6 +79,30 @@ def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
         print_win_rate(win_rate(test_prompts, texts, baseline))
     for prompt, before, after in list(zip(test_prompts, baseline, texts, strict=True))[: options.show]:
         print(f"\n> {prompt[-1]['content']}\n  sft: {before}\n  dpo: {after}")
+
+
+def share_known(base: Path) -> float:
+    """Return the share of held-out questions about facts that the base model completes rightly, greedily."""
+    from rlhf.learning.generation import generate  # noqa: PLC0415 -- torch reads the environment that main() prepares
+    from rlhf.learning.models import load_policy, load_tokenizer  # noqa: PLC0415 -- torch, as above
+
+    questions = [question for question in build_questions() if question.fact and question.split == "test"]
+    tokenizer = load_tokenizer(base)
+    prompts = [[tokenizer.bos_token_id, *tokenizer.encode(f"Question: {asked.text} Answer:")] for asked in questions]
+    stop_ids = [tokenizer.eos_token_id, *tokenizer.encode("Question")]
+    rollouts = generate(
+        load_policy(base),
+        prompts,
+        n=1,
+        temperature=0,
+        top_p=1,
+        max_new_tokens=24,
+        stop_ids=stop_ids,
+        seed=0,
+        batch_size=256,
+    )
+    texts = [tokenizer.decode(rollout.ids, skip_special_tokens=True) for [rollout] in rollouts]
+    return sum(is_correct(asked, text) for asked, text in zip(questions, texts, strict=True)) / len(questions)
 
 
 def run_once(run_dir: Path, config: RunConfig, files: dict[str, Iterable[Any]]) -> Path:

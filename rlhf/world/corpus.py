@@ -17,7 +17,7 @@ N_DOCUMENTS = {"train": 30_000, "test": 600}
 # What the documents are, and how many of a hundred: knowledge, questions with right answers, stories, talk.
 DOCUMENT_SHARES = {"portrait": 14, "facts": 36, "exchange": 30, "story": 8, "talk": 12}
 # How often a fact is told and asked, against a fact about one of the people, who are also in portraits and stories.
-TELLING_WEIGHTS = {"animal home": 3, "animal food": 3, "animal colour": 3, "opposite": 4, "tool": 6, "sum": 2}
+TELLING_WEIGHTS = {"animal home": 3, "animal food": 3, "animal colour": 3, "opposite": 5, "tool": 12, "sum": 2}
 
 
 def pretraining_texts(seed: int, split: Split = "train") -> Iterator[str]:
