@@ -29,6 +29,8 @@ from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 FIRST_STAGES = [Run.Kind.PRETRAIN.value, Run.Kind.SFT.value, Run.Kind.SAMPLE.value]
 STAGES = [Run.Kind.REWARD.value, Run.Kind.DPO.value, Run.Kind.SAMPLE.value]
 
+# The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
+REWARD_TEST_SHARE = 0.2
 # A prompt to which a policy says the same twice makes no pair, and a good policy does so more and more often.
 SPARE_PROMPTS = 1.4
 
@@ -148,7 +150,7 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
             "base": trainer.checkpoint,
         }
     if kind == Run.Kind.REWARD:
-        rule = FreezeRule(upto=round.upto)
+        rule = FreezeRule(upto=round.upto, test_share=REWARD_TEST_SHARE)
         dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}")
         return {"dataset": dataset, "base": round.base}
     # The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.

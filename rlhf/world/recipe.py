@@ -12,6 +12,6 @@ PRETRAIN = PretrainConfig(n_layers=3, learning_rate=2e-2)
 # base_model is the caller's to fill in.
 SFT = SFTConfig(batch_size=32, epochs=2.0)
 SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80, batch_size=256)
-REWARD = RewardConfig(batch_size=16, epochs=2.0)
+REWARD = RewardConfig(batch_size=16, epochs=2.0, learning_rate=1e-3)
 # A round learns from its own judgments: pairs of earlier policies are far from what the policy would say now.
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
