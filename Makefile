@@ -40,7 +40,7 @@ faults: setup
 	@$(BIN)/pytest -q -m "faults or slow" --run-long
 
 bench: setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
 
 clean:
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
