@@ -35,9 +35,9 @@ test: setup browser lint
 	  else echo "PostgreSQL does not answer on 127.0.0.1:5432 and DATABASE_URL is not set: tests run on SQLite only"; fi
 	@env -u DATABASE_URL $(BIN)/pytest -q -n 2 --dist loadscope
 
-# The long forms; their short forms are in `make test`.
+# The tests that kill and stop real processes, five times over; `make test` runs them once.
 faults: setup
-	@$(BIN)/pytest -q -m "faults or slow" --run-long
+	@for turn in 1 2 3 4 5; do env -u DATABASE_URL $(BIN)/pytest -q -m faults || exit 1; done
 
 bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done

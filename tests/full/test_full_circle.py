@@ -17,7 +17,7 @@ import pytest
 
 from tests.full.visitor import Visitor
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.faults]
 
 ROOT = Path(__file__).parent.parent.parent
 # The demo's recipe at a size that trains in seconds; what it says does not matter here.

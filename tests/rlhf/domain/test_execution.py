@@ -20,7 +20,7 @@ from rlhf.domain.execution import execute_run
 from rlhf.domain.launching import LearningServer
 from rlhf.models import Checkpoint, Run
 
-pytestmark = [pytest.mark.django_db, pytest.mark.full]
+pytestmark = [pytest.mark.django_db, pytest.mark.full, pytest.mark.faults]
 
 TINY = {
     "vocab_size": 300,
