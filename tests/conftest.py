@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import django
 import pytest
@@ -35,6 +36,9 @@ def pytest_configure() -> None:
     """
     from django.conf import settings  # noqa: PLC0415 -- reads the environment set above
 
+    # A parallel worker's settings were read under its parent's environment: give it a home of its own.
+    settings.PREFLOOP_HOME = Path(os.environ["PREFLOOP_HOME"])
+    settings.STORAGES["default"]["OPTIONS"]["location"] = str(settings.PREFLOOP_HOME / "files")
     settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     database = settings.DATABASES["default"]
