@@ -1,25 +1,23 @@
-"""The administration: people and projects may be edited; what was judged may only be read."""
+"""The administration: accounts are edited here, on the trail; all else is only read, and changed in its own pages."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
 
-from labeling.models import Comparison, Guideline, Import, Judgment, Membership, Project, Skip, User
-
-
-class MembershipInline(admin.TabularInline):
-    model = Membership
-    extra = 0
+from labeling.domain.audit import record_event
+from labeling.models import AuditEvent, Comparison, Guideline, Import, Judgment, Membership, Project, Skip, User
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that only the domain may write. Counting millions of them for a page header is spared."""
+class ReadOnly:
+    """Rows that only the domain may write."""
 
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -29,17 +27,64 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
+    """Counting millions of rows for a page header is spared."""
+
+    show_full_result_count = False
+
+
+class MembershipInline(ReadOnly, admin.TabularInline):
+    model = Membership
+    extra = 0
+
+
 @admin.register(User)
 class PersonAdmin(UserAdmin):
     inlines = (MembershipInline,)
     list_display = ("username", "email", "kind", "is_active", "is_staff")
     list_filter = ("kind", "is_active", "is_staff")
 
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        names = [
+            name for name in form.changed_data if "password" not in name and name not in ("groups", "user_permissions")
+        ]
+        before = {name: form.initial.get(name) for name in names} if change else {}
+        after = {name: form.cleaned_data.get(name) for name in names}
+        record_event(
+            "user.edit" if change else "user.add",
+            obj,
+            actor=request.user,
+            project=None,
+            before={name: to_json(value) for name, value in before.items()},
+            after={name: to_json(value) for name, value in after.items()},
+        )
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        record_event("user.delete", obj, actor=request.user, project=None)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            record_event("user.delete", user, actor=request.user, project=None)
+        super().delete_queryset(request, queryset)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == 302:
+            record_event("user.password", User.objects.get(pk=id), actor=request.user, project=None)
+        return response
+
+
+def to_json(value: Any) -> Any:
+    """Return a value of a form as the trail keeps it."""
+    return value if isinstance(value, bool | int | str | None) else str(value)
+
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin):
+class ProjectAdmin(ReadOnlyAdmin):
     inlines = (MembershipInline,)
-    list_display = ("name", "slug", "scale", "overlap", "lease_s")
+    list_display = ("name", "slug", "scale", "overlap", "lease_s", "is_archived")
 
 
 @admin.register(Judgment)
@@ -54,6 +99,12 @@ class ComparisonAdmin(ReadOnlyAdmin):
     list_display = ("id", "project", "prompt", "overlap", "priority", "created_at")
     list_select_related = ("project", "prompt")
     list_filter = ("project",)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "verb", "subject", "actor", "project")
+    list_select_related = ("actor", "project")
 
 
 admin.site.register([Guideline, Skip, Import], ReadOnlyAdmin)
