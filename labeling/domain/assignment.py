@@ -1,35 +1,67 @@
-"""Who judges what: a labeler claims a slot under a lease, keeps it, or gives it back."""
+"""Who judges what: a labeler claims a slot under a lease, keeps it, reserves the next, or gives it back."""
 
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 
-from django.db import IntegrityError, connection, models, transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, QuerySet
 from django.db.models.functions import Now
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
 
 from labeling.domain.errors import ClaimLost, NotAMember
-from labeling.models import Comparison, Judgment, Membership, Project, Skip, Slot, User
+from labeling.domain.selection import RNG, Turn, select_slot
+from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
+from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
+
+__all__ = [
+    "EmptyReason",
+    "check_lease_token",
+    "claim_slot",
+    "explain_empty",
+    "find_claim",
+    "find_reserved",
+    "free_expired",
+    "hold_slot",
+    "load_slot",
+    "make_lease_token",
+    "release_slot",
+    "renew_lease",
+    "require_member",
+    "reserve_slot",
+    "show_reserved",
+]
 
 RETRIES = 20
-
-
-class EmptyReason(models.TextChoices):
-    """Why a labeler is given nothing."""
-
-    NO_COMPARISONS = "no_comparisons", "Nothing to judge yet"
-    ALL_DONE = "all_done", "Everything is judged"
-    ALL_MINE_DONE = "all_mine_done", "You have judged all you can"
-    ALL_HELD = "all_held", "The rest is in other hands"
+RESERVATION_S = 150  # a page renews what it keeps ready by its heartbeat; a page that is gone holds up nobody longer
+PRETENDED = timedelta(hours=1)  # so long a page without a network is believed
+HELD_COLUMNS = ("state", "labeler", "lease_token", "lease_until", "shown_at", "reason", "propensity")
+SWEEP_SHARE = 0.1  # of claims that first free what has expired; one that finds nothing always does
 
 
 def require_member(project: Project, labeler: User) -> Membership:
     """Return the labeler's active membership, or raise NotAMember."""
-    membership = Membership.objects.filter(project=project, user=labeler, is_active=True).first()
+    return check_member(Membership.objects.filter(project=project, user=labeler, is_active=True), project, labeler)
+
+
+def check_member(memberships: QuerySet[Membership], project: Project, labeler: User) -> Membership:
+    membership = memberships.first()
     if membership is None:
-        raise NotAMember(f"{labeler} is no active member of {project}: ask its manager to be added")
+        message = _("%(labeler)s is no active member of %(project)s: ask its manager to be added")
+        raise NotAMember(message % {"labeler": labeler, "project": project})
     return membership
+
+
+def start_turn(project: Project, labeler: User) -> Turn:
+    """Return who asks, her membership locked where the database has row locks; or raise NotAMember."""
+    slices = Slice.objects.filter(project=project)
+    memberships = Membership.objects.filter(project=project, user=labeler, is_active=True)
+    locked = memberships.annotate(has_slices=Exists(slices)).select_for_update(no_key=True)
+    membership = check_member(locked, project, labeler)
+    return Turn(project, labeler, membership, has_slices=membership.has_slices)  # type: ignore[attr-defined]
 
 
 def make_lease_token(slot_id: int, labeler: User) -> uuid.UUID:
@@ -41,60 +73,154 @@ def make_lease_token(slot_id: int, labeler: User) -> uuid.UUID:
 def check_lease_token(slot_id: int, labeler: User, token: uuid.UUID) -> None:
     """Raise ClaimLost unless the labeler was once given this slot: nobody chooses what to judge."""
     if not constant_time_compare(str(make_lease_token(slot_id, labeler)), str(token)):
-        raise ClaimLost("This comparison was not given to you: take the next one.")
+        raise ClaimLost(_("This comparison was not given to you: take the next one."))
 
 
 def claim_slot(project: Project, labeler: User) -> Slot | None:
-    """Return the slot the labeler holds, its lease renewed, or else claim the next one; None when there is none."""
-    require_member(project, labeler)
-    if (held := find_claim(project, labeler)) and renew_lease(held, labeler, held.lease_token):
-        return held
-    free_expired(project)
-    for _ in range(RETRIES):
+    """Return the slot shown to her, its lease renewed, or show her reserved one, or a new one; None for none."""
+    return take_turn(project, labeler, is_shown=True)
+
+
+def reserve_slot(project: Project, labeler: User) -> Slot | None:
+    """Return the slot kept ready for her but not shown, its short lease renewed, or keep a new one ready."""
+    return take_turn(project, labeler, is_shown=False)
+
+
+def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None:
+    """Return what she holds already, or else hold what is selected for her.
+
+    Her tabs take turns: PostgreSQL locks her membership, and the slot selected. SQLite's one lock is every writer's,
+    so there nothing is locked while the slot is looked for, the update that holds it finds out whether anything
+    changed meanwhile, and only then it is looked for again under the lock: else all would lose to one, over and over.
+    """
+    if RNG.random() < SWEEP_SHARE:
+        free_expired(project, besides=labeler)
+    for attempt in range(RETRIES):
+        is_locked = attempt > 0 or connection.features.has_select_for_update
         try:
-            with transaction.atomic():
-                slot = find_candidate(project, labeler)
-                if slot is None:
-                    return None
-                if hold_slot(slot, labeler):
-                    return load_slot(slot.pk)
+            with transaction.atomic() if is_locked else nullcontext():
+                turn = start_turn(project, labeler)
+                held = find_held(project, labeler)
+                if slot := keep_held(held, turn, is_shown=is_shown):
+                    return slot
+                slot = None if is_capped(turn, n_held=len(held)) else select_slot(turn)
+                if slot and hold_slot(slot, labeler, is_shown=is_shown):
+                    return slot
         except IntegrityError:
             # Another tab of hers took a slot of the same comparison first; the next candidate is another one.
-            require_member(project, labeler)
+            continue
+        if slot is None and not free_expired(project, besides=labeler):
+            return None
     return None
 
 
+def find_held(project: Project, labeler: User) -> list[Slot]:
+    """Return the slot shown to her and the one reserved, in this order, where there are such; without their texts."""
+    held = Slot.objects.held_by(labeler).filter(project=project)
+    return sorted(held, key=lambda slot: (slot.shown_at is None, slot.pk))
+
+
 def find_claim(project: Project, labeler: User) -> Slot | None:
-    """Return the slot the labeler holds in this project; changes nothing."""
-    return Slot.objects.held_by(labeler).filter(project=project).with_texts().order_by("-shown_at").first()
+    """Return the slot shown to the labeler in this project; changes nothing."""
+    return Slot.objects.held_by(labeler).shown().filter(project=project).with_texts().order_by("-shown_at").first()
 
 
-def find_candidate(project: Project, labeler: User) -> Slot | None:
-    """Return the first slot she may claim; on PostgreSQL locked, with those others look at passed over."""
-    slots = Slot.objects.filter(project=project).claimable_by(labeler).breadth_first()
-    if connection.features.has_select_for_update_skip_locked:
-        slots = slots.select_for_update(skip_locked=True, of=("self",))
-    return slots.first()
+def find_reserved(project: Project, labeler: User) -> Slot | None:
+    """Return the slot kept ready for her; changes nothing."""
+    return Slot.objects.held_by(labeler).reserved().filter(project=project).with_texts().first()
 
 
-def hold_slot(slot: Slot, labeler: User) -> bool:
-    """Move a free slot to the labeler; False means someone was first."""
-    updated = (
-        Slot.objects.free()
-        .filter(pk=slot.pk)
-        .update(
-            state=Slot.State.HELD,
-            labeler=labeler,
-            lease_token=make_lease_token(slot.pk, labeler),
-            lease_until=Now() + lease_of(slot.project),
-            shown_at=Now(),
-        )
-    )
-    return updated == 1
+def keep_held(held: list[Slot], turn: Turn, *, is_shown: bool) -> Slot | None:
+    """Return what she holds and asks for, its lease renewed; a reserved slot becomes the shown one if none is."""
+    shown = next((slot for slot in held if slot.shown_at), None)
+    reserved = next((slot for slot in held if slot.shown_at is None), None)
+    if shown and is_shown:
+        return load_slot(shown.pk) if renew_lease(shown, turn.labeler, shown.lease_token) else None
+    if reserved and is_shown:
+        token = make_lease_token(reserved.pk, turn.labeler)
+        return show_reserved(reserved.pk, turn.labeler, lease_token=token)
+    return load_slot(reserved.pk) if reserved and keep_reserved(reserved, turn.labeler) else None
+
+
+def keep_reserved(slot: Slot, labeler: User) -> bool:
+    """Renew a reservation that has not been shown meanwhile."""
+    reserved = Slot.objects.held_by(labeler).reserved().filter(pk=slot.pk)
+    return reserved.update(lease_until=Now() + reservation_of(slot.project)) == 1
+
+
+def hold_slot(slot: Slot, labeler: User, *, is_shown: bool = True) -> bool:
+    """Move a free slot to the labeler, or store a probe's; False means someone, or another tab of hers, was first.
+
+    Time is the database's: that of the selection, where the slot was just selected.
+    """
+    now = slot.shown_at or Now()
+    slot.state, slot.labeler = Slot.State.HELD, labeler
+    slot.lease_until = now + (lease_of(slot.project) if is_shown else reservation_of(slot.project))
+    slot.shown_at = now if is_shown else None
+    others = Slot.objects.held_by(labeler).filter(project=slot.project_id, shown_at__isnull=not is_shown)
+    slot.lease_token = make_lease_token(slot.pk, labeler)
+    if slot._state.adding:
+        return store_probe(slot, others)
+    free = Slot.objects.free().filter(~Exists(others), pk=slot.pk)
+    return free.update(**{name: getattr(slot, name) for name in HELD_COLUMNS}) == 1
+
+
+@transaction.atomic
+def store_probe(slot: Slot, others: QuerySet[Slot]) -> bool:
+    if others.exists():
+        return False
+    slot.save(force_insert=True)
+    slot.refresh_from_db(fields=["lease_until", "shown_at"])
+    return True
+
+
+def show_reserved(
+    slot_id: int, labeler: User, *, lease_token: uuid.UUID, shown_at: datetime | None = None
+) -> Slot | None:
+    """Make the slot kept ready for her the one shown to her, under a full lease; None when it is lost.
+
+    One whose reservation ran out is taken again while it is free. Nothing is shown that she may not judge any more,
+    nor beside another slot shown to her; one already shown is returned as it is. shown_at is when the page says it
+    showed it, offline maybe: a page could pretend up to PRETENDED, of reserved slots only.
+    """
+    if not constant_time_compare(str(make_lease_token(slot_id, labeler)), str(lease_token)):
+        return None
+    slot = Slot.objects.with_texts().annotate(clock=Now()).filter(pk=slot_id).first()
+    if slot is None or slot.project.is_archived:
+        return None
+    with transaction.atomic():
+        start_turn(slot.project, labeler)
+        if slot.labeler_id != labeler.pk:
+            slot.shown_at = slot.clock
+            is_free = Slot.objects.claimable_by(labeler).filter(pk=slot_id).exists()
+            return slot if is_free and hold_slot(slot, labeler) else None
+        if slot.shown_at:
+            return slot if renew_lease(slot, labeler, lease_token) else None
+        if not show_held(slot, labeler, now=slot.clock):
+            return None
+        slot.shown_at = min(max(shown_at or slot.clock, slot.clock - PRETENDED), slot.clock)
+        return slot if Slot.objects.held_by(labeler).filter(pk=slot_id).update(shown_at=slot.shown_at) else None
+
+
+def show_held(slot: Slot, labeler: User, *, now: datetime) -> bool:
+    """Show a reserved slot she holds; one she may not judge any more is given back."""
+    judged = Judgment.objects.filter(comparison=slot.comparison_id, labeler=labeler, revises=None)
+    is_judged = slot.reason != Reason.REPEAT and judged.exists()
+    if is_judged or slot.comparison.state != Comparison.State.OPEN:
+        release_slot(slot, labeler)
+        return False
+    shown = Slot.objects.held_by(labeler).filter(project=slot.project_id).shown()
+    reserved = Slot.objects.held_by(labeler).reserved().filter(~Exists(shown), pk=slot.pk)
+    slot.shown_at, slot.lease_until = now, now + lease_of(slot.project)
+    return reserved.update(shown_at=slot.shown_at, lease_until=slot.lease_until) == 1
 
 
 def lease_of(project: Project) -> timedelta:
     return timedelta(seconds=project.lease_s)
+
+
+def reservation_of(project: Project) -> timedelta:
+    return timedelta(seconds=min(project.lease_s, RESERVATION_S))
 
 
 def load_slot(slot_id: int) -> Slot:
@@ -102,9 +228,13 @@ def load_slot(slot_id: int) -> Slot:
 
 
 def renew_lease(slot: Slot, labeler: User, token: uuid.UUID | None) -> bool:
-    """Lengthen a lease; False when the slot is no longer held under it. Time is the database's."""
-    held = Slot.objects.held_by(labeler).filter(pk=slot.pk, lease_token=token)
-    return held.update(lease_until=Now() + lease_of(slot.project)) == 1
+    """Lengthen a lease, and that of the slot kept ready beside it; False when it is no longer held under the token."""
+    hers = Slot.objects.held_by(labeler)
+    if not hers.filter(pk=slot.pk, lease_token=token).update(lease_until=Now() + lease_of(slot.project)):
+        return False
+    reserved = hers.reserved().filter(project=slot.project_id).exclude(pk=slot.pk)
+    reserved.update(lease_until=Now() + reservation_of(slot.project))
+    return True
 
 
 def release_slot(slot: Slot, labeler: User) -> bool:
@@ -112,22 +242,9 @@ def release_slot(slot: Slot, labeler: User) -> bool:
     return Slot.objects.held_by(labeler).filter(pk=slot.pk).free_up() == 1
 
 
-def free_expired(project: Project) -> int:
-    """Free the slots whose lease has run out and return how many there were."""
-    return Slot.objects.filter(project=project).expired().free_up()
+def free_expired(project: Project, *, besides: User | None = None) -> int:
+    """Free the slots whose lease has run out and return how many there were; probes wait for their labeler.
 
-
-def explain_empty(project: Project, labeler: User) -> EmptyReason:
-    """Return why the labeler is given nothing now; changes nothing."""
-    comparisons = Comparison.objects.filter(project=project, overlap__gt=0)
-    if not comparisons.exists():
-        return EmptyReason.NO_COMPARISONS
-    slots = Slot.objects.filter(project=project)
-    if not slots.exclude(state=Slot.State.DONE).exists():
-        return EmptyReason.ALL_DONE
-    held_by_others = slots.filter(state=Slot.State.HELD).exclude(labeler=labeler)
-    hers = Judgment.objects.filter(labeler=labeler).values("comparison")
-    skipped = Skip.objects.filter(labeler=labeler).values("comparison")
-    if held_by_others.exclude(comparison__in=hers).exclude(comparison__in=skipped).exists():
-        return EmptyReason.ALL_HELD
-    return EmptyReason.ALL_MINE_DONE
+    besides: whoever is here to renew her own.
+    """
+    return Slot.objects.filter(project=project).expired().exclude(labeler=besides).free_up()

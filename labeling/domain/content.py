@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from django.utils.translation import gettext as _
+
 from labeling.domain.errors import InvalidContent
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -19,10 +21,12 @@ Message = dict[str, str]
 def check_text(text: object, *, what: str) -> str:
     """Return `text` as it came, or raise InvalidContent naming the character both databases cannot keep."""
     if not isinstance(text, str):
-        raise InvalidContent(f"{what} must be text, got {type(text).__name__}")
+        raise InvalidContent(_("%(what)s must be text, got %(kind)s") % {"what": what, "kind": type(text).__name__})
     if found := UNSTORABLE.search(text):
-        name = "a NUL character" if found.group() == "\x00" else f"half a surrogate pair (U+{ord(found.group()):04X})"
-        raise InvalidContent(f"{what} holds {name} at position {found.start()}: remove it")
+        code = f"U+{ord(found.group()):04X}"
+        name = _("a NUL character") if code == "U+0000" else _("half a surrogate pair (%s)") % code
+        words = {"what": what, "name": name, "at": found.start()}
+        raise InvalidContent(_("%(what)s holds %(name)s at position %(at)d: remove it") % words)
     return text
 
 
@@ -58,6 +62,13 @@ def check_group(group: str) -> str:
     if not 1 <= len(group) <= 64:
         raise InvalidContent(f"the group must have 1 to 64 characters, got {len(group)}")
     return group
+
+
+def check_label(text: str, *, what: str, max_chars: int) -> None:
+    """Raise InvalidContent unless the text fits its column."""
+    if len(check_text(text, what=what)) > max_chars:
+        words = {"what": what, "most": max_chars, "n": len(text)}
+        raise InvalidContent(_("%(what)s must have at most %(most)d characters, got %(n)d") % words)
 
 
 def hash_text(text: str) -> str:

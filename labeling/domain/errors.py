@@ -37,3 +37,27 @@ class InvalidJudgment(LabelingError):
 
 class IdempotencyConflict(LabelingError):
     """The key belongs to someone else's judgment, or to one of another comparison."""
+
+
+class AlreadyFrozen(LabelingError):
+    """The judgment went into a dataset, which never changes."""
+
+
+class AlreadyGraded(LabelingError):
+    """The judgment belongs to an exam whose result is known."""
+
+
+class InvalidGold(LabelingError):
+    """A right answer that cannot be one."""
+
+
+class InvalidReview(LabelingError):
+    """A reviewer's decision that cannot be one."""
+
+
+class StaleReview(LabelingError):
+    """The comparison changed since the reviewer looked."""
+
+
+class OwnWork(LabelingError):
+    """Nobody reviews what she judged or wrote herself."""

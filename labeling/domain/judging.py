@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from labeling.domain.assignment import check_lease_token, require_member
+from labeling.domain.asking import MAX_ACTIVE_MS, check_axes, check_reasons, check_scale, check_step
+from labeling.domain.assignment import require_member
+from labeling.domain.attention import count_words, is_hasty
 from labeling.domain.content import check_text
-from labeling.domain.errors import AlreadyJudged, AlreadyRevised, ClaimLost, IdempotencyConflict, InvalidJudgment
-from labeling.models import Guideline, Judgment, Project, Slot, User, Verdict
+from labeling.domain.errors import AlreadyFrozen, AlreadyJudged, AlreadyRevised, ClaimLost, InvalidJudgment
+from labeling.domain.exams import grade_answer, refuse_graded
+from labeling.domain.fixing import show_fix, store_fix, withdraw_fix
+from labeling.domain.overlap import ask_another
+from labeling.domain.placing import check_given, find_guideline_id, find_replay, load_given, load_judged, take_place
+from labeling.domain.tallying import update_tally
+from labeling.domain.tracing import read_trace
+from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
 
 QUICK_STRENGTH = 2  # one key says "better", no more and no less
-MAX_ACTIVE_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +37,12 @@ class Vote:
     both_bad: bool = False
     unsafe_left: bool = False
     unsafe_right: bool = False
+    axes: Mapping[str, int] = field(default_factory=dict)  # by name of Project.axes, as preference
+    reasons: Sequence[str] = ()  # of Project.reasons
     note: str = ""
+    fix: str = ""  # the better completion as she rewrote it
     active_ms: int = 0
+    trace: Mapping[str, object] = field(default_factory=dict)  # see tracing.Trace
 
 
 def record_judgment(
@@ -41,38 +54,62 @@ def record_judgment(
     vote: Vote,
     shown_at: datetime | None = None,
 ) -> Judgment:
-    """Store a vote on the slot the labeler was given, and close the slot.
+    """Store a vote on the slot the labeler was given, close the slot, and bring the comparison's tally up to date.
 
     The same key again is the stored row. A vote that comes after its lease takes the slot, or another of the
-    comparison, while one is free; otherwise it is kept as an extra. shown_at is what the page says of a lost claim;
-    of a held one the slot knows better.
+    comparison, while one is free; otherwise it is kept as an extra. A late answer to a probe measures nothing and is
+    refused. shown_at is what the page says of a claim that was lost or never shown by the server; of a shown one the
+    slot knows better, and only one shown by show_reserved has it, within bounds, from the page.
     """
-    if stored := find_replay(idempotency_key, labeler, slot_id=slot_id):
-        return stored
-    slot = Slot.objects.with_texts().filter(pk=slot_id).first()
-    if slot is None:
-        raise ClaimLost("This comparison is gone: take the next one.")
-    require_member(slot.project, labeler)
-    check_lease_token(slot_id, labeler, lease_token)
-    said = read_vote(vote, a_shown_left=slot.a_shown_left)
+    check_given(slot_id, labeler, lease_token, idempotency_key=idempotency_key)
     try:
         with transaction.atomic():
-            place, shown = take_place(slot, labeler, shown_at=shown_at)
-            return Judgment.objects.create(
-                idempotency_key=idempotency_key,
-                comparison=slot.comparison,
-                labeler=labeler,
-                slot=place,
-                is_extra=place is None,
-                a_shown_left=slot.a_shown_left,
-                guideline=current_guideline(slot.project),
-                reason=slot.reason,
-                propensity=slot.propensity,
-                shown_at=shown,
-                **said,
-            )
+            slot = load_given(slot_id)
+            place: Slot | None = slot
+            if Slot.objects.held_by(labeler).filter(pk=slot_id).close(labeler):
+                shown_at = slot.shown_at or shown_at
+            elif stored := find_replay(idempotency_key, labeler, slot_id=slot_id):
+                return stored
+            else:
+                place = take_place(slot, labeler)
+            return store_judgment(slot, place, labeler, vote, idempotency_key=idempotency_key, shown_at=shown_at)
     except IntegrityError:
-        return answer_lost_race(idempotency_key, labeler, slot=slot)
+        return answer_lost_race(idempotency_key, labeler, slot_id=slot_id)
+
+
+def store_judgment(
+    slot: Slot,
+    place: Slot | None,
+    labeler: User,
+    vote: Vote,
+    *,
+    idempotency_key: uuid.UUID,
+    shown_at: datetime | None,
+) -> Judgment:
+    """Insert the first word of a labeler on a comparison, and what follows from it."""
+    now = timezone.now()
+    said = read_vote(vote, slot.comparison, a_shown_left=slot.a_shown_left)
+    judgment = Judgment.objects.create(
+        idempotency_key=idempotency_key,
+        comparison=slot.comparison,
+        labeler=labeler,
+        slot=place,
+        is_extra=place is None,
+        a_shown_left=slot.a_shown_left,
+        guideline_id=slot.guideline_id,  # type: ignore[attr-defined]
+        reason=slot.reason,
+        propensity=slot.propensity,
+        shown_at=min(shown_at or now, now),
+        is_hasty=shown_at is not None and is_hasty(count_shown(slot.comparison), (now - shown_at).total_seconds()),
+        **said,
+    )
+    store_fix(judgment, vote.fix, labeler)
+    if slot.reason == Reason.EXAM:
+        grade_answer(judgment)
+    if slot.reason not in PROBES:
+        update_tally(slot.comparison, None if slot.comparison.n_judgments else [judgment.strength])
+        ask_another(slot.comparison)
+    return judgment
 
 
 def revise_judgment(
@@ -83,67 +120,79 @@ def revise_judgment(
     vote: Vote,
     shown_at: datetime | None = None,
 ) -> Judgment:
-    """Store the labeler's new word on what she judged before; the old row stays. A replay is the stored row."""
+    """Store the labeler's new word on what she judged before; the old row stays. A replay is the stored row.
+
+    What went into a dataset, or into an exam that is graded, stays as it is.
+    """
     stored = Judgment.objects.filter(idempotency_key=idempotency_key, revises=judgment, labeler=labeler).first()
     if stored:
         return stored
-    project = judgment.comparison.project
-    require_member(project, labeler)
     if judgment.labeler_id != labeler.pk:
-        raise ClaimLost("This judgment is someone else's: only its labeler can change it.")
-    now = timezone.now()
-    said = read_vote(vote, a_shown_left=judgment.a_shown_left)
+        raise ClaimLost(_("This judgment is someone else's: only its labeler can change it."))
     try:
         with transaction.atomic():
-            return Judgment.objects.create(
-                idempotency_key=idempotency_key,
-                comparison=judgment.comparison,
-                labeler=labeler,
-                revises=judgment,
-                is_extra=judgment.is_extra,
-                a_shown_left=judgment.a_shown_left,
-                guideline=current_guideline(project),
-                reason=judgment.reason,
-                propensity=judgment.propensity,
-                shown_at=min(shown_at or now, now),
-                **said,
-            )
+            comparison = load_judged(judgment.comparison_id)
+            require_member(comparison.project, labeler)
+            refuse_sealed(judgment, comparison.project)
+            return store_revision(judgment, comparison, vote, idempotency_key=idempotency_key, shown_at=shown_at)
     except IntegrityError as error:
-        require_member(project, labeler)
-        raise AlreadyRevised("This vote was changed already: undo the newer one.") from error
+        require_member(judgment.comparison.project, labeler)
+        raise AlreadyRevised(_("This vote was changed already: undo the newer one.")) from error
 
 
-def find_replay(idempotency_key: uuid.UUID, labeler: User, *, slot_id: int) -> Judgment | None:
-    """Return the judgment this key made, if it is this labeler's and of the same comparison."""
-    stored = Judgment.objects.filter(idempotency_key=idempotency_key).select_related("comparison").first()
-    if stored is None:
-        return None
-    is_same = stored.labeler_id == labeler.pk and stored.comparison.slots.filter(pk=slot_id).exists()
-    if not is_same:
-        raise IdempotencyConflict("This Idempotency-Key was used for another judgment: make a new one for each vote.")
-    return stored
-
-
-def answer_lost_race(idempotency_key: uuid.UUID, labeler: User, *, slot: Slot) -> Judgment:
-    """Say why the database refused: a replay was first, the labeler had judged it, or she is no member any more."""
-    if stored := find_replay(idempotency_key, labeler, slot_id=slot.pk):
-        return stored
-    require_member(slot.project, labeler)
-    raise AlreadyJudged("You have judged this comparison already; use undo to change your vote.")
-
-
-def take_place(slot: Slot, labeler: User, *, shown_at: datetime | None) -> tuple[Slot | None, datetime]:
-    """Close her own slot, or a free one of the comparison, or none; and return when she was shown it."""
+def store_revision(
+    judgment: Judgment,
+    comparison: Comparison,
+    vote: Vote,
+    *,
+    idempotency_key: uuid.UUID,
+    shown_at: datetime | None,
+) -> Judgment:
+    """Insert the row that revises another, and what follows from it."""
     now = timezone.now()
-    places = Slot.objects.filter(comparison=slot.comparison_id)
-    held = places.held_by(labeler).first()
-    if held is not None and places.held_by(labeler).filter(pk=held.pk).close(labeler):
-        return held, held.shown_at or now
-    shown = min(shown_at or now, now)
-    for place in sorted(places.free(), key=lambda free: (free.pk != slot.pk, free.number)):
-        if places.free().filter(pk=place.pk).close(labeler):
-            return place, shown
-    return None, shown
+    elapsed_s = (now - judgment.shown_at).total_seconds()
+    revision = Judgment.objects.create(
+        idempotency_key=idempotency_key,
+        comparison=comparison,
+        labeler_id=judgment.labeler_id,
+        revises=judgment,
+        is_extra=judgment.is_extra,
+        a_shown_left=judgment.a_shown_left,
+        guideline_id=find_guideline_id(comparison.project),
+        reason=judgment.reason,
+        propensity=judgment.propensity,
+        shown_at=min(shown_at or now, now),
+        # A second look mends haste, unless it came as soon itself.
+        is_hasty=judgment.is_hasty and is_hasty(count_shown(comparison), elapsed_s),
+        **read_vote(vote, comparison, a_shown_left=judgment.a_shown_left),
+    )
+    store_fix(revision, vote.fix, judgment.labeler)
+    withdraw_fix(judgment)
+    if judgment.reason not in PROBES:
+        update_tally(comparison)
+        ask_another(comparison)
+    return revision
+
+
+def refuse_sealed(judgment: Judgment, project: Project) -> None:
+    """Raise where a change of mind comes too late: the vote is in a dataset, or in an exam that is graded."""
+    if judgment.pk <= project.frozen_upto:
+        raise AlreadyFrozen(_("This vote went into a dataset and cannot be changed any more."))
+    if judgment.reason == Reason.EXAM:
+        refuse_graded(judgment)
+
+
+def seal_judgments(project: Project, upto: int) -> None:
+    """Let nobody revise the project's judgments up to this id any more: a dataset was frozen of them."""
+    Project.objects.filter(pk=project.pk, frozen_upto__lt=upto).update(frozen_upto=upto)
+
+
+def answer_lost_race(idempotency_key: uuid.UUID, labeler: User, *, slot_id: int) -> Judgment:
+    """Say why the database refused: a replay was first, the labeler had judged it, or she is no member any more."""
+    if stored := find_replay(idempotency_key, labeler, slot_id=slot_id):
+        return stored
+    require_member(Slot.objects.select_related("project").get(pk=slot_id).project, labeler)
+    raise AlreadyJudged(_("You have judged this comparison already; use undo to change your vote."))
 
 
 def current_guideline(project: Project) -> Guideline | None:
@@ -151,36 +200,48 @@ def current_guideline(project: Project) -> Guideline | None:
     return Guideline.objects.filter(project=project).order_by("-version").first()
 
 
-def read_vote(vote: Vote, *, a_shown_left: bool) -> dict[str, Any]:
+def count_shown(comparison: Comparison) -> int:
+    """Return how many words a labeler had to read: the last turn and both completions."""
+    last = str(comparison.prompt.messages[-1]["content"])
+    return count_words([last, comparison.completion_a.text, comparison.completion_b.text])
+
+
+def read_vote(vote: Vote, comparison: Comparison, *, a_shown_left: bool) -> dict[str, Any]:
     """Turn what was said of left and right into what it says of the contents A and B."""
-    if not -3 <= vote.preference <= 3:
-        raise InvalidJudgment(f"the preference must be from -3 to 3, got {vote.preference}")
-    if vote.scale not in Project.Scale.values:
-        raise InvalidJudgment(f"the scale must be one of {Project.Scale.values}, got {vote.scale!r}")
     if not 0 <= vote.active_ms <= MAX_ACTIVE_MS:
-        raise InvalidJudgment(f"active_ms must be from 0 to {MAX_ACTIVE_MS}, got {vote.active_ms}")
-    strength = vote.preference if a_shown_left else -vote.preference
+        raise InvalidJudgment(_("active_ms must be from 0 to %s, a day.") % MAX_ACTIVE_MS)
+    sign = 1 if a_shown_left else -1
+    strength = sign * check_step(vote.preference, name=_("The preference"))
+    axes = check_axes(vote.axes, comparison.project)
     return {
         "verdict": Verdict.TIE if strength == 0 else Verdict.A if strength < 0 else Verdict.B,
         "strength": strength,
-        "scale": vote.scale,
+        "scale": check_scale(vote.scale),
         "both_bad": vote.both_bad,
         "unsafe_a": vote.unsafe_left if a_shown_left else vote.unsafe_right,
         "unsafe_b": vote.unsafe_right if a_shown_left else vote.unsafe_left,
-        "note": check_text(vote.note, what="the note"),
+        "axes": {name: sign * step for name, step in axes.items()},
+        "reasons": check_reasons(vote.reasons, comparison.project),
+        "note": check_text(vote.note, what=_("the note")),
         "active_ms": vote.active_ms,
+        "trace": read_trace(vote.trace),
     }
 
 
 def show_vote(judgment: Judgment) -> Vote:
-    """Return a judgment in the words of the page it was made on."""
+    """Return a judgment in the words of the page it was made on; its fix is read if with_texts did not."""
     straight = judgment.a_shown_left
+    sign = 1 if straight else -1
     return Vote(
-        preference=judgment.strength if straight else -judgment.strength,
+        preference=sign * judgment.strength,
         scale=judgment.scale,
         both_bad=judgment.both_bad,
         unsafe_left=judgment.unsafe_a if straight else judgment.unsafe_b,
         unsafe_right=judgment.unsafe_b if straight else judgment.unsafe_a,
+        axes={name: sign * step for name, step in judgment.axes.items()},
+        reasons=tuple(judgment.reasons),
         note=judgment.note,
+        fix=show_fix(judgment),
         active_ms=judgment.active_ms,
+        trace=judgment.trace,
     )

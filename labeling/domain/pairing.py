@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from labeling.domain.content import (
     Message,
     check_group,
+    check_label,
     check_messages,
     check_text,
     hash_messages,
@@ -18,16 +19,22 @@ from labeling.domain.content import (
     hash_text,
 )
 from labeling.domain.errors import IdenticalCompletions, InvalidContent
-from labeling.models import Comparison, Completion, Project, Prompt, Slot
+from labeling.domain.overlap import MAX_OVERLAP, SHUFFLE_RANGE, make_slot
+from labeling.models import Comparison, Completion, Project, Prompt, Reason, Slice, Slot
 
 CHUNK = 500  # rows a transaction: SQLite has one writer, and labelers wait behind it
 RETRIES = 3
-SHUFFLE_RANGE = 2**31
+SLICE_CHARS = Slice._meta.get_field("name").max_length or 0
+LANGUAGE_CHARS = Slice._meta.get_field("language").max_length or 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A prompt and two completions to compare; overlap None takes the project's."""
+    """A prompt and two completions to compare.
+
+    overlap None takes the project's, for the share of pairs that gets it. slice_name and language name the slice of a
+    new prompt; a prompt already there stays in its own.
+    """
 
     messages: Sequence[Mapping[str, object]]
     text_a: str
@@ -35,24 +42,22 @@ class Pair:
     group: str | None = None
     overlap: int | None = None
     priority: int = 0
-    reason: str = Slot.Reason.RANDOM
+    reason: str = Reason.RANDOM
     propensity: float = 1.0
+    slice_name: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedPair:
     """A pair whose content may be stored, with the hashes it is found by."""
 
+    said: Pair
     messages: list[Message]
     prompt_sha: str
     group: str
-    text_a: str
-    text_b: str
     sha: str
     overlap: int
-    priority: int
-    reason: str
-    propensity: float
 
 
 def add_prompt(project: Project, messages: Sequence[Mapping[str, object]], *, group: str | None = None) -> Prompt:
@@ -73,7 +78,7 @@ def propose_comparison(
     *,
     overlap: int | None = None,
     priority: int = 0,
-    reason: str = Slot.Reason.RANDOM,
+    reason: str = Reason.RANDOM,
     propensity: float = 1.0,
     rng: random.Random | None = None,
 ) -> Comparison:
@@ -97,46 +102,53 @@ def propose_comparisons(
     """Queue many pairs, a short transaction for each 500; all are checked before the first is stored.
 
     Returns the comparison of every pair, in the order given; content already there is returned as it is stored.
-    rng draws the shuffle and the sides, for a queue that can be made again.
+    rng draws overlaps, the shuffle and the sides, for a queue that can be made again.
     """
     source = rng or random.SystemRandom()
-    checked = [check_pair(pair, project=project, number=number) for number, pair in enumerate(pairs, start=1)]
-    comparisons: list[Comparison] = []
-    for start in range(0, len(checked), CHUNK):
-        comparisons += store_chunk(project, checked[start : start + CHUNK], rng=source)
-    return comparisons
+    checked = [
+        check_pair(pair, number=number, overlap=draw_overlap(pair, project, rng=source))
+        for number, pair in enumerate(pairs, start=1)
+    ]
+    starts = range(0, len(checked), CHUNK)
+    return [row for start in starts for row in store_chunk(project, checked[start : start + CHUNK], rng=source)]
 
 
-def check_pair(pair: Pair, *, project: Project, number: int) -> CheckedPair:
+def draw_overlap(pair: Pair, project: Project, *, rng: random.Random) -> int:
+    """Return the overlap given, or else the project's for its share of pairs and 1 for the others."""
+    if pair.overlap is not None:
+        return pair.overlap
+    if project.overlap_share < 1 and rng.random() >= project.overlap_share:
+        return 1
+    return project.overlap
+
+
+def check_pair(pair: Pair, *, number: int, overlap: int) -> CheckedPair:
     """Return the pair with its hashes, or raise naming its number."""
     try:
         messages = check_messages(pair.messages)
         text_a = check_text(pair.text_a, what="completion A")
         text_b = check_text(pair.text_b, what="completion B")
         group = None if pair.group is None else check_group(pair.group)
+        check_label(pair.slice_name, what="the slice", max_chars=SLICE_CHARS)
+        check_label(pair.language, what="the language", max_chars=LANGUAGE_CHARS)
     except InvalidContent as error:
         raise InvalidContent(f"pair {number}: {error}") from error
     if text_a == text_b:
         raise IdenticalCompletions(f"pair {number}: both completions are the same text, so there is nothing to compare")
-    overlap = project.overlap if pair.overlap is None else pair.overlap
-    if not 0 <= overlap <= 100:
-        raise InvalidContent(f"pair {number}: overlap must be from 0 to 100, got {overlap}")
+    if not 0 <= overlap <= MAX_OVERLAP:
+        raise InvalidContent(f"pair {number}: overlap must be from 0 to {MAX_OVERLAP}, got {overlap}")
     if not 0 < pair.propensity <= 1:
         raise InvalidContent(f"pair {number}: propensity must be over 0 and at most 1, got {pair.propensity}")
-    if pair.reason not in Slot.Reason.values:
-        raise InvalidContent(f"pair {number}: reason must be one of {Slot.Reason.values}, got {pair.reason!r}")
+    if pair.reason not in Reason.values:
+        raise InvalidContent(f"pair {number}: reason must be one of {Reason.values}, got {pair.reason!r}")
     prompt_sha = hash_messages(messages)
     return CheckedPair(
+        said=pair,
         messages=messages,
         prompt_sha=prompt_sha,
         group=prompt_sha[:32] if group is None else group,
-        text_a=text_a,
-        text_b=text_b,
         sha=hash_pair(prompt_sha, text_a, text_b),
         overlap=overlap,
-        priority=pair.priority,
-        reason=pair.reason,
-        propensity=pair.propensity,
     )
 
 
@@ -162,19 +174,19 @@ def insert_missing(project: Project, pairs: list[CheckedPair], *, rng: random.Ra
             Comparison(
                 project=project,
                 prompt=prompts[pair.prompt_sha],
-                completion_a=completions[pair.prompt_sha, pair.text_a],
-                completion_b=completions[pair.prompt_sha, pair.text_b],
+                completion_a=completions[pair.prompt_sha, pair.said.text_a],
+                completion_b=completions[pair.prompt_sha, pair.said.text_b],
                 content_sha=sha,
                 overlap=pair.overlap,
-                priority=pair.priority,
+                priority=pair.said.priority,
+                reason=pair.said.reason,
+                propensity=pair.said.propensity,
             )
             for sha, pair in missing.items()
         ]
         for comparison in Comparison.objects.bulk_create(rows):
             stored[comparison.content_sha] = comparison
-        Slot.objects.bulk_create(
-            slot for sha, pair in missing.items() for slot in make_slots(stored[sha], pair, rng=rng)
-        )
+        Slot.objects.bulk_create(slot for sha in missing for slot in make_slots(stored[sha], rng=rng))
     return [stored[pair.sha] for pair in pairs]
 
 
@@ -187,17 +199,33 @@ def insert_prompts(project: Project, pairs: list[CheckedPair]) -> dict[str, Prom
     """Return the prompts of the pairs by hash, the missing ones stored."""
     wanted = {pair.prompt_sha: pair for pair in pairs}
     prompts = {row.content_sha: row for row in Prompt.objects.filter(project=project, content_sha__in=list(wanted))}
+    missing = [pair for sha, pair in wanted.items() if sha not in prompts]
+    slices = insert_slices(project, {(pair.said.slice_name, pair.said.language) for pair in missing})
     new = [
-        Prompt(project=project, messages=pair.messages, content_sha=sha, group=pair.group)
-        for sha, pair in wanted.items()
-        if sha not in prompts
+        Prompt(
+            project=project,
+            messages=pair.messages,
+            content_sha=pair.prompt_sha,
+            group=pair.group,
+            slice=slices.get((pair.said.slice_name, pair.said.language)),
+        )
+        for pair in missing
     ]
     return prompts | {row.content_sha: row for row in Prompt.objects.bulk_create(new)}
 
 
+def insert_slices(project: Project, names: set[tuple[str, str]]) -> dict[tuple[str, str], Slice]:
+    """Return the slices of these names and languages, the missing ones stored; a nameless one is none."""
+    if not (wanted := names - {("", "")}):
+        return {}
+    found = {(row.name, row.language): row for row in Slice.objects.filter(project=project)}
+    new = [Slice(project=project, name=name, language=language) for name, language in sorted(wanted - found.keys())]
+    return found | {(row.name, row.language): row for row in Slice.objects.bulk_create(new)}
+
+
 def insert_completions(prompts: dict[str, Prompt], pairs: list[CheckedPair]) -> dict[tuple[str, str], Completion]:
     """Return the completions of the pairs by prompt hash and text, the missing ones stored."""
-    wanted = {(pair.prompt_sha, text) for pair in pairs for text in (pair.text_a, pair.text_b)}
+    wanted = {(pair.prompt_sha, text) for pair in pairs for text in (pair.said.text_a, pair.said.text_b)}
     ids = {prompt.pk: sha for sha, prompt in prompts.items()}
     shas = {hash_text(text) for _, text in wanted}
     rows = Completion.objects.filter(prompt__in=list(ids), content_sha__in=list(shas))
@@ -210,19 +238,12 @@ def insert_completions(prompts: dict[str, Prompt], pairs: list[CheckedPair]) -> 
     return found | {(ids[row.prompt_id], row.text): row for row in stored}
 
 
-def make_slots(comparison: Comparison, pair: CheckedPair, *, rng: random.Random) -> list[Slot]:
+def make_slots(comparison: Comparison, *, rng: random.Random) -> list[Slot]:
     """Return the slots of a new comparison; A is shown left in every other one, from a random start."""
     starts_left = rng.random() < 0.5
     return [
-        Slot(
-            project_id=comparison.project_id,
-            comparison=comparison,
-            number=number,
-            priority=pair.priority,
-            shuffle=rng.randrange(SHUFFLE_RANGE),
-            a_shown_left=starts_left == (number % 2 == 0),
-            reason=pair.reason,
-            propensity=pair.propensity,
+        make_slot(
+            comparison, number, a_shown_left=starts_left == (number % 2 == 0), shuffle=rng.randrange(SHUFFLE_RANGE)
         )
-        for number in range(pair.overlap)
+        for number in range(comparison.overlap)
     ]

@@ -27,6 +27,7 @@ from pygments.token import STANDARD_TYPES
 
 MARKDOWN_CHARS = 20_000  # worst hostile text of this length: 0.3 s; a longer one is shown as plain text
 SHOWN_CHARS = 100_000  # of a longer one the page shows the beginning and links the whole
+HTML_CHARS = 150_000  # of HTML that one text may become: marks and formulas are longer than what they stand for
 CODE_CHARS = 20_000
 MATH_CHARS = 2_000
 CODE_PREFIX = "code-"
@@ -87,22 +88,50 @@ INVISIBLE = re.compile(
     "|(?<=[\x00-\x7f])[\u200c\u200d]"
 )
 TAG_OR_INVISIBLE = re.compile(f"<[^>]*>|{INVISIBLE.pattern}")
+# As written, spaces that look like none, or like another, are marked too.
+UNSEEN = re.compile(f"{INVISIBLE.pattern}|[\u200c\u200d\t\r\u00a0\u2000-\u200a\u202f\u205f\u3000]| +$", re.MULTILINE)
+MARK_CHARS = 90  # of HTML that the mark of one character takes, at most
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def render_markdown(text: str) -> SafeString:
     """Return the text as HTML that can neither act, load, nor pretend; of a very long one, its beginning."""
-    if len(text) > MARKDOWN_CHARS:
-        html = f'<div class="plain">{escape(text[:SHOWN_CHARS])}</div>'
-    else:
-        html = MARKDOWN.render(text)
-    marked = TAG_OR_INVISIBLE.sub(mark_invisible, html)
+    if is_plain(text):
+        html = f'<div class="plain">{mark_all(escape(text[: count_shown(text)]))}</div>'
+        return mark_safe(sanitize(html))  # noqa: S308 -- what nh3 let through is safe
+    return mark_safe(sanitize(mark_all(MARKDOWN.render(text))))  # noqa: S308 -- what nh3 let through is safe
+
+
+@lru_cache(maxsize=512)
+def render_raw(text: str) -> SafeString:
+    """Return the text as it is written, every character one cannot see marked; of a very long one, its beginning."""
+    marked = UNSEEN.sub(mark_unseen, escape(text[: count_shown(text)]))
     return mark_safe(sanitize(marked))  # noqa: S308 -- what nh3 let through is safe
+
+
+def render_stretch(text: str) -> SafeString:
+    """Return a stretch of a text as it is written, with marks for what is invisible."""
+    return mark_safe(sanitize(mark_all(escape(text))))  # noqa: S308 -- what nh3 let through is safe
+
+
+@lru_cache(maxsize=512)
+def is_plain(text: str) -> bool:
+    """Tell whether the text is too long to be read as Markdown, or would become too much HTML."""
+    return len(text) > MARKDOWN_CHARS or len(mark_all(MARKDOWN.render(text))) > HTML_CHARS
+
+
+@lru_cache(maxsize=512)
+def count_shown(text: str) -> int:
+    """Return how many of the text's characters the page shows: fewer where they need marks."""
+    shown = text[:SHOWN_CHARS]
+    while len(escape(shown)) + MARK_CHARS * len(UNSEEN.findall(shown)) > HTML_CHARS and len(shown) > 1000:
+        shown = shown[: len(shown) // 2]
+    return len(shown)
 
 
 def is_cut(text: str) -> bool:
     """Tell whether the page shows only the beginning of this text."""
-    return len(text) > SHOWN_CHARS
+    return count_shown(text) < len(text) and is_plain(text)
 
 
 def has_invisible(text: str) -> bool:
@@ -125,6 +154,11 @@ def sanitize(html: str) -> str:
     )
 
 
+def mark_all(html: str) -> str:
+    """Put a visible mark in the place of every invisible character."""
+    return TAG_OR_INVISIBLE.sub(mark_invisible, html)
+
+
 def mark_invisible(match: re.Match[str]) -> str:
     """Put a visible mark in an invisible character's place; leave tags alone."""
     found = match.group()
@@ -132,6 +166,16 @@ def mark_invisible(match: re.Match[str]) -> str:
         return found
     name = unicodedata.name(found, "control character").lower()
     return f'<span class="invisible" title="{escape(name)}">U+{ord(found):04X}</span>'
+
+
+def mark_unseen(match: re.Match[str]) -> str:
+    """Mark a character of the text as written: spaces by a sign, others by their number."""
+    found = match.group()
+    if found == "\t":
+        return '<span class="invisible">⇥</span>\t'
+    if found.startswith(" "):
+        return f'<span class="invisible">{"·" * len(found)}</span>'
+    return mark_invisible(match)
 
 
 def render_formula(source: str, options: dict[str, Any]) -> str:

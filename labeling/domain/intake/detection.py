@@ -6,9 +6,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.domain.intake.formats import alpaca, hh, oasst, openai, prompts, trl
+from labeling.domain.content import UNSTORABLE
+from labeling.domain.intake.formats import alpaca, argilla, hh, labelstudio, oasst, openai, prompts, trl
 from labeling.domain.intake.items import ParsedRow
-from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.refusals import FileRefused, FormatUnknown
+from labeling.domain.intake.report import clean
+
+MODULES = {
+    "trl": trl,
+    "hh": hh,
+    "openai": openai,
+    "oasst": oasst,
+    "alpaca": alpaca,
+    "labelstudio": labelstudio,
+    "argilla": argilla,
+}
+N_VALUES_SHOWN, N_CHARS_SHOWN, N_COLUMNS_SHOWN = 3, 80, 100
 
 
 @dataclass(frozen=True)
@@ -20,25 +33,45 @@ class Format:
     read: Callable[[dict[str, Any]], ParsedRow]
 
 
-FORMATS = {
-    name: Format(name, module.matches, module.read)
-    for name, module in {"trl": trl, "hh": hh, "openai": openai, "oasst": oasst, "alpaca": alpaca}.items()
-}
+FORMATS = {name: Format(name, module.matches, module.read) for name, module in MODULES.items()}
 PROMPTS = Format("prompts", prompts.matches, prompts.read)
 
 
+def find_format(name: str) -> Format | None:
+    """Return a format by its name; None, the format to be detected, for any other."""
+    return PROMPTS if name == PROMPTS.name else FORMATS.get(name)
+
+
 def detect_format(rows: Iterable[dict[str, Any]]) -> Format:
-    """Return the one format that all rows look like. Raises: FileRefused when there is none, or more than one."""
+    """Return the one format that all rows look like.
+
+    Raises: FormatUnknown when there is none, FileRefused when there is more than one.
+    """
     found: dict[str, Format] = {}
-    keys: list[str] = []
+    seen: list[dict[str, Any]] = []
     for row in rows:
-        keys = keys or list(row)[:8]
+        seen.append(row)
         found |= {format.name: format for format in FORMATS.values() if format.matches(row)}
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
         raise FileRefused(f"the first rows look like {' and '.join(sorted(found))}: choose one with --format")
-    raise FileRefused(
+    keys = list(seen[0])[:8] if seen else []
+    raise FormatUnknown(
         f"no known format has a row with the keys {', '.join(keys) or '(none)'}; "
-        f"the formats are {', '.join(FORMATS)}, see docs/formats.md"
+        f"the formats are {', '.join(FORMATS)}, see docs/formats.md",
+        show_columns(seen),
     )
+
+
+def show_columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the columns of the first rows with their first values, cut short, for people to say what they are."""
+    columns: dict[str, list[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if len(name) > N_CHARS_SHOWN or UNSTORABLE.search(name):
+                continue
+            values = columns.setdefault(name, [])
+            if value not in (None, "") and len(values) < N_VALUES_SHOWN:
+                values.append(clean(str(value), N_CHARS_SHOWN))
+    return dict(list(columns.items())[:N_COLUMNS_SHOWN])

@@ -17,12 +17,12 @@ GROUP_LENGTH = 64
 
 @dataclass(frozen=True)
 class Pair:
-    """A recorded vote: `better` won over `worse` by `strength` steps; 0 is a tie."""
+    """Two completions and the vote recorded on them: `better` won by `strength` steps, 0 is a tie, None: nobody voted."""
 
     prompt: list[Message]
     better: str
     worse: str
-    strength: int = BINARY_STRENGTH
+    strength: int | None = BINARY_STRENGTH
     group: str | None = None
 
     def __post_init__(self) -> None:
@@ -61,10 +61,12 @@ Item = Pair | Example | Question
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """What one row holds; notes counts what was left out on purpose, by reason."""
+    """What one row holds, and the slice it says it is of; notes counts what was left out on purpose, by reason."""
 
     items: list[Item]
     notes: Counter[str] = field(default_factory=Counter)
+    slice_name: str = ""
+    language: str = ""
 
 
 def check_prompt(messages: list[Message]) -> None:

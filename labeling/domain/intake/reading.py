@@ -1,6 +1,6 @@
 """The rows of a stranger's file, one at a time and within limits.
 
-A file is JSON Lines or a JSON array, plain or gzipped, or Parquet; its first bytes say which, not its name.
+A file is JSON Lines, a JSON array, CSV or TSV, plain or gzipped, or Parquet; its first bytes say which, not its name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from labeling.domain.intake.delimited import LineFeed, find_delimiter, read_delimited
 from labeling.domain.intake.refusals import FileRefused, RowRefused
 from labeling.domain.intake.strict_json import StrictDecoder
 
@@ -51,22 +52,31 @@ class SourceFile:
         self.limits = limits
         self.unit = "line"
         self.sha256 = ""
+        self.share_read = 0.0
 
     def read_rows(self) -> Iterator[RawRow]:
         """Yield every row. Raises: FileRefused when the file as a whole cannot be read on."""
-        digest = hashlib.sha256()
+        digest, self.share_read = hashlib.sha256(), 0.0
         try:
             with self.path.open("rb") as packed:
                 if packed.peek(4)[:4] == PARQUET_MAGIC:
                     self.unit = "row"
                     yield from self._read_parquet(packed, digest)
                 else:
-                    yield from self._read_json(packed, digest)
+                    yield from self._watch(packed, self._read_text(packed, digest))
         except (OSError, EOFError, zlib.error) as error:
             raise FileRefused(f"{self.path} cannot be read: {error}") from error
         self.sha256 = digest.hexdigest()
 
-    def _read_json(self, packed: io.BufferedReader, digest: Any) -> Iterator[RawRow]:
+    def _watch(self, packed: IO[bytes], rows: Iterator[RawRow]) -> Iterator[RawRow]:
+        """Pass rows on and note how much of the file has been read."""
+        n_bytes = self.path.stat().st_size or 1
+        for number, row in enumerate(rows):
+            if number % 100 == 0:
+                self.share_read = packed.tell() / n_bytes
+            yield row
+
+    def _read_text(self, packed: io.BufferedReader, digest: Any) -> Iterator[RawRow]:
         is_packed = packed.peek(2)[:2] == GZIP_MAGIC
         unpacked = gzip.GzipFile(fileobj=packed) if is_packed else packed
         stream = MeasuredStream(unpacked, digest, self.limits.file_bytes)
@@ -79,6 +89,11 @@ class SourceFile:
         if start.lstrip().startswith(b"["):
             self.unit = "row"
             yield from self._read_array(start, stream, n_blank)
+        elif delimiter := find_delimiter(start.strip(b" \r\n")):
+            feed = LineFeed(
+                start, lambda: stream.read_line(self.limits.line_bytes), n_blank, n_most=self.limits.line_bytes
+            )
+            yield from (RawRow(*record) for record in read_delimited(feed, delimiter))
         else:
             yield from self._read_lines(start, stream, n_blank)
 
@@ -112,8 +127,10 @@ class SourceFile:
 
         while block := packed.read(2**20):
             digest.update(block)
-        for row, value in enumerate(read_parquet(self.path, self.limits.file_bytes), 1):
-            yield RawRow(row, value)
+        for row, value, share in read_parquet(self.path, self.limits.file_bytes, self.limits.line_bytes):
+            self.share_read = share
+            problem = "" if value is not None else f"longer than {self.limits.line_bytes:,} bytes"
+            yield RawRow(row, value or {}, problem)
 
 
 class MeasuredStream:

@@ -11,3 +11,11 @@ class RowRefused(InvalidContent):
 
 class FileRefused(LabelingError):
     """A file cannot be read, or holds what may not be imported; nothing of it was."""
+
+
+class FormatUnknown(FileRefused):
+    """No known format has these columns; a mapping may say what they are."""
+
+    def __init__(self, message: str, columns: dict[str, list[str]]) -> None:
+        super().__init__(message)
+        self.columns = columns

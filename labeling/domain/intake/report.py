@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+from labeling.domain.content import UNSTORABLE
+from labeling.domain.intake.items import Example, Item, Pair
+from labeling.domain.intake.tags import N_SLICES
 
 N_BAD_SHOWN = 50
+N_SAMPLED = 5
+N_SAMPLE_CHARS = 2000
+N_REASON_CHARS = 400
 
 
 @dataclass
 class Report:
-    """The counts of one reading; n_known_* are those the project already has."""
+    """The counts of one reading; n_known_* are those the project already has. hear_bad hears of every bad row."""
 
     format: str
     unit: str = "line"
     n_rows: int = 0
     n_pairs: int = 0
+    n_unjudged: int = 0
     n_repeated_pairs: int = 0
     n_known_pairs: int = 0
     n_demonstrations: int = 0
@@ -24,13 +34,40 @@ class Report:
     n_bad: int = 0
     bad: list[tuple[int, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    slices: set[tuple[str, str]] = field(default_factory=set)
+    n_tagged: int = 0
+    sample: list[dict[str, Any]] = field(default_factory=list)
+    hear_bad: Callable[[int, str], None] | None = None
 
     def add_bad(self, line: int, reason: str) -> None:
         """Count a bad row and keep the first ones to show."""
         self.n_rows += 1
         self.n_bad += 1
+        reason = clean(reason, N_REASON_CHARS)
         if len(self.bad) < N_BAD_SHOWN:
             self.bad.append((line, reason))
+        if self.hear_bad:
+            self.hear_bad(line, reason)
+
+    def add_slice(self, name: str, language: str) -> None:
+        """Keep the names of slices, up to one more than there may be."""
+        self.n_tagged += 1
+        if len(self.slices) <= N_SLICES:
+            self.slices.add((name, language))
+
+    def add_sample(self, items: list[Item]) -> None:
+        """Keep the first rows as they were understood."""
+        self.sample += [sample_item(item) for item in items[: N_SAMPLED - len(self.sample)]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what Import.report keeps: no text of it is long, and every database can store it."""
+        return {
+            **{name: value for name, value in vars(self).items() if name.startswith("n_") or name == "unit"},
+            "bad": self.bad,
+            "notes": {clean(reason, N_REASON_CHARS): n for reason, n in self.notes.items()},
+            "slices": sorted(f"{name} ({language})" if language else name for name, language in self.slices),
+            "sample": self.sample,
+        }
 
     def to_lines(self) -> list[str]:
         """Return the report for people, one finding a line."""
@@ -38,13 +75,40 @@ class Report:
         lines.append(f"  {self.n_prompts:,} prompts, {self.n_known_prompts:,} of them already in the project")
         if self.n_pairs:
             lines.append(f"  {self.n_pairs:,} recorded votes on pairs of completions")
+        if self.n_unjudged:
+            lines.append(f"  {self.n_unjudged:,} pairs of completions that nobody has judged")
+        if self.n_pairs or self.n_unjudged:
             lines.append(f"  {self.n_repeated_pairs:,} votes on a pair that came earlier in the file (kept as votes)")
             lines.append(f"  {self.n_known_pairs:,} pairs already in the project")
         if self.n_demonstrations:
             lines.append(f"  {self.n_demonstrations:,} demonstrations")
+        if self.slices:
+            lines.append(f"  {len(self.slices):,} slices")
         lines += [f"  left out: {n:,} {reason}" for reason, n in sorted(self.notes.items())]
         lines.append(f"  {self.n_bad:,} bad rows")
         lines += [f"    {self.unit} {line}: {reason}" for line, reason in self.bad]
         if self.n_bad > len(self.bad):
             lines.append(f"    and {self.n_bad - len(self.bad):,} more")
         return lines
+
+
+def sample_item(item: Item) -> dict[str, Any]:
+    """Return a row as it was understood, its texts cut for a page."""
+    shown: dict[str, Any] = {
+        "prompt": [
+            {"role": message["role"], "content": clean(message["content"], N_SAMPLE_CHARS)}
+            for message in item.prompt[-4:]
+        ]
+    }
+    if isinstance(item, Pair):
+        shown["strength"] = item.strength
+        shown["texts"] = [clean(item.better, N_SAMPLE_CHARS), clean(item.worse, N_SAMPLE_CHARS)]
+    elif isinstance(item, Example):
+        shown["texts"] = [clean(item.text, N_SAMPLE_CHARS)]
+    return shown
+
+
+def clean(text: str, n_chars: int) -> str:
+    """Return a stranger's text as every database keeps it, cut to n_chars."""
+    cut = text if len(text) <= n_chars else f"{text[: n_chars - 1]}…"
+    return UNSTORABLE.sub("\ufffd", cut)

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 
-from labeling.domain.content import Message, hash_messages, hash_text
-from labeling.domain.intake.items import Example, Item, Pair
+from labeling.domain.audit import record_event
+from labeling.domain.content import hash_messages, hash_text
+from labeling.domain.intake.items import Example, Pair
 from labeling.domain.intake.refusals import FileRefused
-from labeling.domain.intake.staging import StagedFile, chunks, read_items
+from labeling.domain.intake.shutting import open_new, shut_new
+from labeling.domain.intake.staging import PlacedItem, StagedFile, chunks, read_items
 from labeling.domain.pairing import Pair as ProposedPair
-from labeling.domain.pairing import propose_comparisons
-from labeling.models import Comparison, Completion, Demonstration, Import, ImportedJudgment, Project, Prompt, Verdict
+from labeling.domain.pairing import insert_slices, propose_comparisons
+from labeling.models import (
+    Comparison,
+    Completion,
+    Demonstration,
+    Import,
+    ImportedJudgment,
+    Project,
+    Prompt,
+    Verdict,
+)
 
-Placed = tuple[int, int, Item]  # line, part, item
+# An import of this content that counts, or is about to: others of the same file only wait for an answer.
+ENTERED = (Import.State.STAGED, Import.State.COMMITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How the rows of a file enter: people who shall judge each new pair (0 keeps them out of the queue), how early,
+    and the slice of rows that name none."""
+
+    overlap: int = 0
+    priority: int = 0
+    slice_name: str = ""
+    language: str = ""
 
 
 def name_source(path: Path) -> str:
     """Return the name a file's votes go by when no other is given: its name up to the first of our endings."""
     name = name_file(path)
-    for ending in (".gz", ".jsonl", ".json", ".parquet"):
+    for ending in (".gz", ".jsonl", ".json", ".parquet", ".csv", ".tsv"):
         name = name.removesuffix(ending)
     return name[:200]
 
@@ -32,8 +57,12 @@ def name_file(path: Path) -> str:
 
 
 def find_import(project: Project, staged: StagedFile) -> Import | None:
-    """Return the project's import of this very content in this format, whatever its state."""
-    return Import.objects.filter(project=project, sha256=staged.sha256, format=staged.format.name).first()
+    """Return the project's import of this very content in this format, committed or begun."""
+    return find_entered(project, staged.sha256, staged.format.name)
+
+
+def find_entered(project: Project, sha256: str, format: str) -> Import | None:
+    return Import.objects.filter(project=project, sha256=sha256, format=format, state__in=ENTERED).first()
 
 
 def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: int = 0) -> Import:
@@ -49,7 +78,13 @@ def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: i
         project=project,
         sha256=staged.sha256,
         format=staged.format.name,
-        defaults={"source": source, "filename": name_file(staged.source.path), "n_rows": staged.report.n_rows},
+        state__in=ENTERED,
+        defaults={
+            "source": source,
+            "filename": name_file(staged.source.path),
+            "n_rows": staged.report.n_rows,
+            "state": Import.State.STAGED,
+        },
     )
     if found.state == Import.State.COMMITTED:
         return found
@@ -57,14 +92,40 @@ def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: i
         raise FileRefused(
             f"an import of this file was begun with --source {found.source}: finish it with the same source"
         )
-    stored = find_last_line(found)
-    for chunk in chunks(placed for placed in read_items(staged) if placed[0] >= stored):
-        with transaction.atomic():
-            store_pairs(found, chunk, overlap)
-            store_prompts(found, chunk)
-    Import.objects.filter(pk=found.pk, state=Import.State.STAGED).update(state=Import.State.COMMITTED)
-    found.refresh_from_db()
+    store_file(found, staged, Placement(overlap=overlap))
     return found
+
+
+def store_file(
+    imported: Import, staged: StagedFile, placement: Placement, hear_progress: Callable[[int], None] | None = None
+) -> None:
+    """Store a begun import's rows from where it was, and mark it committed last; it is safe to run twice.
+
+    hear_progress hears of the line each transaction ended with. Raises: FileRefused when the file changed.
+    """
+    stored = find_last_line(imported)
+    for chunk in chunks(placed for placed in read_items(staged) if placed.line >= stored):
+        with transaction.atomic():
+            store_pairs(imported, chunk, placement)
+            store_prompts(imported, chunk, placement)
+        if hear_progress:
+            hear_progress(chunk[-1].line)
+    with transaction.atomic():
+        staged_only = Import.objects.filter(pk=imported.pk, state=Import.State.STAGED)
+        if staged_only.update(state=Import.State.COMMITTED):
+            drop_repeated(imported)
+            open_new(imported)
+            said = {"source": imported.source, "n_rows": imported.n_rows}
+            subject = f"import {imported.pk}: {imported.filename}"
+            record_event("import.store", subject, actor=imported.owner, project=imported.project, after=said)
+    imported.refresh_from_db()
+
+
+def drop_repeated(imported: Import) -> None:
+    """Delete the votes on pairs on which another file of the same source was counted while this one was stored."""
+    others = ImportedJudgment.objects.filter(imported__source=imported.source, imported__state=Import.State.COMMITTED)
+    counted = others.filter(comparison=OuterRef("comparison")).exclude(imported=imported)
+    imported.judgments.filter(Exists(counted)).delete()
 
 
 def find_last_line(imported: Import) -> int:
@@ -73,47 +134,80 @@ def find_last_line(imported: Import) -> int:
     return max(line or 0 for line in lines)
 
 
-def store_pairs(imported: Import, chunk: list[Placed], overlap: int) -> None:
+def store_pairs(imported: Import, chunk: list[PlacedItem], placement: Placement) -> None:
     """Store the pairs of a chunk as comparisons and their votes beside them."""
-    pairs = [(line, part, item) for line, part, item in chunk if isinstance(item, Pair)]
-    comparisons = propose_comparisons(imported.project, [to_proposal(item, overlap) for _, _, item in pairs])
-    # Another file of the same source that holds the same pairs does not vote twice.
-    counted = set(
-        ImportedJudgment.objects.filter(comparison__in=comparisons, imported__source=imported.source)
-        .exclude(imported=imported)
-        .values_list("comparison", flat=True)
-    )
+    pairs = [(placed, placed.item) for placed in chunk if isinstance(placed.item, Pair)]
+    proposals = [to_proposal(placed, pair, placement) for placed, pair in pairs]
+    last = Comparison.objects.aggregate(last=Max("pk"))["last"] or 0
+    comparisons = propose_comparisons(imported.project, proposals)
+    shut_new(imported, sorted({row.pk for row in comparisons if row.pk > last}))
+    counted = find_counted(imported, comparisons)
     ImportedJudgment.objects.bulk_create(
         [
-            to_vote(imported, line, part, item, comparison)
-            for (line, part, item), comparison in zip(pairs, comparisons, strict=True)
-            if comparison.pk not in counted
+            to_vote(imported, placed.line, placed.part, pair, pair.strength, comparison)
+            for (placed, pair), comparison in zip(pairs, comparisons, strict=True)
+            if pair.strength is not None and comparison.pk not in counted
         ],
         ignore_conflicts=True,
     )
 
 
-def to_proposal(pair: Pair, overlap: int) -> ProposedPair:
+def find_counted(imported: Import, comparisons: list[Comparison]) -> set[int]:
+    """Return the comparisons on which another file of the same source has voted: it does not vote twice."""
+    votes = ImportedJudgment.objects.filter(comparison__in=comparisons, imported__source=imported.source)
+    others = votes.filter(imported__state=Import.State.COMMITTED).exclude(imported=imported)
+    return set(others.values_list("comparison", flat=True))
+
+
+def to_proposal(placed: PlacedItem, pair: Pair, placement: Placement) -> ProposedPair:
     """Return the pair for the queue. A is the text of the lower hash, so that nothing tells which one had won."""
     text_a, text_b = sorted((pair.better, pair.worse), key=hash_text)
-    return ProposedPair(messages=pair.prompt, text_a=text_a, text_b=text_b, group=pair.group, overlap=overlap)
+    name, language = name_slice(placed, placement)
+    return ProposedPair(
+        messages=pair.prompt,
+        text_a=text_a,
+        text_b=text_b,
+        group=pair.group,
+        overlap=placement.overlap,
+        priority=placement.priority,
+        slice_name=name,
+        language=language,
+    )
 
 
-def to_vote(imported: Import, line: int, part: int, pair: Pair, comparison: Comparison) -> ImportedJudgment:
-    verdict, strength = Verdict.TIE, 0
-    if pair.strength:
+def name_slice(placed: PlacedItem, placement: Placement) -> tuple[str, str]:
+    """Return the slice and language of an item: its row's, else those said for the whole file."""
+    return placed.slice_name or placement.slice_name, placed.language or placement.language
+
+
+def to_vote(
+    imported: Import, line: int, part: int, pair: Pair, strength: int, comparison: Comparison
+) -> ImportedJudgment:
+    verdict = Verdict.TIE
+    if strength:
         is_a = comparison.completion_a.text == pair.better
-        verdict, strength = (Verdict.A, -pair.strength) if is_a else (Verdict.B, pair.strength)
+        verdict, strength = (Verdict.A, -strength) if is_a else (Verdict.B, strength)
     return ImportedJudgment(
         imported=imported, line=line, part=part, comparison=comparison, verdict=verdict, strength=strength
     )
 
 
-def store_prompts(imported: Import, chunk: list[Placed]) -> None:
+def store_prompts(imported: Import, chunk: list[PlacedItem], placement: Placement) -> None:
     """Store the prompts of a chunk's demonstrations and questions, and the demonstrations."""
-    placed = [(line, hash_messages(item.prompt), item) for line, _, item in chunk if not isinstance(item, Pair)]
-    ids = insert_prompts(imported.project, {sha: item.prompt for _, sha, item in placed})
-    examples = [(line, ids[sha], item.text) for line, sha, item in placed if isinstance(item, Example)]
+    placed = [(entry, hash_messages(entry.item.prompt)) for entry in chunk if not isinstance(entry.item, Pair)]
+    slices = insert_slices(imported.project, {name_slice(entry, placement) for entry, _ in placed})
+    prompts = {
+        sha: Prompt(
+            project=imported.project,
+            messages=entry.item.prompt,
+            content_sha=sha,
+            group=sha[:32],
+            slice=slices.get(name_slice(entry, placement)),
+        )
+        for entry, sha in placed
+    }
+    ids = insert_prompts(imported.project, prompts)
+    examples = [(entry.line, ids[sha], entry.item.text) for entry, sha in placed if isinstance(entry.item, Example)]
     completions = insert_completions([(prompt_id, text) for _, prompt_id, text in examples])
     Demonstration.objects.bulk_create(
         [
@@ -124,12 +218,9 @@ def store_prompts(imported: Import, chunk: list[Placed]) -> None:
     )
 
 
-def insert_prompts(project: Project, prompts: dict[str, list[Message]]) -> dict[str, int]:
+def insert_prompts(project: Project, prompts: dict[str, Prompt]) -> dict[str, int]:
     """Return the ids of prompts by their hash, the missing ones stored."""
-    rows = [
-        Prompt(project=project, messages=messages, content_sha=sha, group=sha[:32]) for sha, messages in prompts.items()
-    ]
-    Prompt.objects.bulk_create(rows, ignore_conflicts=True)
+    Prompt.objects.bulk_create(prompts.values(), ignore_conflicts=True)
     return dict(Prompt.objects.filter(project=project, content_sha__in=list(prompts)).values_list("content_sha", "pk"))
 
 

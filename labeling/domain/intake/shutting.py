@@ -1,0 +1,57 @@
+"""Keeps the new comparisons of an import out of the queue until it is committed, and takes them back when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from labeling.domain.overlap import shut_slots
+from labeling.models import Comparison, Demonstration, Import, ImportedJudgment, Slot
+
+NEW = "new_comparisons"  # in Import.options: [first, last] of every run of ids
+
+
+def shut_new(imported: Import, ids: list[int]) -> None:
+    """Shut the slots of comparisons that this transaction stored, and note which they are."""
+    if not ids:
+        return
+    shut_slots(ids)
+    runs = [list(run) for run in imported.options.get(NEW, [])]
+    for pk in ids:
+        if runs and runs[-1][1] + 1 == pk:
+            runs[-1][1] = pk
+        else:
+            runs.append([pk, pk])
+    imported.options = imported.options | {NEW: runs}
+    Import.objects.filter(pk=imported.pk).update(options=imported.options)
+
+
+@transaction.atomic
+def open_new(imported: Import) -> None:
+    """Open the slots of an import's new comparisons. All at once: a kill in between would leave some shut for ever."""
+    for rows in take_new(imported):
+        queued = rows.filter(state=Comparison.State.OPEN, prompt__is_held_out=False, gold__isnull=True)
+        shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
+        shut.update(state=Slot.State.FREE)
+
+
+@transaction.atomic
+def withdraw_rows(imported: Import) -> None:
+    """Delete the votes and demonstrations of an import that does not count, and the comparisons only it brought."""
+    ImportedJudgment.objects.filter(imported=imported).delete()
+    Demonstration.objects.filter(imported=imported).delete()
+    for rows in take_new(imported):
+        used = [Slot.State.FREE, Slot.State.HELD, Slot.State.DONE]
+        unused = rows.filter(judgments=None, imported_judgments=None, adjudications=None, skips=None, gold=None)
+        unused.exclude(slots__state__in=used).delete()
+
+
+def take_new(imported: Import) -> Iterator[QuerySet[Comparison]]:
+    """Yield an import's new comparisons, a run at a time, and forget which they were."""
+    options = Import.objects.values_list("options", flat=True).get(pk=imported.pk)
+    for first, last in options.pop(NEW, []):
+        yield Comparison.objects.filter(project=imported.project_id, pk__range=(first, last))
+    imported.options = options
+    Import.objects.filter(pk=imported.pk).update(options=options)

@@ -1,0 +1,36 @@
+"""How many judged a comparison and how far apart they are, kept beside it for the pages that order by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
+from labeling.models import Adjudication, Comparison
+from labeling.querysets import JudgmentQuerySet
+
+
+def list_counted(comparison: Comparison) -> JudgmentQuerySet:
+    """Return the labelers' last words that count: of work, and of after it was last sent back."""
+    sent_back = Adjudication.objects.filter(comparison=OuterRef("comparison"), act=Adjudication.Act.SEND_BACK)
+    upto = Coalesce(Subquery(sent_back.order_by("-id").values("upto")[:1]), 0)
+    counted: JudgmentQuerySet = comparison.judgments.current().of_work().filter(pk__gt=upto)
+    return counted
+
+
+def update_tally(comparison: Comparison, strengths: Sequence[int] | None = None) -> Comparison:
+    """Store what the counted judgments come to; strengths are theirs, where the caller knows them.
+
+    Whoever calls holds the lock on the comparison, or two votes at once would each miss the other.
+    """
+    if strengths is None:
+        strengths = list(list_counted(comparison).values_list("strength", flat=True))
+    low, high = min(strengths, default=0), max(strengths, default=0)
+    comparison.n_judgments = len(strengths)
+    comparison.spread = high - low
+    comparison.is_split = low < 0 < high
+    Comparison.objects.filter(pk=comparison.pk).update(
+        n_judgments=comparison.n_judgments, spread=comparison.spread, is_split=comparison.is_split
+    )
+    return comparison

@@ -1,0 +1,163 @@
+"""The one reader of judgments for figures: a project's votes as plain rows, streamed, with what figures ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Greatest, Length, Replace
+
+from labeling.domain.attention import CHARS_PER_WORD
+from labeling.domain.gold import right_answers
+from labeling.models import Adjudication, Judgment, Membership, Project, Reason
+
+MAX_VOTES = 100_000  # figures are of the newest so many: some ten seconds of work for all of a project's
+CHUNK = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRow:
+    """One labeler's last word on one comparison."""
+
+    judgment: int
+    item: int
+    labeler: int
+    strength: int
+    both_bad: bool
+    a_shown_left: bool
+    is_hasty: bool
+    active_ms: int
+    n_pastes: int
+    submitted_at: datetime
+    guideline: int | None  # version
+    slice: str  # "name (language)", or ""
+    words_a: int
+    words_b: int
+    is_quarantined: bool = False  # the labeler is
+    is_sent_back: bool = False  # the comparison was sent back after it
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts beyond the labeler's own row."""
+        return not (self.is_quarantined or self.is_sent_back)
+
+    @property
+    def is_tie(self) -> bool | None:
+        """Whether it sees no difference; None where both are bad, which says nothing of how close they are."""
+        return None if self.strength == 0 and self.both_bad else self.strength == 0
+
+    @property
+    def is_left(self) -> bool | None:
+        """Whether the winner stood left; None for a tie."""
+        return None if self.strength == 0 else (self.strength < 0) == self.a_shown_left
+
+    @property
+    def is_longer(self) -> bool | None:
+        """Whether the winner is the longer text; None for a tie, or between equally long ones."""
+        if self.strength == 0 or self.words_a == self.words_b:
+            return None
+        return (self.strength < 0) == (self.words_a > self.words_b)
+
+
+def read_votes(
+    project: Project,
+    *,
+    slice: str | None = None,
+    since: datetime | None = None,
+    labeler: int | None = None,
+    with_words: bool = True,
+    n_most: int = MAX_VOTES,
+) -> Iterator[VoteRow]:
+    """Yield the project's votes of work as they stand, newest first, n_most at the most; probes are no votes.
+
+    Without words it reads no text, and no winner is longer.
+    """
+    votes = Judgment.objects.current().of_work().of_project(project)
+    if slice is not None:
+        votes = votes.filter(comparison__prompt__slice__name=slice)
+    if since is not None:
+        votes = votes.filter(submitted_at__gte=since)
+    if labeler is not None:
+        votes = votes.filter(labeler=labeler)
+    votes = votes.annotate(is_quarantined=is_quarantined(), is_sent_back=is_sent_back())
+    columns = votes.order_by("-id").values_list(
+        *("pk", "comparison", "labeler", "strength", "both_bad", "a_shown_left", "is_hasty", "active_ms"),
+        *("trace__paste_count", "submitted_at", "guideline__version"),
+        *("comparison__prompt__slice__name", "comparison__prompt__slice__language"),
+        *(count_words(f"comparison__completion_{side}__text") if with_words else Value(0) for side in "ab"),
+        *("is_quarantined", "is_sent_back"),
+    )
+    for row in columns[:n_most].iterator(CHUNK):
+        yield build_row(row)
+
+
+def load_votes(project: Project, *, since: datetime | None = None, with_words: bool = True) -> list[VoteRow]:
+    """Return the newest votes in the order they came; see read_votes."""
+    return list(read_votes(project, since=since, with_words=with_words))[::-1]
+
+
+def list_quarantined(project: Project) -> QuerySet[Membership, int]:
+    """Return the ids of the users whose judgments are left out until they are reinstated."""
+    return Membership.objects.filter(project=project, is_quarantined=True).values_list("user", flat=True)
+
+
+def is_quarantined() -> Exists:
+    """Say of a judgment whether its labeler's are left out of the project until she is reinstated."""
+    return Exists(
+        Membership.objects.filter(
+            project=OuterRef("comparison__project"), user=OuterRef("labeler"), is_quarantined=True
+        )
+    )
+
+
+def is_sent_back() -> Exists:
+    """Say of a judgment whether its comparison was sent back after it, to be judged anew."""
+    sent_back = Adjudication.objects.filter(act=Adjudication.Act.SEND_BACK, upto__gte=OuterRef("pk"))
+    return Exists(sent_back.filter(comparison=OuterRef("comparison")))
+
+
+def count_words(field: str) -> Any:
+    """Return attention.count_words as the database can say it: its spaces and one, or by letters where there are none."""
+    spaces = Length(field) - Length(Replace(field, Value(" "), Value("")))
+    return Greatest(spaces + 1, Length(field) / CHARS_PER_WORD)
+
+
+def build_row(row: tuple[Any, ...]) -> VoteRow:
+    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b, is_quarantined, is_sent_back = row
+    name = f"{slice} ({language})" if slice and language else slice or language or ""
+    standing = (is_quarantined, is_sent_back)
+    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing))
+
+
+def read_gold(project: Project, *, since: datetime | None = None) -> Iterator[tuple[int, bool]]:
+    """Yield (labeler, is_right) of every gold judgment as it stands, in the order the gold was met."""
+    judged = Judgment.objects.current().of_project(project)
+    judged = judged.filter(reason=Reason.GOLD, comparison__gold__is_active=True)
+    yield from stream(judged, ExpressionWrapper(right_answers(), output_field=BooleanField()), since=since)
+
+
+def read_repeats(project: Project, *, since: datetime | None = None) -> Iterator[tuple[int, bool]]:
+    """Yield (labeler, is_same) of every hidden repeat, in order: whether it names the same winner as she did before.
+
+    Between "about the same" and "slightly" she names no other winner: who sees them close may say either.
+    """
+    earlier = Judgment.objects.current().filter(comparison=OuterRef("comparison"), labeler=OuterRef("labeler"))
+    first = Subquery(earlier.exclude(reason=Reason.REPEAT).values("strength")[:1])
+    judged = Judgment.objects.current().of_project(project).filter(reason=Reason.REPEAT)
+    repeats = judged.annotate(first=first).filter(first__isnull=False)
+    is_near = Q(strength__gte=F("first") - 1, strength__lte=F("first") + 1)
+    is_same = Q(strength__lt=0, first__lt=0) | Q(strength__gt=0, first__gt=0) | is_near
+    yield from stream(repeats, ExpressionWrapper(is_same, output_field=BooleanField()), since=since)
+
+
+def stream(
+    judged: QuerySet[Judgment], outcome: ExpressionWrapper, *, since: datetime | None
+) -> Iterator[tuple[int, bool]]:
+    """Yield (labeler, outcome) of judgments in the order they came, of the newest MAX_VOTES."""
+    if since is not None:
+        judged = judged.filter(submitted_at__gte=since)
+    rows = judged.annotate(outcome=outcome).order_by("-id").values_list("labeler", "outcome")[:MAX_VOTES]
+    yield from reversed([(labeler, bool(said)) for labeler, said in rows])
