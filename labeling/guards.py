@@ -1,7 +1,7 @@
 """Rules a CHECK cannot say, as triggers that read the same on SQLite and PostgreSQL.
 
-A trigger dies with its table on SQLite, where Django rebuilds a table to alter it: a later migration that alters a
-guarded table must end with the guards of that table again.
+SQLite drops a trigger with its table, and Django rebuilds a table there to alter it: a migration that alters a guarded
+table, or one that a guard looks into, begins with drop_guard and ends with make_guard of all of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,23 @@ from __future__ import annotations
 from django.apps.registry import Apps
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import RunPython
+
+
+def drop_guard(name: str, table: str) -> RunPython:
+    """Return a migration step that takes a guard away until a later step makes it again."""
+
+    def drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+        remove(editor, name, table)
+
+    return RunPython(drop, RunPython.noop)
+
+
+def remove(editor: BaseDatabaseSchemaEditor, name: str, table: str) -> None:
+    if editor.connection.vendor == "sqlite":
+        editor.execute(f"DROP TRIGGER IF EXISTS {name}")
+        return
+    editor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
+    editor.execute(f"DROP FUNCTION IF EXISTS {name}()")
 
 
 def make_guard(name: str, table: str, event: str, forbidden: str) -> RunPython:
@@ -31,10 +48,6 @@ def make_guard(name: str, table: str, event: str, forbidden: str) -> RunPython:
         editor.execute(f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
 
     def drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
-        if editor.connection.vendor == "sqlite":
-            editor.execute(f"DROP TRIGGER {name}")
-        else:
-            editor.execute(f"DROP TRIGGER {name} ON {table}")
-            editor.execute(f"DROP FUNCTION {name}()")
+        remove(editor, name, table)
 
     return RunPython(create, drop)

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, resolve_url
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django_htmx.http import HttpResponseClientRedirect
 
@@ -51,6 +52,26 @@ def get_project(user: User, slug: str) -> Project:
 def get_known_project(user: User, slug: str) -> Project:
     """Return a project the user belongs to, suspended or not: the domain tells a suspended member why it refuses."""
     return get_object_or_404(Project.objects.known_to(user), slug=slug)
+
+
+def get_managed_project(user: User, slug: str) -> Project:
+    """Return a project the user manages; members who do not are told so (403), others learn nothing (404)."""
+    project = get_project(user, slug)
+    if not may_manage(user, project):
+        raise PermissionDenied(_("Only managers of this project may do that: ask one of them."))
+    return project
+
+
+def get_reviewed_project(user: User, slug: str) -> Project:
+    """Return a project whose disagreements the user decides; its labelers are told that they may not (403)."""
+    project = get_project(user, slug)
+    if not may_review(user, project):
+        raise PermissionDenied(_("Only reviewers and managers of this project may do that: ask a manager."))
+    return project
+
+
+def may_review(user: User, project: Project) -> bool:
+    return Project.objects.reviewed_by(user).filter(pk=project.pk).exists()
 
 
 def may_manage(user: User, project: Project) -> bool:

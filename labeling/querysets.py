@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.apps import apps
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 if TYPE_CHECKING:  # models.py imports this file
     from labeling.models import User
@@ -31,11 +31,28 @@ class ProjectQuerySet(models.QuerySet):  # type: ignore[type-arg]
             return self
         return self.filter(memberships__user=user, memberships__is_active=True, memberships__role="manager")
 
+    def reviewed_by(self, user: User) -> Self:
+        """Projects whose disagreements the user decides: reviewers' and managers'; superusers review all."""
+        if user.is_superuser:
+            return self
+        return self.filter(
+            memberships__user=user, memberships__is_active=True, memberships__role__in=["reviewer", "manager"]
+        )
+
 
 class ComparisonQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def with_texts(self) -> Self:
         """With prompt and completions, in one query."""
         return self.select_related("prompt", "completion_a", "completion_b")
+
+    def open_to(self, labeler: User) -> Self:
+        """Open ones this labeler has neither held, judged, skipped nor written."""
+        return self.filter(*is_open_to(labeler, comparison=""))
+
+    def without_gold(self) -> Self:
+        """Without those whose right answer measures labelers."""
+        gold = rows_of("Gold").filter(comparison=models.OuterRef("pk"), is_active=True)
+        return self.filter(~models.Exists(gold))
 
 
 class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
@@ -45,35 +62,57 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def held_by(self, labeler: User) -> Self:
         return self.filter(state="held", labeler=labeler)
 
-    def claimable_by(self, labeler: User) -> Self:
-        """Free slots of comparisons this labeler has neither held, judged, skipped nor written."""
-        of_same_comparison = {"comparison": models.OuterRef("comparison"), "labeler": labeler}
-        # Everyone's first judgment of a comparison revises none, and that is what the index is of.
-        judged = self._rows("Judgment").filter(**of_same_comparison, revises__isnull=True)
-        comparisons = self._rows("Comparison")
-        return (
-            self.free()
-            .exclude(models.Exists(self.model.objects.filter(**of_same_comparison)))
-            .exclude(models.Exists(judged))
-            .exclude(models.Exists(self._rows("Skip").filter(**of_same_comparison)))
-            .exclude(comparison__in=comparisons.filter(completion_a__author=labeler).values("pk"))
-            .exclude(comparison__in=comparisons.filter(completion_b__author=labeler).values("pk"))
-        )
+    def shown(self) -> Self:
+        """Held slots that were shown; the others are reserved."""
+        return self.filter(shown_at__isnull=False)
 
-    def _rows(self, name: str) -> models.QuerySet:  # type: ignore[type-arg]
-        return apps.get_model("labeling", name)._default_manager.all()
+    def reserved(self) -> Self:
+        return self.filter(shown_at__isnull=True)
+
+    def of_work(self) -> Self:
+        """Without the slots of probes, which stand outside the overlap."""
+        return self.filter(number__lt=self.model.PROBE_NUMBER)
+
+    def open_to(self, labeler: User) -> Self:
+        """Slots of open comparisons this labeler has neither held, judged, skipped nor written."""
+        return self.filter(*is_open_to(labeler, comparison="comparison__"))
+
+    def claimable_by(self, labeler: User) -> Self:
+        return self.free().open_to(labeler)
 
     def breadth_first(self) -> Self:
         """First slots of all comparisons before second ones, then by priority, then shuffled."""
         return self.order_by("number", "-priority", "shuffle", "id")
 
     def expired(self) -> Self:
-        """Held slots whose lease has run out by the database's clock."""
-        return self.filter(state="held", lease_until__lt=Now())
+        """Held slots whose lease has run out by the database's clock; a probe waits for its labeler however long."""
+        return self.of_work().filter(state="held", lease_until__lt=Now())
 
     def free_up(self) -> int:
-        """Give held slots back to whoever comes next, and return how many there were."""
-        return self.filter(state="held").update(state="free", labeler=None, lease_token=None, lease_until=None)
+        """Give held slots back to whoever comes next, as they were proposed, and return how many there were.
+
+        Those of probes were made for their labeler and are deleted; those of comparisons that became gold, or that a
+        reviewer keeps from labelers, are shut.
+        """
+        held = self.filter(state="held")
+        n_probes, _ = held.filter(number__gte=self.model.PROBE_NUMBER).delete()
+        proposed = rows_of("Comparison").filter(pk=models.OuterRef("comparison_id"))
+        gold = rows_of("Gold").filter(comparison=models.OuterRef("comparison_id"), is_active=True)
+        is_kept = models.Exists(proposed.exclude(state="open")) | models.Exists(gold)
+        return n_probes + held.of_work().update(
+            state=models.Case(models.When(is_kept, then=models.Value("shut")), default=models.Value("free")),
+            labeler=None,
+            lease_token=None,
+            lease_until=None,
+            shown_at=None,
+            reason=models.Subquery(proposed.values("reason")),
+            propensity=models.Subquery(proposed.values("propensity")),
+        )
+
+    def put_by(self) -> int:
+        """Shut held probes, which their labeler skips, and return how many there were: undo finds them again."""
+        probes = self.filter(state="held", number__gte=self.model.PROBE_NUMBER)
+        return probes.update(state="shut", labeler=None, lease_token=None, lease_until=None, shown_at=None)
 
     def close(self, labeler: User) -> bool:
         """End the slot with this labeler's judgment; False means someone was first."""
@@ -84,6 +123,32 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.select_related(
             "project", "comparison__prompt", "comparison__completion_a", "comparison__completion_b"
         )
+
+
+def rows_of(name: str) -> models.QuerySet:  # type: ignore[type-arg]
+    return apps.get_model("labeling", name)._default_manager.all()
+
+
+def is_open_to(labeler: User, *, comparison: str) -> list[models.Q]:
+    """Return the conditions under which a comparison may be given to a labeler.
+
+    comparison is the way there from the row asked about, for example "comparison__". What she met before is looked up
+    by the comparison, which few have met: the sum keeps the databases from the indexes by labeler, and the subquery
+    PostgreSQL from a join, for either would read all she ever judged whenever its statistics are older than that.
+    """
+    met = [rows_of("Slot"), rows_of("Judgment"), rows_of("Skip")]
+    hers = [
+        rows.annotate(who=models.F("labeler_id") + 0).filter(
+            comparison=models.OuterRef(f"{comparison}pk"), who=labeler.pk
+        )
+        for rows in met
+    ]
+    return [
+        models.Q(**{f"{comparison}state": "open", f"{comparison}prompt__is_held_out": False}),
+        ~models.Q(**{f"{comparison}completion_a__author": labeler}),
+        ~models.Q(**{f"{comparison}completion_b__author": labeler}),
+        *(~models.Q(Coalesce(models.Subquery(rows.values(is_met=models.Value(True))[:1]), False)) for rows in hers),
+    ]
 
 
 class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
@@ -99,6 +164,10 @@ class JudgmentQuerySet(models.QuerySet):  # type: ignore[type-arg]
 
     def of_project(self, project: models.Model) -> Self:
         return self.filter(comparison__project=project)
+
+    def of_work(self) -> Self:
+        """Without probes: gold, repeats and exams measure the labeler and say nothing new of the texts."""
+        return self.exclude(reason__in=["gold", "repeat", "exam"])
 
     def with_texts(self) -> Self:
         """With project, prompt and completions, in one query."""

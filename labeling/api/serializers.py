@@ -6,20 +6,25 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from labeling.domain.judging import MAX_ACTIVE_MS, Vote, show_vote
+from labeling.domain.asking import MAX_ACTIVE_MS
+from labeling.domain.fixing import MAX_CHARS
+from labeling.domain.judging import Vote, show_vote
 from labeling.domain.showing import show_pair
-from labeling.models import Judgment, Project, Slot
+from labeling.models import Judgment, Project, Skip, Slot
 
 
 class ProjectSerializer(serializers.ModelSerializer):
     waiting = serializers.IntegerField(help_text="Comparisons that wait for you.")
     judged_today = serializers.IntegerField(help_text="Your judgments since midnight, UTC.")
+    axes = serializers.ListField(child=serializers.CharField(), help_text="Qualities you may judge besides.")
+    reasons = serializers.ListField(child=serializers.CharField(), help_text="Words you may give as reasons.")
 
     class Meta:
         model = Project
-        fields = ("slug", "name", "description", "scale", "waiting", "judged_today")
+        fields = ("slug", "name", "description", "scale", "axes", "reasons", "asks_fixes", "waiting", "judged_today")
 
 
 class MessageSerializer(serializers.Serializer):
@@ -51,11 +56,50 @@ class ClaimSerializer(serializers.Serializer):
         )
 
 
-class NewJudgmentSerializer(serializers.Serializer):
-    """A vote on a claim. The Idempotency-Key header may stand in for the field."""
+class GivenSerializer(serializers.Serializer):
+    """The slot you were given, and the proof of it."""
 
     slot = serializers.IntegerField(min_value=1)
     lease_token = serializers.UUIDField()
+    claim_next = serializers.BooleanField(default=False, help_text="Answer with the next claim, too.")
+
+
+class RenewalSerializer(serializers.Serializer):
+    lease_token = serializers.UUIDField()
+
+
+class LeaseSerializer(serializers.Serializer):
+    lease_until = serializers.DateTimeField()
+
+
+class TraceSerializer(serializers.Serializer):
+    """How the vote was made, as far as the client knows; what it does not know, it leaves out."""
+
+    first_input_ms = serializers.IntegerField(required=False, help_text="From the showing to the first key or click.")
+    visible_left_ms = serializers.IntegerField(required=False)
+    visible_right_ms = serializers.IntegerField(required=False)
+    scrolled_left = serializers.BooleanField(required=False, help_text="To its end.")
+    scrolled_right = serializers.BooleanField(required=False)
+    paste_count = serializers.IntegerField(required=False)
+    paste_chars = serializers.IntegerField(required=False)
+    input_method = serializers.ChoiceField(required=False, choices=["key", "mouse", "touch"])
+    viewport = serializers.CharField(required=False, help_text="WIDTHxHEIGHT")
+    render = serializers.ChoiceField(required=False, choices=["raw", "rendered"])
+    used_diff = serializers.BooleanField(required=False)
+    used_sync = serializers.BooleanField(required=False)
+    layout = serializers.ChoiceField(required=False, choices=["side", "stacked"])
+    ui_version = serializers.CharField(required=False)
+    axes_first = serializers.BooleanField(required=False)
+
+
+@extend_schema_field(TraceSerializer)
+class TraceField(serializers.DictField):
+    """Read leniently: nobody loses a vote over how it was made."""
+
+
+class NewJudgmentSerializer(GivenSerializer):
+    """A vote on a claim. The Idempotency-Key header may stand in for the field."""
+
     idempotency_key = serializers.UUIDField(required=False)
     preference = serializers.IntegerField(
         min_value=-3, max_value=3, help_text="-3 left is much better .. 0 about the same .. +3 right is much better."
@@ -66,6 +110,18 @@ class NewJudgmentSerializer(serializers.Serializer):
     unsafe_right = serializers.BooleanField(default=False)
     note = serializers.CharField(default="", allow_blank=True, max_length=10_000, trim_whitespace=False)
     active_ms = serializers.IntegerField(default=0, min_value=0, max_value=MAX_ACTIVE_MS)
+    axes = serializers.DictField(
+        child=serializers.IntegerField(min_value=-3, max_value=3), default=dict, help_text="By name, as preference."
+    )
+    reasons = serializers.ListField(child=serializers.CharField(), default=list, help_text="Of the project's reasons.")
+    fix = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=MAX_CHARS,
+        trim_whitespace=False,
+        help_text="The better completion, rewritten.",
+    )
+    trace = TraceField(default=dict)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         header = self.context["request"].headers.get("Idempotency-Key", "")
@@ -78,6 +134,17 @@ class NewJudgmentSerializer(serializers.Serializer):
         return Vote(**{name: said[name] for name in Vote.__dataclass_fields__})
 
 
+class NextSerializer(serializers.Serializer):
+    """What comes with claim_next."""
+
+    next = ClaimSerializer(required=False, allow_null=True, help_text="With claim_next: the next claim, null for none.")
+    empty = serializers.CharField(required=False, allow_null=True, help_text="With claim_next: why there is none.")
+
+
+class NewSkipSerializer(GivenSerializer):
+    reason = serializers.ChoiceField(choices=Skip.Reason.choices)
+
+
 class JudgmentSerializer(serializers.Serializer):
     """Your judgment, in the words of what you were shown."""
 
@@ -88,7 +155,10 @@ class JudgmentSerializer(serializers.Serializer):
     both_bad = serializers.BooleanField()
     unsafe_left = serializers.BooleanField()
     unsafe_right = serializers.BooleanField()
+    axes = serializers.DictField(child=serializers.IntegerField())
+    reasons = serializers.ListField(child=serializers.CharField())
     note = serializers.CharField()
+    fix = serializers.CharField()
     is_extra = serializers.BooleanField(
         help_text="It came after its slot had gone to someone else; a freeze counts it unless its rule says otherwise."
     )
@@ -97,6 +167,22 @@ class JudgmentSerializer(serializers.Serializer):
     def to_representation(self, judgment: Judgment) -> dict[str, Any]:
         said = {name: getattr(judgment, name) for name in ("id", "idempotency_key", "is_extra", "submitted_at")}
         return super().to_representation(said | vars(show_vote(judgment)))
+
+
+class JudgmentPageSerializer(serializers.Serializer):
+    """A page of your judgments, and where the pages beside it are."""
+
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = JudgmentSerializer(many=True)
+
+
+class StoredJudgmentSerializer(NextSerializer, JudgmentSerializer):
+    """Your judgment as it is stored, and what you asked for besides."""
+
+
+class StoredSkipSerializer(NextSerializer):
+    reason = serializers.ChoiceField(choices=Skip.Reason.choices)
 
 
 class RefusalSerializer(serializers.Serializer):

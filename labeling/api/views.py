@@ -1,29 +1,60 @@
-"""The same three acts as the page, for programs: see projects, claim, judge."""
+"""The same acts as the page, for programs: see projects, claim, renew, judge, skip, and look back."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from labeling.api.serializers import (
     ClaimSerializer,
+    JudgmentPageSerializer,
     JudgmentSerializer,
+    LeaseSerializer,
     NewJudgmentSerializer,
+    NewSkipSerializer,
     ProjectSerializer,
     RefusalSerializer,
+    RenewalSerializer,
+    StoredJudgmentSerializer,
+    StoredSkipSerializer,
 )
-from labeling.domain.assignment import claim_slot, explain_empty
-from labeling.domain.errors import AlreadyJudged, ClaimLost, IdempotencyConflict, InvalidContent, NotAMember
+from labeling.domain.assignment import claim_slot, explain_empty, renew_lease
+from labeling.domain.errors import (
+    AlreadyJudged,
+    ClaimLost,
+    IdempotencyConflict,
+    InvalidContent,
+    InvalidJudgment,
+    LabelingError,
+    NotAMember,
+)
 from labeling.domain.judging import record_judgment
 from labeling.domain.progress import measure_progresses
-from labeling.models import Project
+from labeling.domain.skipping import skip_comparison
+from labeling.models import Judgment, Project, Slot
 from labeling.permissions import get_known_project
 
 IDEMPOTENCY_KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="A UUID you made.")
+PROJECT = OpenApiParameter("project", str, description="Only judgments of the project with this slug.")
+CURSOR = OpenApiParameter("cursor", str, description="The page, as next and previous name it.")
+REFUSALS = dict.fromkeys((400, 403, 409, 410), RefusalSerializer)
+STATUSES: dict[type[LabelingError], int] = {
+    InvalidContent: status.HTTP_400_BAD_REQUEST,
+    InvalidJudgment: status.HTTP_400_BAD_REQUEST,
+    NotAMember: status.HTTP_403_FORBIDDEN,
+    AlreadyJudged: status.HTTP_409_CONFLICT,
+    IdempotencyConflict: status.HTTP_409_CONFLICT,
+    ClaimLost: status.HTTP_410_GONE,
+}
 
 
 class ProjectList(APIView):
@@ -56,42 +87,102 @@ class ClaimList(APIView):
         return Response(ClaimSerializer(slot).data)
 
 
+class ClaimRenewal(APIView):
+    @extend_schema(request=RenewalSerializer, responses={200: LeaseSerializer} | REFUSALS)
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Keep a pair you are still at; 410 when it is no longer yours."""
+        serializer = RenewalSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        held = Slot.objects.held_by(request.user).select_related("project")
+        slot = held.filter(pk=slot_id).first()
+        if slot is None or not renew_lease(slot, request.user, serializer.validated_data["lease_token"]):
+            return refuse(ClaimLost("This comparison is not yours any more: take the next one."))
+        slot.refresh_from_db(fields=["lease_until"])
+        return Response(LeaseSerializer(slot).data)
+
+
+class SkipList(APIView):
+    @extend_schema(request=NewSkipSerializer, responses={200: StoredSkipSerializer, 404: RefusalSerializer} | REFUSALS)
+    def post(self, request: Request, slug: str) -> Response:
+        """Pass a pair on; you are not given it again. The same skip again answers the stored one."""
+        project = get_known_project(request.user, slug)
+        serializer = NewSkipSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        said = serializer.validated_data
+        try:
+            skip = skip_comparison(
+                said["slot"], request.user, lease_token=said["lease_token"], reason=said["reason"], project=project
+            )
+        except tuple(STATUSES) as error:
+            return refuse(error)
+        following = claim_following(project, request) if said["claim_next"] else {}
+        return Response({"reason": skip.reason} | following)
+
+
+class JudgmentPages(CursorPagination):
+    page_size = 50
+    ordering = "-id"
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        cursor = super().decode_cursor(request)
+        if cursor and cursor.position is not None and not re.fullmatch("[0-9]{1,19}", cursor.position):
+            raise NotFound(self.invalid_cursor_message)  # or the database would be asked for it
+        return cursor
+
+
 class JudgmentList(APIView):
+    @extend_schema(
+        parameters=[PROJECT, CURSOR],
+        responses={200: JudgmentPageSerializer, 403: RefusalSerializer, 404: RefusalSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """Your own judgments as they stand, newest first, 50 a page."""
+        own = Judgment.objects.filter(labeler=request.user).current().select_related("fix__completion")
+        if slug := request.query_params.get("project"):
+            own = own.of_project(get_object_or_404(Project.objects.known_to(request.user), slug=slug))
+        pages = JudgmentPages()
+        page = pages.paginate_queryset(own, request, view=self)
+        return pages.get_paginated_response(JudgmentSerializer(page, many=True).data)
+
     @extend_schema(
         parameters=[IDEMPOTENCY_KEY],
         request=NewJudgmentSerializer,
-        responses={
-            200: JudgmentSerializer,
-            201: JudgmentSerializer,
-            400: RefusalSerializer,
-            403: RefusalSerializer,
-            409: RefusalSerializer,
-            410: RefusalSerializer,
-        },
+        responses={200: StoredJudgmentSerializer, 201: StoredJudgmentSerializer} | REFUSALS,
     )
     def post(self, request: Request) -> Response:
         """Judge a pair you claimed. The same key again answers 200 with the stored judgment."""
         serializer = NewJudgmentSerializer(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
-        key = said["idempotency_key"]
-        is_replay = request.user.judgments.filter(idempotency_key=key).exists()
         try:
             judgment = record_judgment(
                 said["slot"],
                 request.user,
-                idempotency_key=key,
+                idempotency_key=said["idempotency_key"],
                 lease_token=said["lease_token"],
                 vote=serializer.to_vote(),
             )
-        except NotAMember as error:
-            raise PermissionDenied(str(error)) from error
-        except InvalidContent as error:
-            return Response({"detail": str(error)}, status=status.HTTP_400_BAD_REQUEST)
-        except (AlreadyJudged, IdempotencyConflict) as error:
-            return Response({"detail": str(error)}, status=status.HTTP_409_CONFLICT)
-        except ClaimLost as error:
-            return Response({"detail": str(error)}, status=status.HTTP_410_GONE)
+        except tuple(STATUSES) as error:
+            return refuse(error)
+        following = claim_following(judgment.comparison.project, request) if said["claim_next"] else {}
+        is_new = not getattr(judgment, "is_replay", False)
         return Response(
-            JudgmentSerializer(judgment).data, status=status.HTTP_200_OK if is_replay else status.HTTP_201_CREATED
+            JudgmentSerializer(judgment).data | following,
+            status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
         )
+
+
+def claim_following(project: Project, request: Request) -> dict[str, Any]:
+    """Return the next claim for the answer to an act; what was done stays done, whatever comes of this."""
+    try:
+        slot = claim_slot(project, request.user)
+    except NotAMember:
+        return {"next": None, "empty": "not_a_member"}
+    if slot is None:
+        return {"next": None, "empty": explain_empty(project, request.user).value}
+    return {"next": ClaimSerializer(slot).data, "empty": None}
+
+
+def refuse(error: LabelingError) -> Response:
+    """Answer what the domain refuses, in its words and with the status of its kind."""
+    return Response({"detail": str(error)}, status=STATUSES[type(error)])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from django import template
 from django.template import RequestContext
+from django.utils.translation import gettext_lazy as _
 
 from labeling.permissions import is_manager
 
@@ -13,14 +14,19 @@ register = template.Library()
 
 
 class Place(NamedTuple):
-    name: str
     href: str
+    name: object
     is_current: bool
 
 
 # Pages where models learn are named by address: labeling never imports them.
-FOR_ALL = {"Judge": "/judge/", "Projects": "/projects/"}
-FOR_MANAGERS = {"Datasets": "/datasets/", "Runs": "/runs/", "Checkpoints": "/checkpoints/", "Loop": "/loop/"}
+FOR_ALL = {"/judge/": _("Judge"), "/projects/": _("Projects")}
+FOR_MANAGERS = {
+    "/datasets/": _("Datasets"),
+    "/runs/": _("Runs"),
+    "/checkpoints/": _("Checkpoints"),
+    "/loop/": _("Loop"),
+}
 
 
 @register.inclusion_tag("_navigation.html", takes_context=True)
@@ -33,5 +39,5 @@ def navigation(context: RequestContext) -> dict[str, Any]:
     places = FOR_ALL | (FOR_MANAGERS if is_manager(user) else {})
     return {
         "user": user,
-        "places": [Place(name, href, request.path.startswith(href)) for name, href in places.items()],
+        "places": [Place(href, name, request.path.startswith(href)) for href, name in places.items()],
     }

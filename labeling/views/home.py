@@ -6,20 +6,19 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from labeling.domain.progress import measure_progresses
+from labeling.domain.overview import list_places
 from labeling.models import Judgment, Project
-from labeling.permissions import is_manager, login_required
+from labeling.permissions import login_required
 
 
 @login_required
 @require_safe
 def show_home(request: HttpRequest) -> HttpResponse:
-    projects = list(Project.objects.visible_to(request.user))
-    progresses = measure_progresses(projects, request.user)
+    places = list_places(request.user)
     context = {
-        "desks": [(project, progresses[project.pk]) for project in projects],
-        "n_waiting": sum(progress.left for progress in progresses.values()),
-        "is_manager": is_manager(request.user),
+        "places": places,
+        "may_judge": any(place.state in ("open", "exam_open") for place in places),
+        "is_manager": request.user.is_superuser or any(place.may_manage for place in places),
     }
     return render(request, "labeling/home.html", context)
 

@@ -1,18 +1,18 @@
-"""The judge page: the claim she holds, and how she comes by one."""
+"""The judge page: the claim she holds, how she comes by one, and how she wants to be asked."""
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.domain.assignment import find_claim, renew_lease, require_member
 from labeling.domain.errors import NotAMember
-from labeling.domain.showing import show_pair
-from labeling.forms import ScaleForm
+from labeling.forms.judging import ScaleForm
 from labeling.models import Slot
 from labeling.permissions import get_known_project, login_required
-from labeling.views.pair import show_next, show_slot
+from labeling.views.pair import show_next, show_reserve, show_slot
 
 
 @login_required
@@ -36,6 +36,16 @@ def create_claim(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_POST
+def reserve_claim(request: HttpRequest, slug: str) -> HttpResponse:
+    """Give the page a pair to have ready: held for her, and not shown yet."""
+    project = get_known_project(request.user, slug)
+    if not request.htmx:
+        return redirect("labeling:judge", project.slug)
+    return show_reserve(request, project)
+
+
+@login_required
+@require_POST
 def renew_claim(request: HttpRequest, slug: str, slot_id: int) -> HttpResponse:
     project = get_known_project(request.user, slug)
     require_member(project, request.user)
@@ -46,28 +56,21 @@ def renew_claim(request: HttpRequest, slug: str, slot_id: int) -> HttpResponse:
 
 
 @login_required
-@require_safe
-def show_text(request: HttpRequest, slug: str, slot_id: int, part: str) -> HttpResponse:
-    """The whole of a text too long for the page, for whoever was given the slot."""
-    project = get_known_project(request.user, slug)
-    require_member(project, request.user)
-    slot = Slot.objects.with_texts().filter(project=project, pk=slot_id, labeler=request.user).first()
-    if slot is None or part not in ("left", "right", "prompt"):
-        raise Http404
-    pair = show_pair(slot.comparison, a_shown_left=slot.a_shown_left)
-    turns = "\n\n".join(f"{turn.role}:\n{turn.body.text}" for turn in [*pair.earlier, pair.last])
-    text = {"left": pair.left.text, "right": pair.right.text, "prompt": turns}[part]
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")
-
-
-@login_required
 @require_POST
 def choose_scale(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)
     form = ScaleForm(request.POST)
     if not form.is_valid():
-        return HttpResponse("Choose quick or seven.", status=422, content_type="text/plain")
+        return HttpResponse(_("Choose quick or seven."), status=422, content_type="text/plain")
     request.session[f"scale:{project.pk}"] = form.cleaned_data["scale"]
-    if not request.htmx:
-        return redirect("labeling:judge", project.slug)
-    return show_slot(request, project, find_claim(project, request.user))
+    return redirect("labeling:judge", project.slug)
+
+
+@login_required
+@require_POST
+def unveil(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show the texts behind the project's warning until she logs out."""
+    project = get_known_project(request.user, slug)
+    require_member(project, request.user)
+    request.session[f"unveiled:{project.pk}"] = True
+    return HttpResponse(status=204) if request.htmx else redirect("labeling:judge", project.slug)

@@ -1,11 +1,14 @@
-"""What a labeler does with a pair: judge it, skip it, or take the skip back; the answer is the next pair."""
+"""What a labeler does with a pair: judge it, skip it, decline its kind, or undo; the answer is the next pair."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
+from django_htmx.http import replace_url
 
-from labeling.domain.assignment import find_claim
+from labeling.domain.assignment import check_lease_token, find_claim, release_slot
 from labeling.domain.errors import (
     AlreadyJudged,
     ClaimLost,
@@ -14,22 +17,26 @@ from labeling.domain.errors import (
     InvalidJudgment,
 )
 from labeling.domain.judging import record_judgment
-from labeling.domain.skipping import skip_comparison, undo_skip
-from labeling.forms import JudgmentForm, SkipForm
+from labeling.domain.progress import find_last_act
+from labeling.domain.skipping import decline_slice, skip_comparison, undo_skip
+from labeling.forms.judging import NO_TOKEN, ClaimForm, JudgmentForm, SkipForm
+from labeling.models import Judgment, Project, Slot
 from labeling.permissions import get_known_project, login_required
-from labeling.views.pair import show_next, show_slot
+from labeling.views.pair import go_on, show_next, show_slot
+from labeling.views.revision import reopen, tell_stranger
 
 
 @login_required
 @require_POST
+@tell_stranger
 def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)
-    form = JudgmentForm(request.POST)
+    form = JudgmentForm(request.POST, project=project)
     if not form.is_valid():
-        return show_slot(
-            request, project, find_claim(project, request.user), status=422, notice=" ".join(list_errors(form))
-        )
+        return refuse(request, project, form, notice=" ".join(form.list_faults()))
+    ready = form.to_ready()
     try:
+        check_project(form.cleaned_data["slot"], project)
         judgment = record_judgment(
             form.cleaned_data["slot"],
             request.user,
@@ -38,37 +45,76 @@ def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
             vote=form.to_vote(),
             shown_at=form.cleaned_data["shown_at"],
         )
-        if judgment.is_extra:
-            notice = "Saved as an extra vote: its time was up, and others had judged the pair meanwhile."
-            return show_next(request, project, announcement="Saved as an extra vote. Next pair.", notice=notice)
-        return show_next(request, project, announcement="Saved. Next pair.")
     except (AlreadyJudged, IdempotencyConflict) as error:
-        return show_next(request, project, status=409, notice=str(error))
+        return go_on(request, project, ready, status=409, notice=str(error))
     except ClaimLost as error:
-        return show_next(request, project, status=410, notice=str(error))
+        return go_on(request, project, ready, status=410, notice=str(error))
     except (InvalidContent, InvalidJudgment) as error:
-        return show_slot(request, project, find_claim(project, request.user), status=422, notice=str(error))
+        return refuse(request, project, form, notice=str(error))
+    if judgment.is_extra:
+        notice = _("Saved as an extra vote: its time was up, and others had judged the pair meanwhile.")
+        return go_on(request, project, ready, announcement=_("Saved as an extra vote. Next pair."), notice=notice)
+    return go_on(request, project, ready, announcement=_("Saved. Next pair."))
 
 
 @login_required
 @require_POST
+@tell_stranger
 def create_skip(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return show_slot(request, project, find_claim(project, request.user), status=422, notice="Choose why you skip.")
+        slot = find_claim(project, request.user)
+        return show_slot(request, project, slot, status=422, notice=_("Choose why you skip."))
+    ready = form.to_ready()
     try:
+        check_project(form.cleaned_data["slot"], project)
         skip_comparison(
             form.cleaned_data["slot"],
             request.user,
             lease_token=form.cleaned_data["lease_token"],
             reason=form.cleaned_data["reason"],
         )
-        return show_next(request, project, announcement="Skipped. Next pair.")
     except AlreadyJudged as error:
-        return show_next(request, project, status=409, notice=str(error))
+        return go_on(request, project, ready, status=409, notice=str(error))
+    except ClaimLost as error:
+        return go_on(request, project, ready, status=410, notice=str(error))
+    except InvalidJudgment as error:
+        return show_slot(request, project, find_claim(project, request.user), status=422, notice=str(error))
+    return go_on(request, project, ready, announcement=_("Skipped. Next pair."))
+
+
+@login_required
+@require_POST
+def create_decline(request: HttpRequest, slug: str) -> HttpResponse:
+    """She would rather not see pairs of this kind: none of them comes again, and it counts against nobody."""
+    project = get_known_project(request.user, slug)
+    form = ClaimForm(request.POST)
+    if not form.is_valid():
+        raise Http404
+    slot = Slot.objects.filter(project=project, pk=form.cleaned_data["slot"], slice__isnull=False).first()
+    try:
+        check_lease_token(form.cleaned_data["slot"], request.user, form.cleaned_data["lease_token"])
     except ClaimLost as error:
         return show_next(request, project, status=410, notice=str(error))
+    if slot is None:
+        raise Http404
+    decline_slice(project, request.user, slot.slice.name)
+    notice = _("You will not be given “%s” again. It counts against nobody; your desk has the list.") % slot.slice.name
+    return show_next(request, project, announcement=notice, notice=notice)
+
+
+@login_required
+@require_POST
+def undo_last(request: HttpRequest, slug: str) -> HttpResponse:
+    """Reopen the last judgment, or bring the skipped pair back if that came later."""
+    project = get_known_project(request.user, slug)
+    act = find_last_act(project, request.user)
+    if act is None:
+        return show_next(request, project, notice=_("There is nothing to undo."))
+    if isinstance(act, Judgment):
+        return reopen(request, project, act)
+    return undo_last_skip(request, slug)
 
 
 @login_required
@@ -80,13 +126,41 @@ def undo_last_skip(request: HttpRequest, slug: str) -> HttpResponse:
     except ClaimLost as error:
         return show_next(request, project, status=410, notice=str(error))
     if slot is None:
-        notice = "The skipped pair is with someone else now; here is the next one."
+        notice = _("The skipped pair is with someone else now; here is the next one.")
         return show_next(request, project, announcement=notice, notice=notice)
-    return show_next(request, project, announcement="Here is the skipped pair again.")
+    if not request.htmx:
+        return redirect("labeling:judge", project.slug)
+    said = _("Here is the skipped pair again.")
+    return replace_url(
+        show_slot(request, project, slot, announcement=said, notice=said), slot.project.get_absolute_url()
+    )
 
 
-def list_errors(form: JudgmentForm) -> list[str]:
-    """Return what is wrong with a form, a sentence each, field names where people need them."""
-    general = [str(error) for error in form.non_field_errors()]
-    named = [f"{name}: {' '.join(errors)}" for name, errors in form.errors.items() if name != "__all__"]
-    return general + named
+def check_project(slot_id: int, project: Project) -> None:
+    """Raise ClaimLost where the slot is of another project than the page."""
+    if not Slot.objects.filter(pk=slot_id, project=project).exists():
+        raise ClaimLost(_("This comparison is not of this project: take the next one."))
+
+
+def refuse(request: HttpRequest, project: Project, form: JudgmentForm, *, notice: str) -> HttpResponse:
+    """Say what is wrong with a vote, and show its pair with all she put in; not to one who looks at another by now."""
+    slot = find_refused(request, project, form)
+    if slot is None:
+        return show_slot(request, project, find_claim(project, request.user), status=422, notice=notice)
+    if ready := form.to_ready():
+        release_slot(slot, request.user)
+        return go_on(request, project, ready, status=422, notice=notice)
+    if slot.labeler_id != request.user.pk:
+        slot.shown_at = form.cleaned_data.get("shown_at")
+    slot.lease_token = form.cleaned_data["lease_token"]
+    return show_slot(request, project, slot, status=422, notice=notice, draft=form.to_draft())
+
+
+def find_refused(request: HttpRequest, project: Project, form: JudgmentForm) -> Slot | None:
+    """Return the slot a refused vote was of, if it was given to her in this project."""
+    slot_id, token = form.cleaned_data.get("slot"), form.cleaned_data.get("lease_token")
+    try:
+        check_lease_token(slot_id or 0, request.user, token or NO_TOKEN)
+    except ClaimLost:
+        return None
+    return Slot.objects.with_texts().filter(project=project, pk=slot_id).first()

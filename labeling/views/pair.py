@@ -9,92 +9,140 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from labeling.domain.assignment import claim_slot, explain_empty
+from labeling.domain.assignment import claim_slot, explain_empty, reserve_slot, show_reserved
+from labeling.domain.diff import compare_texts
 from labeling.domain.judging import current_guideline, show_vote
-from labeling.domain.progress import find_last_act, measure_progress
-from labeling.domain.showing import ShownText, show_pair
-from labeling.forms import SHORT_STEPS, STEPS
+from labeling.domain.progress import measure_progress
+from labeling.domain.showing import ShownPair, ShownText, show_pair
+from labeling.forms.judging import DiffForm, ReadySlot
 from labeling.models import Judgment, Project, Skip, Slot
+from labeling.views.desktop import list_axes, list_reasons, list_steps, show_desk
 
 TEMPLATE = "labeling/comparison_judge.html"
 
 
 def show_next(request: HttpRequest, project: Project, *, status: int = 200, **said: Any) -> HttpResponse:
-    """Claim what comes next and show it: to htmx in the same trip, to a plain form by way of the page."""
+    """Claim what comes next and show it: to the page in the same trip, to a plain form by way of the page."""
     slot = claim_slot(project, request.user)
     if not request.htmx and status == 200:
         return redirect("labeling:judge", project.slug)
-    return show_slot(request, project, slot, status=status, **said)
+    return show_slot(request, project, slot, status=status, has_asked=True, **said)
+
+
+def go_on(
+    request: HttpRequest, project: Project, ready: ReadySlot | None, *, status: int = 200, **said: Any
+) -> HttpResponse:
+    """Answer an act on a pair: with the one after the pair she looks at already, or with the next one to look at."""
+    if ready is None:
+        return show_next(request, project, status=status, **said)
+    if ready.is_followed:
+        return show_slot(request, project, None, status=status, standing="none", **said)
+    shown = show_reserved(ready.slot_id, request.user, lease_token=ready.lease_token, shown_at=ready.shown_at)
+    if shown is None or shown.pk != ready.slot_id:
+        said.setdefault("notice", _("The pair you had before you went to someone else: here is another one."))
+        return show_next(request, project, status=status, **said)
+    return show_reserve(request, project, status=status, **said)
+
+
+def show_reserve(request: HttpRequest, project: Project, *, status: int = 200, **said: Any) -> HttpResponse:
+    """Reserve a pair and send it for later: its lease starts when it is shown."""
+    slot = reserve_slot(project, request.user)
+    return show_slot(request, project, slot, status=status, standing="next" if slot else "none", **said)
 
 
 def show_slot(
-    request: HttpRequest, project: Project, slot: Slot | None, *, status: int = 200, **said: Any
+    request: HttpRequest, project: Project, slot: Slot | None, *, status: int = 200, draft: Any = None, **said: Any
 ) -> HttpResponse:
-    """Show a claim, or the way to one. said: announcement for the ear, notice for the eye."""
-    context = describe_desk(request, project) | said
-    if slot is None:
-        if context["progress"].left == 0:
-            context["empty"] = explain_empty(project, request.user)
-    else:
+    """Show a claim, or the way to one. said: announcement for the ear, notice for the eye, standing: current or next.
+
+    draft: what she had put in the form of this pair when it was refused.
+    """
+    context = {"standing": "current", "progress": measure_progress(project, request.user)} | said
+    if slot is not None:
+        pair = show_pair(slot.comparison, a_shown_left=slot.a_shown_left)
         context |= {
             "slot": slot,
-            "pair": show_pair(slot.comparison, a_shown_left=slot.a_shown_left),
             "action": reverse("labeling:judgment-create", args=[project.slug]),
-            "shown_at": slot.shown_at,
-            "vote": None,
+            "whole": f"{reverse('labeling:claim-create', args=[project.slug])}{slot.pk}/",
+            "shown_at": slot.shown_at or timezone.now(),
+            "slice": slot.slice and slot.slice.name,
+            "is_refused": draft is not None,
+            **describe_pair(request, project, pair, vote=draft),
         }
-    return show_desk(request, context, status=status)
+    elif context["standing"] == "current" and (context.get("has_asked") or context["progress"].is_done):
+        context["empty"] = explain_empty(project, request.user)
+    return show_page(request, project, context, status=status)
 
 
 def show_judgment(
-    request: HttpRequest, project: Project, judgment: Judgment, *, status: int = 200, **said: Any
+    request: HttpRequest, project: Project, judgment: Judgment, *, status: int = 200, draft: Any = None, **said: Any
 ) -> HttpResponse:
-    """Show a pair that was judged, with what was said of it, to be said anew."""
-    vote = show_vote(judgment)
-    context = describe_desk(request, project) | {
+    """Show a pair that was judged, with what was said of it, or refused of it, to be said anew."""
+    vote = draft or show_vote(judgment)
+    pair = show_pair(judgment.comparison, a_shown_left=judgment.a_shown_left)
+    address = reverse("labeling:judgment-revise", args=[project.slug, judgment.pk])
+    context = {
+        "standing": "current",
+        "progress": measure_progress(project, request.user),
         "judgment": judgment,
-        "pair": show_pair(judgment.comparison, a_shown_left=judgment.a_shown_left),
-        "action": reverse("labeling:judgment-revise", args=[project.slug, judgment.pk]),
+        "action": address,
+        "whole": address,
         "shown_at": timezone.now(),
-        "vote": vote,
-        "vote_choice": name_choice(vote.preference, both_bad=vote.both_bad),
-        "vote_label": "Both bad" if vote.both_bad and vote.preference == 0 else dict(STEPS)[vote.preference],
-        "scale": judgment.scale,
+        "is_refused": draft is not None,
+        **describe_pair(request, project, pair, vote=vote, scale=judgment.scale),
     }
-    return show_desk(request, context | said, status=status)
+    return show_page(request, project, context | said, status=status)
 
 
-def show_desk(request: HttpRequest, context: dict[str, Any], *, status: int) -> HttpResponse:
-    piece = f"{TEMPLATE}#comparison" if request.htmx else TEMPLATE
-    return render(request, piece, context, status=status)
+def describe_pair(
+    request: HttpRequest, project: Project, pair: ShownPair, *, vote: Any = None, scale: str = ""
+) -> dict[str, Any]:
+    """Return the pair and what is asked of it."""
+    form = DiffForm(request.POST if request.method == "POST" else request.GET)
+    wants_diff = form.is_valid() and form.cleaned_data["diff"]
+    scale = scale or read_scale(request, project)
+    return {
+        "pair": pair,
+        "diff": compare_texts(pair.left.text, pair.right.text) if wants_diff else None,
+        "is_diffed": wants_diff,
+        "vote": vote,
+        "vote_choice": vote and name_choice(vote.preference, both_bad=vote.both_bad),
+        "scale": scale,
+        "axes": list_axes(project, vote),
+        "reasons": list_reasons(project, vote),
+        "skip_reasons": Skip.Reason.choices,
+        "idempotency_key": uuid.uuid4(),
+    }
 
 
-def name_choice(preference: int, *, both_bad: bool) -> str:
-    """Return the button of quick mode that says this."""
+def show_page(request: HttpRequest, project: Project, context: dict[str, Any], *, status: int) -> HttpResponse:
+    """Show the piece to the page's own script, and the whole page to everyone else."""
+    context |= {"project": project, "is_veiled": is_veiled(request, project), **show_desk(request.user)}
+    context["steps"] = list_steps(context["desk"], context.get("vote"))
+    if request.htmx:
+        return render(request, f"{TEMPLATE}#comparison", context, status=status)
+    guideline = current_guideline(project)
+    context |= {"guideline": guideline, "guideline_text": ShownText(guideline.text) if guideline else None}
+    context.setdefault("scale", read_scale(request, project))
+    return render(request, TEMPLATE, context, status=status)
+
+
+def name_choice(preference: int | None, *, both_bad: bool) -> str:
+    """Return the button of quick mode that says this, "" for none."""
+    if preference is None:
+        return ""
     if preference == 0:
         return "both_bad" if both_bad else "tie"
     return "left" if preference < 0 else "right"
 
 
-def describe_desk(request: HttpRequest, project: Project) -> dict[str, Any]:
-    """Return what surrounds every pair: progress, scale, guideline, skip reasons, what undo would undo."""
-    guideline = current_guideline(project)
-    act = find_last_act(project, request.user)
-    return {
-        "project": project,
-        "progress": measure_progress(project, request.user),
-        "scale": read_scale(request, project),
-        "steps": [(*step, short) for step, short in zip(STEPS, SHORT_STEPS, strict=True)],
-        "skip_reasons": Skip.Reason.choices,
-        "guideline": guideline,
-        "guideline_text": ShownText(guideline.text) if guideline else None,
-        "last_judgment": act if isinstance(act, Judgment) else None,
-        "last_skip": act if isinstance(act, Skip) else None,
-        "idempotency_key": uuid.uuid4(),
-    }
-
-
 def read_scale(request: HttpRequest, project: Project) -> str:
     """Return the scale this labeler chose in this session, or the project's."""
     return str(request.session.get(f"scale:{project.pk}", project.scale))
+
+
+def is_veiled(request: HttpRequest, project: Project) -> bool:
+    """Tell whether texts are behind the project's warning: until she asked for them in this session."""
+    return bool(project.content_warning) and not request.session.get(f"unveiled:{project.pk}", False)

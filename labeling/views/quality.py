@@ -1,0 +1,147 @@
+"""The quality page: how far labelers agree, what a team can hope for, and how each labeler fares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from labeling.domain.agreement import MIN_ITEMS, Agreement
+from labeling.domain.quality import LabelerQuality
+from labeling.domain.quality_report import MATRIX, load_report
+from labeling.forms.standing import list_acts, name_standing
+from labeling.models import Membership
+from labeling.permissions import get_reviewed_project, login_required, may_manage
+from labeling.views.figures import NO_FIGURE, ShownFigure, draw_agreement, draw_decay, show_agreement
+
+CEILINGS = (
+    ("72.6 ± 1.5%", gettext_lazy("among InstructGPT’s labelers")),
+    ("77.3 ± 1.3%", gettext_lazy("among labelers its training never saw")),
+)
+LEVELS = (0.4, 0.55, 0.75, 0.9)
+BETWEEN = " - "  # stands between the two names of a pair; no username holds a space
+
+
+@dataclass(frozen=True)
+class LabelerRow:
+    """A labeler in the table: her figures, and how she stands now rather than when they were measured."""
+
+    quality: LabelerQuality
+    membership: Membership | None
+
+    @property
+    def standing(self) -> str:
+        return name_standing(self.membership)
+
+    @property
+    def acts(self) -> list[tuple[str, str, str]]:
+        return list_acts(self.membership)
+
+    @property
+    def figures(self) -> list[ShownFigure]:
+        row = self.quality
+        return [
+            ShownFigure(row.gold),
+            ShownFigure(row.consistency),
+            ShownFigure(row.left, mark=0.5),
+            ShownFigure(row.longer, mark=0.5),
+            ShownFigure(row.ties),
+            ShownFigure(row.hasty),
+        ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How often two labelers name the same winner."""
+
+    share: float
+    n: int
+
+    @property
+    def percent(self) -> str:
+        return f"{100 * self.share:.0f}"
+
+    @property
+    def level(self) -> str:
+        """From 0, far below what others reach, to 4, far above; few where chance alone could make any of these."""
+        return "few" if self.n < MIN_ITEMS else str(sum(self.share >= limit for limit in LEVELS))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Pairs of labelers as a table."""
+
+    labelers: list[str]
+    rows: list[tuple[str, list[Cell | None]]]
+
+
+@login_required
+@require_safe
+def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
+    project = get_reviewed_project(request.user, slug)
+    report = load_report(project)
+    if report is None:
+        return render(request, "labeling/quality_wait.html", {"project": project})
+    memberships = {row.user_id: row for row in Membership.objects.filter(project=project)}
+    rows = [LabelerRow(quality, memberships.get(quality.labeler.pk)) for quality in report.labelers]
+    context = {
+        "project": project,
+        "at": report.at,
+        "whole": report.whole,
+        "n_quarantined": report.n_quarantined,
+        "n_sent_back": report.n_sent_back,
+        "headlines": list_headlines(report.whole),
+        "ceilings": CEILINGS,
+        "curves": draw_agreement(report.weeks),
+        "decay": draw_decay(report.decay),
+        "slices": [(part, show_agreement(part)) for part in report.slices],
+        "matrix": build_matrix(report.pairs),
+        "rows": sorted(rows, key=lambda row: (not row.quality.flags, -row.quality.n, str(row.quality.labeler))),
+        "may_manage": may_manage(request.user, project),
+        "is_crowded": len(rows) > MATRIX,
+        "limit": MATRIX,
+    }
+    return render(request, "labeling/quality_detail.html", context)
+
+
+def list_headlines(whole: Agreement) -> list[tuple[str, ShownFigure, str]]:
+    """Return the project's figures with their names and what each one is."""
+    shown = show_agreement(whole)
+    unknown = ShownFigure(NO_FIGURE)
+    return [
+        (
+            _("Same winner"),
+            shown.get("signs", unknown),
+            _("Of two labelers of one comparison, so often both name the same winner, or both none."),
+        ),
+        (
+            _("Krippendorff’s alpha"),
+            shown.get("ordinal", unknown),
+            _(
+                "Agreement on winner and strength, with what chance alone would give taken off: 1 is perfect, 0 is chance."
+            ),
+        ),
+        (
+            _("Fleiss’ kappa"),
+            shown.get("fleiss", unknown),
+            _("Agreement on the winner alone, with chance taken off."),
+        ),
+    ]
+
+
+def build_matrix(pairs: Sequence[Agreement]) -> Matrix | None:
+    """Return the pairs that judged something in common as a table of the labelers; None when there is none."""
+    cells: dict[tuple[str, str], Cell] = {}
+    for pair in pairs:
+        first, second = pair.name.split(BETWEEN)
+        for figure in pair.figures:
+            if figure.key == "signs" and figure.value is not None:
+                cells[first, second] = cells[second, first] = Cell(figure.value, pair.n_items)
+    labelers = sorted({name for names in cells for name in names})
+    rows = [(name, [cells.get((name, other)) for other in labelers]) for name in labelers]
+    return Matrix(labelers, rows) if rows else None
