@@ -92,14 +92,15 @@ class TrainingConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingConfig):
-    """Next-token pre-training of a new Llama-shaped model and its BPE tokenizer on data/train.jsonl ({"text": ...})."""
+    """Next-token pre-training of a new model and its BPE tokenizer on data/train.jsonl ({"text": ...})."""
 
     kind: ClassVar[str] = "pretrain"
     needs: ClassVar[tuple[str, ...]] = ("train.jsonl", "test.jsonl")
 
+    architecture: str = setting("llama", "Shape of the blocks.", choices=("llama", "qwen3", "gpt2"))
     vocab_size: int = setting(2048, "BPE tokens, special tokens included.", low=300, high=262144)
     hidden_size: int = setting(192, "Width of the model; a multiple of n_heads.", low=16, high=16384)
-    intermediate_size: int = setting(512, "Width of the gated MLP.", low=16, high=65536)
+    intermediate_size: int = setting(512, "Width of the MLP.", low=16, high=65536)
     n_layers: int = setting(4, "Transformer blocks.", low=1, high=256)
     n_heads: int = setting(6, "Attention heads.", low=1, high=256)
     max_length: int = setting(128, "Tokens per packed training row.", low=8, high=131072)
@@ -134,6 +135,9 @@ class RewardConfig(TrainingConfig):
     needs: ClassVar[tuple[str, ...]] = ("train.jsonl", "test.jsonl")
 
     base_model: str = setting("", "Folder of the model whose trunk scores.")
+    n_heads: int = setting(
+        1, "Heads that learn from draws of the rows; several tell how sure they are.", low=1, high=16
+    )
     learning_rate: float = setting(3e-4, "Peak AdamW learning rate.", above=0, high=1)
     center_rewards_coefficient: float = setting(
         0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0
@@ -153,15 +157,30 @@ class DPOConfig(TrainingConfig):
     base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
     beta: float = setting(0.1, "Strength of the pull to the reference.", above=0)
     learning_rate: float = setting(2e-4, "Peak AdamW learning rate.", above=0, high=1)
-    loss_type: str = setting("sigmoid", "Which DPO loss.", choices=("sigmoid", "ipo", "robust", "hinge"))
+    loss_type: str = setting(
+        "sigmoid",
+        "Which loss; simpo and orpo do without a reference.",
+        choices=("sigmoid", "ipo", "robust", "hinge", "simpo", "orpo"),
+    )
     label_smoothing: float = setting(
         0.0, "Known share of flipped labels; only the robust loss uses it.", low=0, high=0.49
     )
+    sft_coef: float = setting(
+        0.0, "Weight of an SFT term on the chosen completions, which keeps them likely; orpo needs it.", low=0
+    )
+    simpo_margin: float = setting(0.5, "Reward difference that simpo asks for, nats.", low=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.label_smoothing and self.loss_type != "robust":
             raise ConfigError(f"label_smoothing acts on loss_type=robust only, got loss_type={self.loss_type}")
+        if self.loss_type == "orpo" and not self.sft_coef:
+            raise ConfigError("orpo learns to write from its SFT term alone: set sft_coef, 1 in its paper")
+
+    @property
+    def is_reference_free(self) -> bool:
+        """Whether the loss asks no reference."""
+        return self.loss_type in ("simpo", "orpo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +192,15 @@ class PPOConfig(RunConfig):
 
     base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
     reward_model: str = setting("", "Folder of the reward model.")
+    rewards: str = setting(
+        "model=1",
+        "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, or a name in rewards.json.",
+    )
+    ensemble: str = setting(
+        "mean",
+        "What counts of a reward model's several heads: their mean, or the least of them.",
+        choices=("mean", "min"),
+    )
     rollouts: int = setting(8, "How often fresh completions are sampled and learned from.", low=1)
     rollout_batch_size: int = setting(128, "Prompts per rollout.", low=1)
     ppo_epochs: int = setting(2, "Passes over one rollout.", low=1)
@@ -185,11 +213,20 @@ class PPOConfig(RunConfig):
     lam: float = setting(0.95, "GAE lambda.", low=0, high=1)
     clip_low: float = setting(0.2, "The ratio is clipped to 1 - clip_low.", above=0, high=1)
     clip_high: float = setting(0.2, "The ratio is clipped to 1 + clip_high.", above=0)
+    dual_clip: float = setting(
+        0.0, "Where the advantage is negative the loss stops at this many times it; 0 sets no stop.", low=0
+    )
     value_clip: float = setting(0.2, "How far a value may move from the rollout's.", above=0)
     vf_coef: float = setting(0.1, "Weight of the value loss.", low=0)
     learning_rate: float = setting(1e-4, "Rate of the policy.", above=0, high=1)
     value_learning_rate: float = setting(3e-4, "Rate of the critic.", above=0, high=1)
-    kl_coef: float = setting(0.05, "Weight of the KL penalty in the reward (k1).", low=0)
+    kl_coef: float = setting(
+        0.05, "Weight of the KL penalty in the reward (k1); where it starts, with a kl_goal.", low=0
+    )
+    kl_goal: float = setting(
+        0.0, "KL to the reference, nats a completion, that kl_coef is steered to; 0 keeps kl_coef.", low=0
+    )
+    kl_horizon: int = setting(10_000, "Completions over which kl_coef is steered.", low=1)
     target_kl: float = setting(0.05, "Per-token KL to the rollout's policy at which its passes stop early.", above=0)
     reward_clip: float = setting(5.0, "Normalised scores are clipped to this.", above=0)
     missing_eos_penalty: float = setting(1.0, "Taken from the normalised score of an unfinished completion.", low=0)
@@ -203,6 +240,11 @@ class PPOConfig(RunConfig):
             raise ConfigError(
                 f"rollout_batch_size must be >= num_minibatches, got {self.rollout_batch_size} and {self.num_minibatches}"
             )
+        parse_weights(self.rewards)
+        if 0 < self.dual_clip <= 1 + self.clip_high:
+            raise ConfigError(f"dual_clip must be 0 or over 1 + clip_high, got {self.dual_clip:g}")
+        if self.kl_goal and not self.kl_coef:
+            raise ConfigError("kl_goal steers kl_coef by a factor: give it a kl_coef above 0 to start from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +319,21 @@ def parse_setting(config_class: type[RunConfig], name: str, text: str) -> Any:
         return int(text) if wanted is int else float(text) if wanted is float else text
     except ValueError as error:
         raise ConfigError(f"{name} must be {'an integer' if wanted is int else 'a number'}, got {text!r}") from error
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Return the weights of "name=weight, name=weight". Raises: ConfigError."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or not math.isfinite(weight):
+            raise ConfigError(f"write rewards as name=weight joined by commas, each name once, got {text!r}")
+        weights[name] = weight
+    return weights
 
 
 def check_setting(item: dataclasses.Field[Any], value: Any) -> None:

@@ -47,6 +47,16 @@ class PreferenceRow(TypedDict):
     source: NotRequired[str]
 
 
+class UnpairedRow(TypedDict):
+    """A completion that is good or bad by itself; TRL's conversational unpaired format, and where it belongs."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    label: bool
+    group: NotRequired[str]
+    split: NotRequired[str]
+
+
 class PromptRow(TypedDict):
     """A prompt to sample from."""
 

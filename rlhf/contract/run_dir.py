@@ -22,6 +22,7 @@ from rlhf.contract.errors import ContractError, CorruptError
 
 CONFIG = "config.json"
 DATA = "data"
+ALLOWED_REWARDS = "rewards.json"  # of the host, in data/: reward functions by name
 METRICS = "metrics.jsonl"
 PROGRESS = "progress.json"
 CHECKPOINTS = "checkpoints"

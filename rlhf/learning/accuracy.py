@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rlhf.learning.preferences import EncodedPair
 
 Z_95 = 1.959963984540054
 ECE_BINS = 10
+SAME_LENGTH = 0.1  # completions whose lengths differ by less than this share of the longer are alike
 
 
 def wilson_interval(successes: float, n: int) -> tuple[float, float]:
@@ -41,7 +44,7 @@ def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float
         differences: score of chosen minus score of rejected, in nats of a Bradley-Terry model.
         name: the key of the accuracy, such as eval_accuracy.
     Returns: accuracy, the baselines "the longer is better" and "the shorter is better" (in characters), each with its
-        95% interval; log-loss in nats; expected calibration error; n_test and n_test_ties.
+        95% interval; log-loss in nats; Brier score; expected calibration error; n_test and n_test_ties.
     """
     judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.target != 0.5]
     n = len(judged)
@@ -52,10 +55,73 @@ def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float
         **describe_share("baseline_longer", longer, n),
         **describe_share("baseline_shorter", n - longer, n),
         "eval_log_loss": log_loss([pair.target for pair in pairs], differences),
+        "eval_brier": brier_score([pair.target for pair in pairs], differences),
         "eval_ece": calibration_error([pair.target for pair, _ in judged], [difference for _, difference in judged]),
         "n_test": len(pairs),
         "n_test_ties": len(pairs) - n,
     }
+
+
+def fit_temperature(targets: Sequence[float], differences: Sequence[float]) -> float:
+    """Return the T > 0 for which differences / T cost the least log-loss on the labels; 1 for no pairs.
+
+    The loss is convex in 1 / T, which is searched between 1/100 and 100 by golden section.
+    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    """
+    if not targets:
+        return 1.0
+    low, high = -math.log(100.0), math.log(100.0)
+    shrink = (math.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - shrink * (high - low), low + shrink * (high - low)
+        cost_left, cost_right = (
+            log_loss(targets, [difference * math.exp(point) for difference in differences]) for point in (left, right)
+        )
+        low, high = (low, right) if cost_left <= cost_right else (left, high)
+    return math.exp(-(low + high) / 2)
+
+
+def brier_score(targets: Sequence[float], differences: Sequence[float]) -> float:
+    """Return the mean of (s(d) - p)^2; 0.25 is what no knowledge costs.
+
+    Source: Brier 1950, "Verification of forecasts expressed in terms of probability".
+    """
+    guesses = [1 / (1 + math.exp(-min(max(difference, -50.0), 50.0))) for difference in differences]
+    return sum((guess - target) ** 2 for guess, target in zip(guesses, targets, strict=True)) / len(guesses)
+
+
+def describe_slices(pairs: Sequence[EncodedPair], differences: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the accuracy by strength, by which completion is longer, and by source: {slice, n, accuracy, low, high}.
+
+    Ties count in none, as in `describe_agreement`. Slices that hold every pair say nothing new and are left out.
+    """
+    judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.target != 0.5]
+    grouped: defaultdict[str, list[float]] = defaultdict(list)
+    for pair, difference in judged:
+        for name in name_slices(pair):
+            grouped[name].append(credit(difference, pair.target))
+    rows = []
+    for name, hits in sorted(grouped.items()):
+        if len(hits) < len(judged):
+            low, high = wilson_interval(sum(hits), len(hits))
+            rows.append({"slice": name, "n": len(hits), "accuracy": sum(hits) / len(hits), "low": low, "high": high})
+    return rows
+
+
+def name_slices(pair: EncodedPair) -> Iterator[str]:
+    """Yield the slices a pair falls into."""
+    if pair.margin:
+        yield f"strength {round(3 * pair.margin)}"
+    share = (pair.chosen_chars - pair.rejected_chars) / max(pair.chosen_chars, pair.rejected_chars, 1)
+    yield (
+        "chosen is longer"
+        if share > SAME_LENGTH
+        else "rejected is longer"
+        if share < -SAME_LENGTH
+        else "alike in length"
+    )
+    if pair.source:
+        yield f"source {pair.source}"
 
 
 def credit(difference: float, target: float) -> float:

@@ -30,7 +30,7 @@ class Critic(nn.Module):
     def forward(self, batch: CompletionBatch) -> Tensor:
         """Return the value of the state before each completion token: (N,) fp32, row by row."""
         hidden = self.model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
-        raw = self.model.score(hidden[batch.predicting]).squeeze(-1).float()  # (N,)
+        raw = self.model.score(hidden[batch.predicting]).float().mean(-1)  # (N,), over the heads
         return (raw - self.mean) / self.std
 
 

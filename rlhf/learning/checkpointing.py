@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +118,23 @@ def train_sealed(trainer: Trainer, report: ReportToRun) -> None:
     require_finite_weights(trainer.model, trainer.state.global_step)
 
 
-def save_final(run_dir: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """Publish the trained model with its tokenizer as checkpoints/final and return the folder."""
+def save_final(
+    run_dir: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    write_more: Callable[[Path], None] | None = None,
+) -> Path:
+    """Publish the trained model with its tokenizer, and what write_more puts beside them, as checkpoints/final.
+
+    Returns: the folder.
+    """
     folder = run_dir / CHECKPOINTS / FINAL
     with sealed_folder(folder) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
+        if write_more is not None:
+            write_more(part)
     return folder
 
 

@@ -16,7 +16,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf.contract.config import DPOConfig
 from rlhf.contract.run_dir import DATA
-from rlhf.learning.accuracy import describe_agreement
+from rlhf.learning.accuracy import describe_agreement, describe_slices
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
@@ -31,14 +31,27 @@ from rlhf.learning.logps import (
 from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.pair_batches import PairBatch, read_shared
 from rlhf.learning.pair_logps import pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
+from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
 from rlhf.learning.tables import add_reference_logps, pair_dataset
+
+LABELS = ("target", "weight", "ref_chosen_logps", "ref_rejected_logps")
 
 
 class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
-    """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's."""
+    """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's.
+
+    Args: loss_type, sft_coef, simpo_margin: the run's. The rest is DPOTrainer's.
+    """
+
+    def __init__(
+        self, *args: Any, loss_type: str, sft_coef: float = 0.0, simpo_margin: float = 0.0, **kwargs: Any
+    ) -> None:
+        self.loss_type, self.sft_coef, self.simpo_margin = loss_type, sft_coef, simpo_margin
+        super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
         return dataset
@@ -51,25 +64,30 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         return LengthGroupedOrder(lengths, batch_size=self._train_batch_size, seed=self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        batch = CompletionBatch(inputs["input_ids"], inputs["completion_mask"])
+        shared = read_shared(inputs)
+        batch = shared or CompletionBatch(inputs["input_ids"], inputs["completion_mask"])
         lengths, targets = batch.lengths, batch.targets
-        logits = completion_logits(model, batch)  # (N, V)
-        logps = sum_rows(token_logps(logits, targets), lengths)  # (2B,)
+        logits = shared_logits(model, shared) if shared else completion_logits(model, batch)  # (N, V)
+        per_token = token_logps(logits, targets)  # (N,), those of chosen first
+        logps = sum_rows(per_token, lengths)  # (2B,)
         ratios = logps - torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
         chosen_ratios, rejected_ratios = ratios.chunk(2)
         chosen_lengths, rejected_lengths = lengths.chunk(2)
         loss = dpo_loss(
             chosen_ratios,
             rejected_ratios,
-            loss_type=self.loss_types[0],
+            loss_type=self.loss_type,
             beta=self.beta,
             target=inputs["target"],
             weight=inputs["weight"],
             chosen_lengths=chosen_lengths,
             rejected_lengths=rejected_lengths,
             label_smoothing=self.label_smoothing,
+            simpo_margin=self.simpo_margin,
         )
-        self.note_rewards(logps.detach(), ratios.detach(), inputs["input_ids"])
+        if self.sft_coef:
+            loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].mean()
+        self.note_rewards(logps.detach(), ratios.detach(), inputs["n_tokens"])
         if self.logs_after_this_step():
             self.note_tokens(logits.detach(), targets, lengths)
         return (loss, logits) if return_outputs else loss
@@ -79,14 +97,14 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
 
     @torch.no_grad()
-    def note_rewards(self, logps: Tensor, ratios: Tensor, input_ids: Tensor) -> None:
-        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats."""
+    def note_rewards(self, logps: Tensor, ratios: Tensor, n_tokens: Tensor) -> None:
+        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats. n_tokens: scalar."""
         mode = "train" if self.model.training else "eval"
         gathered = self._metrics[mode]
         chosen_rewards, rejected_rewards = (self.beta * ratios).chunk(2)
         chosen_logps, rejected_logps = logps.chunk(2)
         if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + (input_ids != self._tokenizer.pad_token_id).sum()
+            self._total_train_tokens = self._total_train_tokens + n_tokens
         gathered["num_tokens"] = [self._total_train_tokens]
         gathered["rewards/chosen"].append(chosen_rewards.mean())
         gathered["rewards/rejected"].append(rejected_rewards.mean())
@@ -107,20 +125,6 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         gathered["logits/rejected"].append(logits[n_chosen:].mean())
 
 
-class PairBatch:
-    """Collator: prompt + chosen of every pair, then prompt + rejected, with reference log-probabilities and labels."""
-
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
-
-    def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        completions = [pair[side] for side in ("chosen_ids", "rejected_ids") for pair in pairs]
-        batch = build_batch([pair["prompt_ids"] for pair in pairs] * 2, completions, pad_id=self.pad_id)
-        names = ("target", "weight", "ref_chosen_logps", "ref_rejected_logps")
-        labels = {name: torch.tensor([pair[name] for pair in pairs]) for name in names}
-        return {"input_ids": batch.input_ids, "completion_mask": batch.completion_mask, **labels}
-
-
 def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     """Train a policy on data/train.jsonl against its start, publish it, and return its agreement with data/test.jsonl.
 
@@ -133,9 +137,10 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO"))
     final = save_final(run_dir, policy, tokenizer)
-    ratios = pair_logratios(final, config.base_model, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
+    rewards = implicit_rewards(config, final, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
     return {
-        **describe_policy(test_set.pairs, config.beta * ratios),
+        **describe_policy(test_set.pairs, rewards),
+        "slices": describe_slices(test_set.pairs, (rewards[:, 0] - rewards[:, 1]).tolist()),
         "n_train": len(train_set.pairs),
         "n_dropped": train_set.n_dropped + test_set.n_dropped,
         "n_cut": train_set.n_cut + test_set.n_cut,
@@ -153,33 +158,63 @@ def build_trainer(
     """Return the trainer of a run, after the reference has given its log-probabilities to every completion.
 
     The policy is still the reference here, also in a resumed run: its weights are restored when training begins.
+    A loss without a reference spares the pass.
     """
     pad_id = tokenizer.pad_token_id
     choose_attention(policy, longest_row=max(pair.n_tokens for pair in pairs))
     require_compact_head(
         policy, build_batch([pairs[0].prompt_ids], [pairs[0].chosen_ids], pad_id=pad_id).to(policy.device)
     )
-    reference_logps = pair_logps(
-        policy,
-        pairs,
-        pad_id=pad_id,
-        dtype=pick_dtype(config.dtype, policy.device),
-        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(pairs)),
-    )  # (n, 2)
     return CompactDPOTrainer(
         model=policy,
         args=DPOArguments(
             **training_settings(config, run_dir, learning_rate=config.learning_rate),
             beta=config.beta,
-            loss_type=[config.loss_type],
+            loss_type=["sigmoid" if config.is_reference_free else config.loss_type],  # ours is computed by losses.py
             label_smoothing=config.label_smoothing,
             precompute_ref_log_probs=True,
             max_length=None,
         ),
-        data_collator=PairBatch(pad_id),
-        train_dataset=add_reference_logps(pair_dataset(pairs), reference_logps),
+        data_collator=PairBatch(pad_id, labels=LABELS, shared=shares_prompts(policy, pairs, pad_id=pad_id)),
+        train_dataset=add_reference_logps(
+            pair_dataset(pairs), ask_reference(config, run_dir, policy, pairs, pad_id=pad_id)
+        ),
         processing_class=tokenizer,
+        loss_type=config.loss_type,
+        sft_coef=config.sft_coef,
+        simpo_margin=config.simpo_margin,
     )
+
+
+def shares_prompts(policy: PreTrainedModel, pairs: list[EncodedPair], *, pad_id: int) -> bool:
+    """Say whether the two completions of a pair shall share a row: exact, and worth it for these pairs."""
+    first = pairs[0]
+    return spares_enough(pairs) and reads_shared_rows(
+        policy, first.prompt_ids, first.chosen_ids, first.rejected_ids, pad_id=pad_id
+    )
+
+
+def ask_reference(
+    config: DPOConfig, run_dir: Path, policy: PreTrainedModel, pairs: list[EncodedPair], *, pad_id: int
+) -> Tensor:
+    """Return the reference's log-probabilities of chosen and rejected, (n, 2), nats; 0 for losses without one."""
+    if config.is_reference_free:
+        return torch.zeros(len(pairs), 2)
+    return pair_logps(
+        policy,
+        pairs,
+        pad_id=pad_id,
+        dtype=pick_dtype(config.dtype, policy.device),
+        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(pairs)),
+    )
+
+
+def implicit_rewards(config: DPOConfig, final: Path, pairs: list[EncodedPair], *, pad_id: int) -> Tensor:
+    """Return the rewards that the trained policy gives to chosen and rejected by the loss it was trained on: (n, 2)."""
+    if not config.is_reference_free:
+        return config.beta * pair_logratios(final, config.base_model, pairs, pad_id=pad_id)
+    lengths = torch.tensor([[len(pair.chosen_ids), len(pair.rejected_ids)] for pair in pairs])
+    return config.beta * pair_logps(load_policy(final), pairs, pad_id=pad_id) / lengths
 
 
 def describe_policy(pairs: Sequence[EncodedPair], rewards: Tensor) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rlhf.contract.config import EvaluateConfig
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import DATA
-from rlhf.learning.accuracy import describe_agreement
-from rlhf.learning.models import check_model_folder, load_tokenizer
+from rlhf.learning.accuracy import describe_agreement, describe_slices
+from rlhf.learning.models import load_tokenizer
 from rlhf.learning.pair_logps import pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
-from rlhf.learning.scoring import load_reward_model, reward_differences
+from rlhf.learning.reward_card import require_parity
+from rlhf.learning.scoring import is_reward_model, load_reward_model, reward_differences
 
 
 def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     A reward model answers with eval_accuracy; a policy, by its log-ratios to the reference, with
     eval_rewards/accuracies (its log-loss and calibration are those of beta = 1).
 
-    Raises: ContractError when a policy comes without reference, or a reward model with one.
+    Raises: ContractError when a policy comes without reference, a reward model with one, or a reward model no longer
+    scores as it did when it was trained.
     """
     reporter = Reporter(run_dir, stage="evaluating", total_steps=1)
     tokenizer = load_tokenizer(config.base_model)
@@ -32,20 +33,20 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         if config.reference_model:
             raise ContractError("base_model is a reward model: leave reference_model empty")
         model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
-        metrics = describe_agreement(test_set.pairs, reward_differences(model, test_set.pairs), name="eval_accuracy")
+        require_parity(model, config.base_model)
+        name, differences = "eval_accuracy", reward_differences(model, test_set.pairs)
     else:
+        name = "eval_rewards/accuracies"
         differences = logratio_differences(config, test_set.pairs, pad_id=tokenizer.pad_token_id)
-        metrics = describe_agreement(test_set.pairs, differences, name="eval_rewards/accuracies")
+    metrics = describe_agreement(test_set.pairs, differences, name=name)
     reporter.log(1, {name: float(value) for name, value in metrics.items()})
     reporter.step(1)
-    return {**metrics, "n_dropped": test_set.n_dropped, "n_cut": test_set.n_cut}
-
-
-def is_reward_model(folder: str) -> bool:
-    """Return whether a model folder holds a scalar head. Raises: ContractError when it is no model folder."""
-    check_model_folder(folder)
-    architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
-    return any(name.endswith("ForSequenceClassification") for name in architectures)
+    return {
+        **metrics,
+        "slices": describe_slices(test_set.pairs, differences),
+        "n_dropped": test_set.n_dropped,
+        "n_cut": test_set.n_cut,
+    }
 
 
 def logratio_differences(config: EvaluateConfig, pairs: list[EncodedPair], *, pad_id: int) -> list[float]:

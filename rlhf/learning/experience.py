@@ -91,13 +91,14 @@ def build_experience(
     models: ActorCritic,
     reference: PreTrainedModel,
     scale: ScoreScale,
+    kl_coef: float,
     config: PPOConfig,
     pad_id: int,
 ) -> Experience:
     """Return the experience of sampled completions.
 
     Args:
-        prompts, rollouts: B of each. raw_scores: (B,), the reward model's.
+        prompts, rollouts: B of each. raw_scores: (B,), the reward model's. kl_coef: weight of the KL penalty now.
         models: policy and critic as they are now. reference: the frozen policy of the KL penalty.
     """
     completions = [rollout.ids for rollout in rollouts]
@@ -106,7 +107,7 @@ def build_experience(
     mask = length_mask(torch.tensor([len(ids) for ids in completions], device=device))  # (B, C)
     columns = score_tokens(prompts, completions, mask, models=models, reference=reference, config=config, pad_id=pad_id)
     scores = normalise_scores(raw_scores.to(device), finished, scale, config)
-    rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=config.kl_coef)
+    rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=kl_coef)
     advantages, returns = gae(rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam)
     return Experience(
         prompts=prompts,

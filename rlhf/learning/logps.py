@@ -62,17 +62,17 @@ def build_batch(prompts: Sequence[list[int]], completions: Sequence[list[int]], 
 
 
 @contextmanager
-def head_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
+def head_at(model: nn.Module, positions: Tensor | tuple[Tensor, Tensor]) -> Iterator[None]:
     """Within this context the model's LM head sees only the hidden states at `positions` and its logits are (N, V).
 
     Hooks on the head, rather than a call of the trunk, keep what the model does to its logits afterwards (soft caps,
     scales) and work under wrappers that must see `model.forward`. The head computes in the precision of its weights,
     whatever the trunk was told: log-probabilities are differences of large numbers.
 
-    Args: positions: (B, T) bool with N True.
+    Args: positions: (B, T) bool with N True, or rows and columns, (N,) each.
     """
     head = model.get_output_embeddings()  # type: ignore[operator]
-    whole = torch.autocast(positions.device.type, enabled=False)
+    whole = torch.autocast(head.weight.device.type, enabled=False)
 
     def keep_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         whole.__enter__()

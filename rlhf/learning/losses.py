@@ -45,31 +45,43 @@ def dpo_loss(
     chosen_lengths: Tensor,
     rejected_lengths: Tensor,
     label_smoothing: float = 0.0,
+    simpo_margin: float = 0.0,
 ) -> Tensor:
-    """Return the mean of w [p l(h) + (1 - p) l(-h)], where l is the named loss and h the difference of log-ratios.
+    """Return the mean of w [p l(h) + (1 - p) l(-h)], where l is the named loss and h says how much likelier chosen is.
 
     Args:
-        chosen_logratios, rejected_logratios: (B,), log pi(y|x) - log ref(y|x) summed over the completion, nats.
-        loss_type: sigmoid, hinge, ipo or robust. beta: strength of the pull to the reference.
+        chosen_logratios, rejected_logratios: (B,), log pi(y|x) - log ref(y|x) summed over the completion, nats; without
+            log ref for simpo and orpo.
+        loss_type: sigmoid, hinge, ipo, robust, simpo or orpo. beta: strength of the pull to the reference; scale of the
+            reward for simpo; weight of the odds for orpo.
         target, weight: (B,) as in `bradley_terry_loss`.
-        chosen_lengths, rejected_lengths: (B,), completion tokens; only ipo averages over them.
-        label_smoothing: the known share of flipped labels, for robust.
+        chosen_lengths, rejected_lengths: (B,), completion tokens; ipo, simpo and orpo average over them.
+        label_smoothing: the known share of flipped labels, for robust. simpo_margin: nats, for simpo.
     Returns: scalar.
     Raises: ValueError for an unknown loss_type.
     Source: sigmoid: arXiv 2305.18290 eq. 7; hinge: SLiC, arXiv 2305.10425 eq. 10 against a reference;
-        ipo: arXiv 2310.12036 eq. 17, per token; robust: rDPO, arXiv 2403.00409 eq. 12.
+        ipo: arXiv 2310.12036 eq. 17, per token; robust: rDPO, arXiv 2403.00409 eq. 12; simpo: arXiv 2405.14734 eq. 6;
+        orpo: arXiv 2403.07691 eq. 7, without its SFT term.
     """
-    if loss_type == "ipo":
-        difference = chosen_logratios / chosen_lengths.clamp(min=1) - rejected_logratios / rejected_lengths.clamp(min=1)
-    else:
-        difference = chosen_logratios - rejected_logratios  # (B,)
-    losses = target * one_sided_dpo_loss(difference, loss_type, beta=beta, label_smoothing=label_smoothing) + (
-        1 - target
-    ) * one_sided_dpo_loss(-difference, loss_type, beta=beta, label_smoothing=label_smoothing)  # (B,)
-    return (weight * losses).mean()
+    chosen, rejected = chosen_logratios, rejected_logratios
+    if loss_type in ("ipo", "simpo", "orpo"):
+        chosen, rejected = chosen / chosen_lengths.clamp(min=1), rejected / rejected_lengths.clamp(min=1)
+    difference = log_odds(chosen) - log_odds(rejected) if loss_type == "orpo" else chosen - rejected  # (B,)
+    better, worse = (
+        one_sided_dpo_loss(h, loss_type, beta=beta, label_smoothing=label_smoothing, simpo_margin=simpo_margin)
+        for h in (difference, -difference)
+    )
+    return (weight * (target * better + (1 - target) * worse)).mean()
 
 
-def one_sided_dpo_loss(difference: Tensor, loss_type: str, *, beta: float, label_smoothing: float) -> Tensor:
+def log_odds(logps: Tensor) -> Tensor:
+    """Return log p / (1 - p) of log-probabilities below 0. logps: (B,), nats. Returns: (B,)."""
+    return logps - torch.log(-torch.expm1(logps.clamp(max=-1e-7)))
+
+
+def one_sided_dpo_loss(
+    difference: Tensor, loss_type: str, *, beta: float, label_smoothing: float, simpo_margin: float
+) -> Tensor:
     """Return l(h) for the label "the first is better". difference: (B,), nats. Returns: (B,). See `dpo_loss`."""
     if loss_type == "sigmoid":
         return -F.logsigmoid(beta * difference)
@@ -80,23 +92,31 @@ def one_sided_dpo_loss(difference: Tensor, loss_type: str, *, beta: float, label
     if loss_type == "robust":
         clean, flipped = -F.logsigmoid(beta * difference), -F.logsigmoid(-beta * difference)
         return ((1 - label_smoothing) * clean - label_smoothing * flipped) / (1 - 2 * label_smoothing)
-    raise ValueError(f"loss_type must be sigmoid, hinge, ipo or robust, got {loss_type!r}")
+    if loss_type == "simpo":
+        return -F.logsigmoid(beta * difference - simpo_margin)
+    if loss_type == "orpo":
+        return -beta * F.logsigmoid(difference)
+    raise ValueError(f"loss_type must be sigmoid, hinge, ipo, robust, simpo or orpo, got {loss_type!r}")
 
 
 def ppo_policy_losses(
-    logps: Tensor, old_logps: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+    logps: Tensor, old_logps: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, dual_clip: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Return the clipped surrogate of every token, and the probability ratios.
 
     Args:
         logps, old_logps: (...), log-probability of the sampled token now and at the rollout, nats.
         advantages: (...). clip_low, clip_high: the ratio is kept in [1 - clip_low, 1 + clip_high].
+        dual_clip: where the advantage is negative the loss is at most -dual_clip times it; 0 sets no limit.
     Returns: losses (...) and ratios (...), to be masked and averaged by the caller.
-    Source: PPO, arXiv 1707.06347 eq. 7.
+    Source: PPO, arXiv 1707.06347 eq. 7; dual clip: arXiv 1912.09729 eq. 5.
     """
     ratios = torch.exp((logps - old_logps).clamp(-20, 20))
     clipped = ratios.clamp(1 - clip_low, 1 + clip_high)
-    return torch.maximum(-advantages * ratios, -advantages * clipped), ratios
+    losses = torch.maximum(-advantages * ratios, -advantages * clipped)
+    if dual_clip:
+        losses = torch.where(advantages < 0, torch.minimum(losses, -advantages * dual_clip), losses)
+    return losses, ratios
 
 
 def ppo_value_losses(

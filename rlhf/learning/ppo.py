@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.config import PPOConfig, parse_weights
 from rlhf.contract.errors import ContractError
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
@@ -16,8 +17,10 @@ from rlhf.learning.actor_critic import ActorCritic, Critic
 from rlhf.learning.checkpointing import save_final, train_sealed
 from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.reward_card import require_parity
+from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scoring import load_reward_model, score_rows
+from rlhf.learning.scoring import load_reward_model, score_heads
 from rlhf.learning.tokenization import encode_prompt
 
 REPORTED = (
@@ -62,15 +65,17 @@ def build_trainer(
     """Return the trainer of a run with its four models loaded; the critic starts as a copy of the reward model."""
     policy, reference = load_policy(config.base_model), load_policy(config.base_model)
     reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
+    require_parity(reward_model, config.reward_model)
     critic = Critic(load_reward_model(config.reward_model, tokenizer, seed=config.seed))
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
     for model in (policy, reference, reward_model, critic.model):
         choose_attention(model, longest_row=longest)
+    scores = partial(score_completions, reward_model, ensemble=config.ensemble)
     source = RolloutSource(
         config,
         prompts=prompts,
         reference=reference,
-        score=lambda prompts, completions: score_completions(reward_model, prompts, completions),
+        rewards=build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer),
         stop_ids=find_stop_ids(policy, tokenizer),
         pad_id=tokenizer.pad_token_id,
     )
@@ -99,9 +104,17 @@ def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
     )
 
 
-def score_completions(reward_model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
-    """Return the raw scores of completions: (B,) fp32."""
-    return score_rows(reward_model, [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)])
+def score_completions(
+    reward_model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean"
+) -> Tensor:
+    """Return the raw scores of completions: (B,) fp32.
+
+    Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
+    Source: worst-case optimization, arXiv 2310.02743 section 3.
+    """
+    rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
+    by_head = score_heads(reward_model, rows)  # (B, K)
+    return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
 
 
 def require_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> None:

@@ -159,6 +159,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
             experience.tokens(experience.advantages, rows),
             clip_low=self.config.clip_low,
             clip_high=self.config.clip_high,
+            dual_clip=self.config.dual_clip,
         )
         self.updates.add_policy(policy_losses, ratios)
         return policy_losses.sum() + self.config.vf_coef * value_losses.sum()
@@ -187,6 +188,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
             "early_stops": self.early_stops,
             "mean": self.source.scale.mean,
             "std": self.source.scale.std,
+            "kl_coef": self.source.kl_coef,
         }
         (folder / PPO_STATE).write_text(json.dumps(state), "utf-8")
 
@@ -197,6 +199,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         state = json.loads((folder / PPO_STATE).read_text("utf-8"))
         self.rollouts_started, self.early_stops = state["rollouts_started"], state["early_stops"]
         self.source.restore_scale(ScoreScale(state["mean"], state["std"]), self.model)
+        self.source.kl_coef = state["kl_coef"]
 
 
 class ReportRollouts(ReportToRun):

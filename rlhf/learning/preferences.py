@@ -20,7 +20,8 @@ ROWS_RENDERED_AT_ONCE = 1000
 class EncodedPair:
     """One comparison as ids. A row the model reads is prompt_ids + chosen_ids, or prompt_ids + rejected_ids.
 
-    target: p(chosen is better). weight: >= 0. margin: 0..1. *_chars: characters of the completion's text.
+    target: p(chosen is better). weight: >= 0. margin: 0..1. *_chars: characters of the completion's text. source: whose
+    judgment it is, empty when the row does not say.
     """
 
     prompt_ids: list[int]
@@ -31,6 +32,7 @@ class EncodedPair:
     margin: float
     chosen_chars: int
     rejected_chars: int
+    source: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -133,6 +135,7 @@ def build_pair(
         margin=float(row.get("margin", 0.0)),
         chosen_chars=sum(len(message["content"]) for message in row["chosen"]),
         rejected_chars=sum(len(message["content"]) for message in row["rejected"]),
+        source=str(row.get("source", "")),
     )
 
 

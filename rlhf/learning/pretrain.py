@@ -1,4 +1,4 @@
-"""Pre-training: a BPE tokenizer and a Llama-shaped model from texts alone."""
+"""Pre-training: a BPE tokenizer and a model of a chosen shape from texts alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Muon, Optimizer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.config import PretrainConfig
 from rlhf.contract.errors import ContractError
@@ -17,6 +17,7 @@ from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, load_policy, pick_device, pick_dtype
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
+from rlhf.learning.shapes import IN_BLOCK, build_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import train_tokenizer
 from rlhf.learning.training_loop import TrainingLoop
@@ -24,8 +25,6 @@ from rlhf.learning.training_loop import TrainingLoop
 # Half the steps at the peak rate, then a straight line to nothing: most of the loss falls on that line.
 HOLD_RATIO = 0.45
 EVAL_BATCH_SIZE = 32
-# Room for conversations longer than the rows it was trained on.
-MAX_POSITIONS = 2048
 
 
 def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
@@ -91,34 +90,12 @@ def prepare_loop(
     return model, loop
 
 
-def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """Return a fresh model whose blocks add nothing yet."""
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.n_layers,
-            num_attention_heads=config.n_heads,
-            num_key_value_heads=config.n_heads,
-            max_position_embeddings=max(MAX_POSITIONS, config.max_length),
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            tie_word_embeddings=False,
-        )
-    )
-    for block in model.model.layers:
-        nn.init.zeros_(block.self_attn.o_proj.weight)
-        nn.init.zeros_(block.mlp.down_proj.weight)
-    return model
-
-
 def build_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[Optimizer]:
     """Return Muon over the blocks' matrices and AdamW over everything else."""
     named = list(model.named_parameters())
-    matrices = [parameter for name, parameter in named if parameter.ndim == 2 and ".layers." in name]
-    others = [parameter for name, parameter in named if not (parameter.ndim == 2 and ".layers." in name)]
+    hidden = {name for name, parameter in named if parameter.ndim == 2 and any(part in name for part in IN_BLOCK)}
+    matrices = [parameter for name, parameter in named if name in hidden]
+    others = [parameter for name, parameter in named if name not in hidden]
     return [
         Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
         AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,16 +10,15 @@ from transformers import PreTrainedModel
 
 from rlhf.contract.config import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
+from rlhf.learning.advantages import steer_kl_coef
 from rlhf.learning.batching import split_evenly
 from rlhf.learning.experience import Experience, ScoreScale, build_experience, measure_scale
 from rlhf.learning.generation import Rollout, generate
+from rlhf.learning.rewards import Reward
 from rlhf.learning.rollout_metrics import describe_rollout
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
 ROLLOUT_SEED_STRIDE = 1_000_003
-
-# Raw scores (B,) of completions, given the ids of prompts and of completions.
-Score = Callable[[list[list[int]], list[list[int]]], Tensor]
 
 
 class RolloutSource:
@@ -29,7 +27,7 @@ class RolloutSource:
     Args:
         prompts: token ids of the prompts, generation prompt included.
         reference: the frozen policy of the KL penalty.
-        score: raw scores of completions.
+        rewards: what a completion's raw score is the sum of, by name.
         stop_ids: token ids that end a completion.
     """
 
@@ -39,7 +37,7 @@ class RolloutSource:
         *,
         prompts: list[list[int]],
         reference: PreTrainedModel,
-        score: Score,
+        rewards: dict[str, Reward],
         stop_ids: list[int],
         pad_id: int,
     ) -> None:
@@ -47,10 +45,11 @@ class RolloutSource:
         self.prompts = prompts
         self.reference = reference.requires_grad_(False)
         self.reference.train(False)
-        self.score = score
+        self.rewards = rewards
         self.stop_ids = stop_ids
         self.pad_id = pad_id
         self.scale: ScoreScale | None = None
+        self.kl_coef = config.kl_coef
 
     def draw(self, number: int, models: ActorCritic) -> tuple[Experience, dict[str, float]]:
         """Return the rollout of a number, counted from 0, and its metrics."""
@@ -58,7 +57,8 @@ class RolloutSource:
         prompts = [self.prompts[row] for row in self.choose_prompts(number)]
         completions = self.sample(prompts, number, models)
         generated_s = time.monotonic()
-        raw_scores = self.score(prompts, [completion.ids for completion in completions])
+        parts = self.score(prompts, completions)
+        raw_scores = torch.stack(list(parts.values())).sum(0)  # (B,)
         experience = build_experience(
             prompts,
             completions,
@@ -66,16 +66,36 @@ class RolloutSource:
             models=models,
             reference=self.reference,
             scale=self.scale or self.fix_scale(raw_scores, models),
+            kl_coef=self.kl_coef,
             config=self.config,
             pad_id=self.pad_id,
         )
-        return experience, {
+        metrics = {
             **describe_rollout(experience),
+            **{f"rewards/{name}/mean": part.mean().item() for name, part in parts.items()},
             "episode": float((number + 1) * self.config.rollout_batch_size),
-            "kl_coef": self.config.kl_coef,
+            "kl_coef": self.kl_coef,
             "time/generate": generated_s - started_s,
             "time/score": time.monotonic() - generated_s,
         }
+        self.steer(metrics["objective/kl"])
+        return experience, metrics
+
+    def steer(self, kl: float) -> None:
+        """Set the weight of the KL penalty for the next rollout; this one's rewards are fixed."""
+        if self.config.kl_goal:
+            self.kl_coef = steer_kl_coef(
+                self.kl_coef,
+                kl,
+                goal=self.config.kl_goal,
+                n_completions=self.config.rollout_batch_size,
+                horizon=self.config.kl_horizon,
+            )
+
+    def score(self, prompts: list[list[int]], completions: list[Rollout]) -> dict[str, Tensor]:
+        """Return the weighted rewards of completions by name: (B,) each."""
+        ids = [completion.ids for completion in completions]
+        return {name: reward(prompts, ids) for name, reward in self.rewards.items()}
 
     def sample(self, prompts: list[list[int]], number: int, models: ActorCritic) -> list[Rollout]:
         """Return one completion of each prompt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,22 +18,33 @@ from rlhf.learning.preferences import EncodedPair
 SCORING_TOKENS = 8192
 
 
-def load_reward_model(folder: str | Path, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
-    """Return the model of a folder with a scalar head, in fp32; a new head is drawn from `seed`.
+def load_reward_model(
+    folder: str | Path, tokenizer: PreTrainedTokenizerBase, *, seed: int, n_heads: int = 1
+) -> PreTrainedModel:
+    """Return the model of a folder with one or more scalar heads, in fp32; new heads are drawn from `seed`.
 
     Args:
-        folder: a reward model, or any decoder to make one of.
+        folder: a reward model, whose heads it keeps, or any decoder or encoder to make one of.
         tokenizer: its tokenizer, whose padding token tells where a row ends.
+        n_heads: heads of a new reward model; several are an ensemble over one trunk.
     Raises: ContractError when the padding token is missing or is also the end token.
     """
     check_model_folder(folder)
     require_distinct_pad(tokenizer)
     set_seed(seed)
+    heads = {} if is_reward_model(folder) else {"num_labels": n_heads}
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        folder, **heads, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model.to(pick_device())
+
+
+def is_reward_model(folder: str | Path) -> bool:
+    """Return whether a model folder holds scalar heads. Raises: ContractError when it is no model folder."""
+    check_model_folder(folder)
+    architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 def require_distinct_pad(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -56,10 +68,15 @@ def pad_rows(rows: Sequence[list[int]], pad_id: int) -> tuple[torch.Tensor, torc
     return input_ids, attention_mask
 
 
-@torch.no_grad()
 def score_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tensor:
-    """Return the raw reward of each row of ids, prompt and completion together: (len(rows),) fp32 on the CPU."""
-    scores = torch.zeros(len(rows))
+    """Return the raw reward of each row of ids, the mean of its heads: (len(rows),) fp32 on the CPU."""
+    return score_heads(model, rows).mean(1)
+
+
+@torch.no_grad()
+def score_heads(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tensor:
+    """Return what each head says of each row of ids, prompt and completion together: (len(rows), K) fp32 on the CPU."""
+    scores = torch.zeros(len(rows), model.config.num_labels)
     pad_id = model.config.get_text_config().pad_token_id
     with evaluating(model):
         for batch in batch_by_tokens([len(row) for row in rows], SCORING_TOKENS):
@@ -67,16 +84,21 @@ def score_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tenso
             logits = model(
                 input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device), use_cache=False
             ).logits
-            scores[batch] = logits.squeeze(-1).float().cpu()
+            scores[batch] = logits.float().cpu()
     return scores
 
 
 def reward_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> list[float]:
     """Return the reward of chosen minus that of rejected for each pair, nats."""
-    rows = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    scores = score_rows(model, rows).view(-1, 2)  # (n, 2)
-    differences: list[float] = (scores[:, 0] - scores[:, 1]).tolist()
+    differences: list[float] = head_differences(model, pairs).mean(1).tolist()
     return differences
+
+
+def head_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+    """Return each head's reward of chosen minus that of rejected for each pair: (n, K), nats."""
+    rows = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    scores = score_heads(model, rows).view(len(pairs), 2, -1)  # (n, 2, K)
+    return scores[:, 0] - scores[:, 1]
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from rlhf.learning.preferences import EncodedPair
 
 
 def pair_dataset(pairs: Sequence[EncodedPair]) -> Dataset:
-    """Return one row a pair, with its fields and n_tokens, the tokens of its longer side."""
+    """Return one row a pair, with its fields, its number as row, and n_tokens, the tokens of its longer side."""
     columns = {item.name: [getattr(pair, item.name) for pair in pairs] for item in fields(EncodedPair)}
-    return Dataset.from_dict({**columns, "n_tokens": [pair.n_tokens for pair in pairs]})
+    return Dataset.from_dict({**columns, "row": list(range(len(pairs))), "n_tokens": [pair.n_tokens for pair in pairs]})
 
 
 def add_reference_logps(dataset: Dataset, reference_logps: Tensor) -> Dataset:

@@ -1,0 +1,64 @@
+"""Collators of encoded pairs: two rows a pair, or one that shares the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.learning.logps import build_batch
+from rlhf.learning.scoring import pad_rows
+from rlhf.learning.shared_prefix import SharedBatch, build_shared_batch
+
+SHARED_FIELDS = tuple(item.name for item in fields(SharedBatch))
+
+
+class PairBatch:
+    """Collator for DPO: completions of every pair, chosen first, with the columns `labels`, and n_tokens as TRL counts.
+
+    Args: labels: number columns of the table to take along. shared: join the two rows of a pair.
+    """
+
+    def __init__(self, pad_id: int, *, labels: tuple[str, ...], shared: bool = False) -> None:
+        self.pad_id = pad_id
+        self.labels = labels
+        self.shared = shared
+
+    def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        inputs = self.join_rows(pairs) if self.shared else self.build_rows(pairs)
+        labels = {name: torch.tensor([pair[name] for pair in pairs]) for name in self.labels}
+        n_tokens = sum(
+            2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"]) for pair in pairs
+        )
+        return {**inputs, **labels, "n_tokens": torch.tensor(n_tokens)}
+
+    def join_rows(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return the fields of a SharedBatch."""
+        prompts, chosen, rejected = (
+            [pair[side] for pair in pairs] for side in ("prompt_ids", "chosen_ids", "rejected_ids")
+        )
+        batch = build_shared_batch(prompts, chosen, rejected, pad_id=self.pad_id)
+        return {name: getattr(batch, name) for name in SHARED_FIELDS}
+
+    def build_rows(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return prompt + chosen of every pair, then prompt + rejected."""
+        completions = [pair[side] for side in ("chosen_ids", "rejected_ids") for pair in pairs]
+        batch = build_batch([pair["prompt_ids"] for pair in pairs] * 2, completions, pad_id=self.pad_id)
+        return {"input_ids": batch.input_ids, "completion_mask": batch.completion_mask}
+
+
+class PairRows(PairBatch):
+    """Collator for the reward model: as PairBatch, but two rows come with the mask of their padding."""
+
+    def build_rows(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return the chosen rows, then the rejected rows, padded on the right."""
+        rows = [pair["prompt_ids"] + pair[side] for side in ("chosen_ids", "rejected_ids") for pair in pairs]
+        input_ids, attention_mask = pad_rows(rows, self.pad_id)
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def read_shared(inputs: dict[str, Tensor]) -> SharedBatch | None:
+    """Return the joined rows of a collated batch, None when it holds two rows a pair."""
+    return SharedBatch(**{name: inputs[name] for name in SHARED_FIELDS}) if "predictors" in inputs else None
