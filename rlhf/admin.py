@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from labeling.admin import ReadOnlyAdmin
-from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Metric, Round, Run, Sample
+from rlhf.models import Checkpoint, Dataset, DatasetSource, Export, Loop, Metric, Round, Run, Sample
 
 
 @admin.register(Dataset)
@@ -21,6 +21,24 @@ class DatasetSourceAdmin(ReadOnlyAdmin):
     list_filter = ["split"]
     list_select_related = ["dataset"]
     raw_id_fields = ["comparison", "judgment", "imported_judgment"]
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id",
+        "project",
+        "dataset",
+        "format",
+        "state",
+        "n_rows",
+        "size",
+        "cause",
+        "created_at",
+        "expires_at",
+    ]
+    list_filter = ["state", "format", "project"]
+    list_select_related = ["project", "dataset"]
 
 
 @admin.register(Loop)

@@ -26,6 +26,16 @@ class RunQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.filter(state="running", attempt=attempt)
 
 
+class ExportQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def claimable(self) -> Self:
+        """Nobody works on it: queued, or running under a lease that ran out by the database's clock."""
+        return self.filter(Q(state="queued") | Q(state="running", lease_until__lt=Now()))
+
+    def held(self, attempt: int) -> Self:
+        """Still the export of the worker that claimed it as this attempt."""
+        return self.filter(state="running", attempt=attempt)
+
+
 class CheckpointQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def policies_of(self, project: Project) -> Self:
         """The project's policies, newest first."""

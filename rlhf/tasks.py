@@ -8,7 +8,8 @@ from typing import Any
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 
 from config.celery import app
-from rlhf.domain import execution, loop, runs
+from labeling.domain.doorbell import ring
+from rlhf.domain import execution, exporting, loop, runs
 from rlhf.domain.launching import LearningServer
 
 learning_server = LearningServer()
@@ -25,7 +26,7 @@ def is_stopping() -> bool:
 def execute_run(pk: int) -> None:
     run = execution.execute_run(pk, server=learning_server, is_stopping=is_stopping)
     if run is not None and run.is_over and run.round_id:
-        runs.ring("rlhf.advance_round", run.round_id)
+        ring("rlhf.advance_round", run.round_id)
     if run is not None and not is_stopping():
         runs.ring_next()
 
@@ -35,10 +36,16 @@ def advance_round(pk: int) -> None:
     loop.advance_round(pk)
 
 
+@app.task(name="rlhf.write_export")
+def write_export(pk: int) -> None:
+    exporting.write_export(pk)
+
+
 @app.task(name="rlhf.sweep")
 def sweep() -> None:
     runs.sweep_runs()
     loop.sweep_rounds()
+    exporting.sweep_exports()
 
 
 @worker_process_init.connect

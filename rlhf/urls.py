@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rlhf.views import checkpoints, datasets, health, loop, runs
+from rlhf.views import checkpoints, datasets, exports, health, loop, runs
 
 app_name = "rlhf"
 urlpatterns = [
@@ -14,6 +14,11 @@ urlpatterns = [
     path("datasets/new/", datasets.create_dataset, name="dataset-create"),
     path("datasets/<int:pk>/", datasets.show_dataset, name="dataset-detail"),
     path("datasets/<int:pk>/<slug:split>.<slug:format>", datasets.download_dataset, name="dataset-download"),
+    path("exports/", exports.list_exports, name="export-list"),
+    path("exports/datasets/", exports.create_dataset_export, name="dataset-export-create"),
+    path("exports/judgments/", exports.create_judgment_export, name="judgment-export-create"),
+    path("exports/<int:pk>/", exports.show_export, name="export-detail"),
+    path("exports/<int:pk>/file/", exports.download_export, name="export-download"),
     path("runs/", runs.list_runs, name="run-list"),
     path("runs/new/", runs.create_run, name="run-create"),
     path("runs/<int:pk>/", runs.show_run, name="run-detail"),

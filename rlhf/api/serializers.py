@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from labeling.models import Project
 from rlhf.contract.errors import ConfigError
-from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
+from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
 from rlhf.domain.planning import default_config
 from rlhf.forms.runs import FOLDERS, choose_inputs
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
@@ -48,8 +48,22 @@ class RuleSerializer(serializers.Serializer):
         default=["own"],
         help_text='"own" for our labelers, "imported:NAME" for a source of imports.',
     )
+    consensus = serializers.ChoiceField(list(CONSENSUS.items()), default="majority")
+    soft = serializers.BooleanField(default=False, help_text="With dawid_skene: write how likely the better side is.")
     min_judgments = serializers.IntegerField(default=1, min_value=1, max_value=1000)
     use_extra = serializers.BooleanField(default=True, help_text="Count votes that came after their slot was taken.")
+    use_hasty = serializers.BooleanField(default=True, help_text="Count votes too soon to have read the texts.")
+    use_quarantined = serializers.BooleanField(default=False, help_text="Count votes of labelers in quarantine.")
+    use_gold = serializers.BooleanField(default=False, help_text="Count votes of work on what is gold now.")
+    use_unsafe = serializers.BooleanField(
+        default=False, help_text="Count pairs whose preferred text most labelers flagged as unsafe."
+    )
+    use_fixes = serializers.BooleanField(default=True, help_text="Make pairs of what labelers rewrote.")
+    exclude_labelers = serializers.ListField(
+        child=serializers.CharField(max_length=150), default=[], max_length=1000, help_text="Usernames or ids."
+    )
+    guideline_from = serializers.IntegerField(default=0, min_value=0, max_value=2**31 - 1)
+    labeler_share_max = serializers.FloatField(default=0, min_value=0, max_value=1, help_text="0 sets no cap.")
     use_margin = serializers.BooleanField(default=False, help_text="Write the strength of a preference as its margin.")
     test_share = serializers.FloatField(default=0.1, min_value=0, max_value=0.9)
     seed = serializers.IntegerField(default=42, min_value=0, max_value=2**31 - 1)

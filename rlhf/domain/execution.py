@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from rlhf.contract import run_dir as seam
@@ -110,6 +111,10 @@ def prepare_folder(run: Run, folder: Path) -> None:
         materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
+    # Which functions of its own may reward a policy is the host's to say, never a run's.
+    allowed = Path(settings.PREFLOOP_HOME) / seam.ALLOWED_REWARDS
+    if allowed.exists():
+        shutil.copy(allowed, folder / seam.DATA / seam.ALLOWED_REWARDS)
     for name in (seam.METRICS, seam.PROGRESS):
         (folder / name).unlink(missing_ok=True)
 

@@ -10,18 +10,19 @@ import math
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
+from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.domain.errors import LabelingError
-from labeling.models import Judgment, Project, User
+from labeling.models import Judgment, Membership, Project, User
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.errors import ContractError
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import LearningError, NotReady
-from rlhf.domain.runs import SWEEP_S, create_run, ring, send_message
+from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts, queue_samples
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 
@@ -30,7 +31,8 @@ FIRST_STAGES = [Run.Kind.PRETRAIN.value, Run.Kind.SFT.value, Run.Kind.SAMPLE.val
 STAGES = [Run.Kind.REWARD.value, Run.Kind.DPO.value, Run.Kind.SAMPLE.value]
 
 # The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
-REWARD_TEST_SHARE = 0.2
+# Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
+TEST_SHARE = 0.2
 # A prompt to which a policy says the same twice makes no pair, and a good policy does so more and more often.
 SPARE_PROMPTS = 1.4
 
@@ -49,9 +51,21 @@ def last_judgment_used(project: Project, *, before: Round | None = None) -> int:
     return upto or 0
 
 
+def list_votes() -> QuerySet[Judgment]:
+    """Return the judgments that count toward a round, each vote once however often it was revised.
+
+    Probes and what labelers in quarantine say do not count: a freeze leaves them out.
+    """
+    suspects = Membership.objects.filter(
+        project=OuterRef("comparison__project"), user=OuterRef("labeler"), is_quarantined=True
+    )
+    votes: QuerySet[Judgment] = Judgment.objects.of_work().filter(~Exists(suspects), revises=None)
+    return votes
+
+
 def count_new_judgments(project: Project) -> int:
-    """Return how many judgments came in since the last round began."""
-    return Judgment.objects.current().of_project(project).filter(pk__gt=last_judgment_used(project)).count()
+    """Return how many votes came in since the last round began."""
+    return list_votes().filter(comparison__project=project, pk__gt=last_judgment_used(project)).count()
 
 
 def start_round(project: Project, *, user: User | None = None) -> Round:
@@ -150,11 +164,11 @@ def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any
             "base": trainer.checkpoint,
         }
     if kind == Run.Kind.REWARD:
-        rule = FreezeRule(upto=round.upto, test_share=REWARD_TEST_SHARE)
+        rule = FreezeRule(upto=round.upto, test_share=TEST_SHARE)
         dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}")
         return {"dataset": dataset, "base": round.base}
     # The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.
-    rule = FreezeRule(upto=round.upto, after=last_judgment_used(project, before=round))
+    rule = FreezeRule(upto=round.upto, after=last_judgment_used(project, before=round), test_share=TEST_SHARE)
     dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}, new judgments")
     return {"dataset": dataset, "base": round.base}
 

@@ -6,8 +6,6 @@ Every write of a worker carries the attempt it claimed; an update of zero rows m
 from __future__ import annotations
 
 import json
-import logging
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -15,19 +13,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
-from kombu.exceptions import KombuError
 
-from config.celery import app
+from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Project, User
 from rlhf.contract.config import RunConfig
 from rlhf.domain.errors import LostLease
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
-logger = logging.getLogger(__name__)
-
 LEASE = timedelta(seconds=60)
-# The sweeper's period; what it rings for expires by its next turn, so a long run does not pile up messages.
-SWEEP_S = 30.0
 
 
 def create_run(
@@ -54,19 +47,6 @@ def create_run(
         )
         transaction.on_commit(lambda: ring("rlhf.execute_run", run.pk))
     return run
-
-
-def ring(task: str, pk: int) -> None:
-    """Send a task its row's id without waiting: a broker that is down or mute costs nothing, the sweeper rings again."""
-    threading.Thread(target=send_message, args=(task, pk), name=f"ring {task} {pk}").start()
-
-
-def send_message(task: str, pk: int, *, expires_s: float | None = None) -> None:
-    """Publish one message; a broker that is not there is a line in the log."""
-    try:
-        app.send_task(task, args=[pk], ignore_result=True, expires=expires_s)
-    except (KombuError, OSError) as error:
-        logger.warning("the broker did not take %s(%s): %s; the sweeper rings again", task, pk, error)
 
 
 def claim_run(pk: int) -> Run | None:

@@ -10,7 +10,8 @@ from operator import or_
 from django.db.models import Count, F, Max, Q, Window
 from django.db.models.functions import RowNumber
 
-from labeling.models import Judgment, Project, Slot
+from labeling.models import Project, Slot
+from rlhf.domain.loop import list_votes
 from rlhf.models import Checkpoint, Loop, Round, Run
 
 
@@ -119,13 +120,13 @@ def list_stages(round: Round) -> list[Stage]:
 
 
 def count_new(project_ids: list[int]) -> dict[int, int]:
-    """Return the judgments since each project's last round began; loop.count_new_judgments for many projects."""
+    """Return the votes since each project's last round began; loop.count_new_judgments for many projects."""
     if not project_ids:
         return {}
     rounds = Round.objects.filter(project__in=project_ids).exclude(state=Round.State.FAILED)
     used = {row["project"]: row["upto"] for row in rounds.order_by().values("project").annotate(upto=Max("upto"))}
     is_new = reduce(or_, (Q(comparison__project=pk, pk__gt=used.get(pk, 0)) for pk in project_ids))
-    rows = Judgment.objects.current().filter(is_new).order_by().values(project_id=F("comparison__project"))
+    rows = list_votes().filter(is_new).order_by().values(project_id=F("comparison__project"))
     return {row["project_id"]: row["n"] for row in rows.annotate(n=Count("id"))}
 
 

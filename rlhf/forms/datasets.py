@@ -8,7 +8,8 @@ from django import forms
 
 from labeling.models import Project
 from rlhf.domain.datasets.freezing import list_imported_sources
-from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
+from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
+from rlhf.domain.errors import LearningError
 
 
 class FreezeForm(forms.Form):
@@ -29,6 +30,11 @@ class FreezeForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.project = project
 
+    def refuse(self, error: LearningError) -> None:
+        """Say why there is no dataset, beside the part it is about where the words begin with its name."""
+        name = str(error).split(" ", 1)[0]
+        self.add_error(name if name in self.fields else None, str(error))
+
     def parts(self) -> dict[str, Any]:
         """Return what the freeze is called with."""
         return dict(self.cleaned_data)
@@ -45,6 +51,32 @@ class PreferenceFreezeForm(FreezeForm):
     min_judgments = forms.IntegerField(
         initial=1, min_value=1, label="Judgments a comparison needs", help_text="Comparisons with fewer are left out."
     )
+    consensus = forms.ChoiceField(
+        choices=list(CONSENSUS.items()),
+        initial="majority",
+        required=False,
+        label="What several votes come to",
+        help_text="Ties and “both bad” never make a pair, whatever the rule.",
+    )
+    soft = forms.BooleanField(
+        required=False,
+        label="Write how likely the better side is as a soft label",
+        help_text="With votes weighed by reliability; the share of the votes is a soft label in any case.",
+    )
+    guideline_from = forms.IntegerField(
+        required=False, min_value=0, label="From this version of the guideline on", help_text="Empty for all versions."
+    )
+    exclude_labelers = forms.CharField(
+        required=False, label="Without these labelers", help_text="Usernames, with commas between."
+    )
+    labeler_share_max = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        widget=forms.NumberInput({"step": "any"}),
+        label="Largest share of one labeler",
+        help_text="For example 0.1: nobody stands behind more than a tenth of the votes. Empty for no cap.",
+    )
     use_margin = forms.BooleanField(
         required=False,
         label="Write the strength of each preference as its margin",
@@ -56,13 +88,56 @@ class PreferenceFreezeForm(FreezeForm):
         label="Count late votes",
         help_text="Votes that came after their place had gone to someone else.",
     )
+    use_hasty = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Count hasty votes",
+        help_text="Votes that came sooner than anyone could have read the texts.",
+    )
+    use_fixes = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Add what labelers rewrote",
+        help_text="A rewritten completion is better than both it was made from: two pairs more.",
+    )
+    use_quarantined = forms.BooleanField(
+        required=False, label="Count votes from quarantine", help_text="Labelers a manager has set aside."
+    )
+    use_gold = forms.BooleanField(
+        required=False,
+        label="Count votes on what is gold now",
+        help_text="Made before it was gold; answers to gold, repeats and exams are never data.",
+    )
+    use_unsafe = forms.BooleanField(
+        required=False,
+        label="Count pairs that prefer the unsafe",
+        help_text="Most labelers flagged the preferred text as unsafe, and not the other.",
+    )
     note = forms.CharField(required=False, help_text="Kept with the dataset.")
-    field_order = ["name", "include", "min_judgments", "test_share", "seed", "use_margin", "use_extra", "note"]
+    field_order = [
+        *("name", "include", "consensus", "soft", "min_judgments", "test_share", "seed"),
+        *("labeler_share_max", "guideline_from", "exclude_labelers"),
+        *("use_margin", "use_extra", "use_hasty", "use_fixes", "use_quarantined", "use_gold"),
+        *("use_unsafe", "note"),
+    ]
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, project=project, **kwargs)
         sources = [(f"imported:{source}", f"{source} (imported)") for source in list_imported_sources(project)]
         self.fields["include"].choices = [("own", "our own labelers"), *sources]  # type: ignore[attr-defined]
+
+    def clean_consensus(self) -> str:
+        return self.cleaned_data["consensus"] or "majority"
+
+    def clean_guideline_from(self) -> int:
+        return self.cleaned_data["guideline_from"] or 0
+
+    def clean_labeler_share_max(self) -> float:
+        return self.cleaned_data["labeler_share_max"] or 0.0
+
+    def clean_exclude_labelers(self) -> tuple[str, ...]:
+        names = self.cleaned_data["exclude_labelers"].split(",")
+        return tuple(name.strip() for name in names if name.strip())
 
     def clean(self) -> dict[str, Any]:
         """Turn the parts into the rule, and say its word beside the part it is about."""
@@ -73,8 +148,7 @@ class PreferenceFreezeForm(FreezeForm):
         try:
             cleaned["rule"] = FreezeRule(**{**parts, "include": tuple(parts["include"])})
         except InvalidRule as error:
-            name = str(error).split(" ", 1)[0]
-            self.add_error(name if name in self.fields else None, str(error))
+            self.refuse(error)
         return cleaned
 
     def parts(self) -> dict[str, Any]:

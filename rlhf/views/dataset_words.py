@@ -4,20 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf.domain.datasets.rule import CONSENSUS
+
 MAX_CHARS = 1500
 RULE = {
     "include": "made of",
     "consensus": "a pair needs",
+    "soft": "soft labels",
     "upto": "votes up to judgment",
     "after": "comparisons judged after judgment",
     "min_judgments": "judgments a comparison needs",
     "use_extra": "late votes count",
+    "use_hasty": "hasty votes count",
+    "use_quarantined": "quarantined votes count",
+    "use_gold": "votes on gold count",
+    "use_unsafe": "pairs that prefer the unsafe count",
+    "use_fixes": "rewritten texts make pairs",
+    "exclude_labelers": "without the votes of",
+    "guideline_from": "votes from guideline version",
+    "labeler_share_max": "one labeler at most",
     "use_margin": "strength kept as margin",
     "test_share": "share held out for tests",
     "seed": "seed",
     "note": "note",
 }
+# Said only where they say something.
+QUIET = (
+    "upto",
+    "after",
+    "soft",
+    "use_quarantined",
+    "use_gold",
+    "use_unsafe",
+    "exclude_labelers",
+    "guideline_from",
+    "labeler_share_max",
+)
 SOURCES = {
+    "fixes": "rewritten by our own labelers",
     "own": "our own labelers",
     "generated": "what the demo's generator wrote",
     "prompts": "prompts of the project",
@@ -29,10 +53,24 @@ COUNTS = {
     "rows": "rows",
     "ties": "ties, left out",
     "both_bad": "both bad, left out",
-    "disagreements": "without a majority, left out",
+    "disagreements": "without a winner, left out",
     "too_few_judgments": "with too few judgments, left out",
     "held_out": "on held-out prompts, left out",
+    "retired_left_out": "retired by a reviewer, left out",
+    "triage_left_out": "waiting for a reviewer, left out",
+    "overridden": "decided by a reviewer",
+    "fixes": "pairs of rewritten texts",
+    "unpaired": "bad completions, for unpaired training",
     "votes": "votes",
+    "quarantined_left_out": "votes from quarantine, left out",
+    "excluded_left_out": "votes of excluded labelers, left out",
+    "earlier_guideline_left_out": "votes under earlier guidelines, left out",
+    "hasty_left_out": "hasty votes, left out",
+    "late_left_out": "late votes, left out",
+    "gold_left_out": "gold now, left out",
+    "unsafe_left_out": "pairs that prefer the unsafe, left out",
+    "sent_back_left_out": "votes sent back by a reviewer, left out",
+    "over_share_left_out": "votes over a labeler's share, left out",
     "guidelines": "votes by guideline version",
     "groups": "groups of prompts",
 }
@@ -41,14 +79,13 @@ COUNTS = {
 def describe_rule(rule: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rule as (what, text), known parts in their order and others under their own name."""
     said = [(key, words, value) for key, words, value in in_order(rule, RULE) if value not in ("", None)]
-    return [(words, say_rule(key, value)) for key, words, value in said if value or key not in ("upto", "after")]
+    return [(words, say_rule(key, value)) for key, words, value in said if value or key not in QUIET]
 
 
 def describe_counts(counts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the counts as (what, text); what is zero is left out, except the rows themselves."""
-    return [
-        (words, say_count(value)) for key, words, value in in_order(counts, COUNTS) if value or key in ("pairs", "rows")
-    ]
+    said = in_order({key: value for key, value in counts.items() if key != "unpaired_sha256"}, COUNTS)
+    return [(words, say_count(value)) for key, words, value in said if value or key in ("pairs", "rows")]
 
 
 def in_order(values: dict[str, Any], words: dict[str, str]) -> list[tuple[str, str, Any]]:
@@ -59,11 +96,13 @@ def in_order(values: dict[str, Any], words: dict[str, str]) -> list[tuple[str, s
 def say_rule(key: str, value: Any) -> str:
     if key == "include":
         return " + ".join(say_source(name) for name in ([value] if isinstance(value, str) else value))
-    if key == "consensus" and value == "majority":
-        return "more than half of the votes"
+    if key == "consensus":
+        return CONSENSUS.get(value, str(value))
+    if key == "exclude_labelers":
+        return ", ".join(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key == "test_share":
+    if key in ("test_share", "labeler_share_max"):
         return f"{value:.0%}"
     return str(value)
 

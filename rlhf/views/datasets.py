@@ -65,7 +65,7 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
         try:
             return redirect(freeze(project, user=request.user, **form.parts()))
         except LearningError as error:
-            form.add_error(None, str(error))
+            form.refuse(error)
     return render(request, "rlhf/dataset_create.html", context, status=422)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate")
 BASELINES = {"baseline_longer": "the longer is better", "baseline_shorter": "the shorter is better"}
 
+SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -50,7 +52,7 @@ def list_figures(result: dict[str, Any]) -> list[Figure]:
     figures = [
         Figure(key, value, result.get(f"{key}_low"), result.get(f"{key}_high"))
         for key, value in result.items()
-        if key not in ends
+        if key not in ends and key != SLICES
     ]
     order = [*SHARES, *BASELINES]
     return sorted(figures, key=lambda figure: order.index(figure.key) if figure.key in order else len(order))

@@ -1,10 +1,11 @@
-"""Simulated labelers: they follow the hidden rule with noise of a known size, so what was learned can be measured."""
+"""Simulated labelers: they follow the hidden rule with noise of a known size, or some bad habit, so figures can be tested."""
 
 from __future__ import annotations
 
 import math
 import random
 from dataclasses import dataclass
+from enum import StrEnum
 
 from rlhf.contract.records import Message
 from rlhf.world.judge import gold_score
@@ -12,6 +13,16 @@ from rlhf.world.prompts import prompt_key
 
 # Felt differences below the first are a tie, then slightly better, better, much better.
 STRENGTH_THRESHOLDS = (0.25, 0.8, 2.0)
+BLIND_STRENGTH = 2  # of those who do not read
+
+
+class Habit(StrEnum):
+    """How a labeler judges. Only the honest read; the inverted read and say the opposite."""
+
+    HONEST = "honest"
+    RANDOM = "random"
+    INVERTED = "inverted"
+    LEFT = "always left"
 
 
 @dataclass(frozen=True)
@@ -23,18 +34,28 @@ class SimulatedLabeler:
     strength. A share `slip_rate` of the verdicts is turned round. The same labeler asked twice answers the same.
 
     With the defaults, of pairs that the demo's fine-tuned model draws, 12% are ties, and of the verdicts on answers of
-    unequal worth 88% are right.
+    unequal worth 88% are right. habit: how she judges instead, to try what finds bad labelers.
     """
 
     seed: int
     slip_rate: float = 0.05
     temperature: float = 0.5
+    habit: Habit = Habit.HONEST
 
-    def prefer(self, prompt: list[Message], a: str, b: str) -> int:
-        """Return a strength from -3 (A much better) through 0 (tie) to 3 (B much better). Equal texts tie."""
+    def prefer(self, prompt: list[Message], a: str, b: str, *, a_is_left: bool = True) -> int:
+        """Return a strength from -3 (A much better) through 0 (tie) to 3 (B much better). Equal texts tie when read."""
+        rng = random.Random(f"{self.seed}\n{prompt_key(prompt)}\nA: {a}\nB: {b}")
+        if self.habit == Habit.RANDOM:
+            return rng.choice((-BLIND_STRENGTH, BLIND_STRENGTH))
+        if self.habit == Habit.LEFT:
+            return -BLIND_STRENGTH if a_is_left else BLIND_STRENGTH
+        strength = self.read(prompt, a, b, rng)
+        return -strength if self.habit == Habit.INVERTED else strength
+
+    def read(self, prompt: list[Message], a: str, b: str, rng: random.Random) -> int:
+        """Return what someone says who reads."""
         if a == b:
             return 0
-        rng = random.Random(f"{self.seed}\n{prompt_key(prompt)}\nA: {a}\nB: {b}")
         felt = gold_score(prompt, b).total - gold_score(prompt, a).total + self.temperature * draw_logistic(rng)
         strength = sum(abs(felt) >= threshold for threshold in STRENGTH_THRESHOLDS)
         has_slipped = rng.random() < self.slip_rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rlhf.models import Dataset
 
@@ -15,8 +16,16 @@ TAGS = {
 }
 
 
-def write_card(dataset: Dataset, names: dict[str, str], *, folder: Path) -> None:
-    """Write README.md with the header `datasets` reads the splits from, the rule and the counts."""
+def write_card(dataset: Dataset, names: dict[str, str], *, folder: Path, both_ways: int = 0) -> None:
+    """Write the card as README.md."""
+    (folder / "README.md").write_text(make_card(dataset, names, both_ways=both_ways), "utf-8")
+
+
+def make_card(dataset: Dataset, names: dict[str, str], *, both_ways: int = 0) -> str:
+    """Return the card: the header `datasets` reads the splits from, the rule and the counts.
+
+    both_ways: how many completions were left out since some rows call them good and others bad.
+    """
     # JSON is YAML, and its strings need no quoting rules of our own.
     header = {
         "pretty_name": dataset.name,
@@ -38,13 +47,21 @@ def write_card(dataset: Dataset, names: dict[str, str], *, folder: Path) -> None
         "",
         "## Rule",
         "",
-        *block(dataset.rule),
+        *block(hide_names(dataset.rule)),
         "",
         "## Counts",
         "",
-        *block(dataset.counts),
+        *block(dataset.counts | ({"both_ways_left_out": both_ways} if both_ways else {})),
     ]
-    (folder / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
+    return "\n".join(lines) + "\n"
+
+
+def hide_names(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule as strangers may read it: how many labelers were left out, not who, and no note of the house."""
+    shown = {name: value for name, value in rule.items() if name != "note"}
+    if excluded := shown.get("exclude_labelers"):
+        shown["exclude_labelers"] = len(excluded)
+    return shown
 
 
 def block(value: object) -> list[str]:

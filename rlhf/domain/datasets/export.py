@@ -1,26 +1,24 @@
-"""Writes a dataset in other people's formats, whole or not at all. No row names a labeler."""
+"""Writes a dataset in other people's formats, whole or not at all; every row is checked. No row names a labeler."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.records import Message, write_rows
+from rlhf.contract.records import Message, canonical_line, write_rows
 from rlhf.domain.datasets.card import write_card
+from rlhf.domain.datasets.checks import ExportRefused, check_row
 from rlhf.domain.datasets.parquet import write_parquet
-from rlhf.domain.datasets.shelf import SPLITS, open_split
-from rlhf.domain.errors import LearningError
+from rlhf.domain.datasets.shelf import SPLITS, open_split, open_unpaired
 from rlhf.models import Dataset
 
 Row = dict[str, Any]
+ONCE = ("kto", "sft")
 SPEAKERS = {"user": "Human", "assistant": "Assistant"}
-
-
-class ExportRefused(LearningError):
-    """The dataset cannot be written in this format or to this place."""
 
 
 def export_dataset(dataset: Dataset, *, format: str, path: Path) -> list[Path]:
@@ -28,12 +26,7 @@ def export_dataset(dataset: Dataset, *, format: str, path: Path) -> list[Path]:
 
     A split without rows is left out, since `datasets` cannot load an empty file. Raises: ExportRefused, CorruptError.
     """
-    if format not in FORMATS:
-        raise ExportRefused(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if dataset.kind != Dataset.Kind.PREFERENCE and format not in ("trl", "parquet"):
-        raise ExportRefused(
-            f"{dataset} holds {dataset.get_kind_display()}, which {format} has no rows for: use trl or parquet"
-        )
+    check_format(dataset, format)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ExportRefused(f"{path} exists already: choose a new folder")
     part = path.with_name(f".{path.name}.part")
@@ -43,16 +36,83 @@ def export_dataset(dataset: Dataset, *, format: str, path: Path) -> list[Path]:
     for split in SPLITS:
         if dataset.n_train if split == "train" else dataset.n_test:
             names[split] = write_split_file(dataset, split, format=format, folder=part)
-    write_card(dataset, names, folder=part)
+    write_card(dataset, names, folder=part, both_ways=count_both_ways(dataset, format=format))
     if path.exists():
         path.rmdir()
     os.replace(part, path)
     return [path / name for name in [*names.values(), "README.md"]]
 
 
+def check_format(dataset: Dataset, format: str) -> None:
+    """Raises: ExportRefused where the format has no rows for what the dataset holds."""
+    if format not in FORMATS:
+        raise ExportRefused(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if format not in list_formats(dataset.kind):
+        raise ExportRefused(
+            f"{dataset} holds {dataset.get_kind_display()}, which {format} has no rows for: "
+            f"use {' or '.join(list_formats(dataset.kind))}"
+        )
+
+
+def list_formats(kind: str) -> list[str]:
+    """Return the formats that have rows for a kind of dataset."""
+    if kind == Dataset.Kind.PREFERENCE:
+        return list(FORMATS)
+    return ["trl", "sft", "parquet"] if kind == Dataset.Kind.DEMONSTRATION else ["trl", "parquet"]
+
+
+def read_export(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
+    """Yield the rows of a split in a format, each checked. Raises: ExportRefused, CorruptError.
+
+    A completion stands in many pairs: kto and sft, which have rows of completions, hold each once, and kto none that some
+    rows call good and others bad. What is remembered for that is 16 bytes each.
+    """
+    name = format if dataset.kind == Dataset.Kind.PREFERENCE or format == "sft" else dataset.kind
+    rows = write_each(dataset, split, format=format)
+    if format in ONCE:
+        rows = drop_repeats(rows, find_both_ways(dataset, split) if format == "kto" else set())
+    for number, row in enumerate(rows, 1):
+        yield check_row(row, name, number=number)
+
+
+def write_each(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
+    """Yield what the format makes of each row, and for kto the rows of comparisons both of whose completions are bad."""
+    for row in open_split(dataset, split):
+        yield from FORMATS[format](row)
+    for row in open_unpaired(dataset, split) if format == "kto" else ():
+        yield {key: row[key] for key in ("prompt", "completion", "label")}
+
+
+def count_both_ways(dataset: Dataset, *, format: str) -> int:
+    """Return how many completions the format leaves out since some rows call them good and others bad."""
+    return sum(len(find_both_ways(dataset, split)) for split in SPLITS) if format == "kto" else 0
+
+
+def find_both_ways(dataset: Dataset, split: str) -> set[bytes]:
+    """Return the digests of the completions kto would have with both labels."""
+    found: tuple[set[bytes], set[bytes]] = set(), set()
+    for row in write_each(dataset, split, format="kto"):
+        found[row["label"]].add(digest_row(row))
+    return found[0] & found[1]
+
+
+def drop_repeats(rows: Iterable[Row], left_out: set[bytes]) -> Iterator[Row]:
+    """Yield each distinct row once, but none of what is left out."""
+    seen = set(left_out)
+    for row in rows:
+        if (digest := digest_row(row)) not in seen:
+            seen.add(digest)
+            yield row
+
+
+def digest_row(row: Row) -> bytes:
+    """Return what tells a row's texts from others, whatever its label."""
+    return hashlib.blake2b(canonical_line({key: row[key] for key in row if key != "label"}), digest_size=16).digest()
+
+
 def write_split_file(dataset: Dataset, split: str, *, format: str, folder: Path) -> str:
     """Write one split and return its file's name within the folder."""
-    rows = (written for row in open_split(dataset, split) for written in FORMATS[format](row))
+    rows = read_export(dataset, split, format=format)
     if format == "parquet":
         name = f"data/{split}-00000-of-00001.parquet"
         (folder / "data").mkdir(exist_ok=True)
@@ -89,9 +149,14 @@ def to_openai(row: Row) -> Iterator[Row]:
 
 
 def to_kto(row: Row) -> Iterator[Row]:
-    """TRL's unpaired format: two rows a pair."""
+    """TRL's unpaired format: two rows a pair. Where both were bad there is no pair; write_each adds these two rows."""
     yield {"prompt": row["prompt"], "completion": row["chosen"], "label": True}
     yield {"prompt": row["prompt"], "completion": row["rejected"], "label": False}
+
+
+def to_sft(row: Row) -> Iterator[Row]:
+    """TRL's language-modelling format: the prompt and the chosen completion as one conversation."""
+    yield {"messages": row["messages"] if "messages" in row else [*row["prompt"], *row["chosen"]]}
 
 
 FORMATS: dict[str, Callable[[Row], Iterable[Row]]] = {
@@ -99,5 +164,6 @@ FORMATS: dict[str, Callable[[Row], Iterable[Row]]] = {
     "hh": to_hh,
     "openai": to_openai,
     "kto": to_kto,
+    "sft": to_sft,
     "parquet": to_trl,
 }

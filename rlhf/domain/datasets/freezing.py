@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from labeling.domain.content import hash_opening
+from labeling.domain.judging import seal_judgments
 from labeling.models import Completion, Demonstration, Import, Judgment, Project
 from rlhf.contract.records import DemonstrationRow, TextRow
-from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.datasets.pairs import (
+    Pairs,
+    list_fixes,
+    make_pairs,
+    read_messages,
+    read_pairs,
+    read_unpaired,
+)
+from rlhf.domain.datasets.rule import CONSENSUS, IMPORTED, FreezeRule
 from rlhf.domain.datasets.shelf import SPLITS, EmptyDataset, freeze_rows
 from rlhf.domain.datasets.split import TEST, TRAIN, assign_splits
-from rlhf.domain.datasets.votes import CHUNK, IMPORTED, Pairs, collect_votes, make_pairs, read_messages, read_pairs
+from rlhf.domain.datasets.votes import CHUNK, collect_votes, decide_ballot
 from rlhf.models import Dataset, DatasetSource
 
 
@@ -35,22 +45,30 @@ def list_imported_sources(project: Project) -> list[str]:
 def freeze_preferences(
     project: Project, *, rule: FreezeRule, name: str, user: AbstractBaseUser | None = None
 ) -> Dataset:
-    """Freeze the project's votes into pairs; the same content again is the dataset there is. Raises: EmptyDataset."""
-    votes = collect_votes(project, include=rule.include, use_extra=rule.use_extra, upto=rule.upto, after=rule.after)
-    pairs = make_pairs(project, votes, min_judgments=rule.min_judgments, test_share=rule.test_share, seed=rule.seed)
-    if not pairs.order:
-        raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(votes)))
-    return freeze_rows(
+    """Freeze the project's votes into pairs; the same content again is the dataset there is.
+
+    From then on nobody revises the judgments that were counted. Raises: EmptyDataset, InvalidRule.
+    """
+    ballot = collect_votes(project, rule)
+    pairs = make_pairs(project, ballot, rule)
+    if not pairs.lines:
+        raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(ballot.votes)))
+    dataset = freeze_rows(
         project,
         kind=Dataset.Kind.PREFERENCE,
         name=name,
-        train=read_pairs(pairs, TRAIN, use_margin=rule.use_margin),
-        test=read_pairs(pairs, TEST, use_margin=rule.use_margin),
+        train=read_pairs(pairs, TRAIN, rule),
+        test=read_pairs(pairs, TEST, rule),
+        unpaired=read_unpaired(pairs),
         rule=rule.to_json(),
         user=user,
         counts=pairs.counts,
         sources=list_sources(pairs),
     )
+    seal_judgments(
+        project, max((vote.judgment_id or 0 for found in ballot.votes.values() for vote in found), default=0)
+    )
+    return dataset
 
 
 def explain_no_pairs(project: Project, rule: FreezeRule, *, n_judged: int) -> str:
@@ -58,7 +76,7 @@ def explain_no_pairs(project: Project, rule: FreezeRule, *, n_judged: int) -> st
     if n_judged:
         return (
             f"none of the {n_judged} judged comparisons of {project} makes a pair ({' + '.join(rule.include)}, "
-            f"at least {rule.min_judgments} judgments, more than half for one side): judge more of them"
+            f"at least {rule.min_judgments} judgments, {CONSENSUS[rule.consensus]}): judge more of them"
         )
     return (
         f"{project} has no judgments ({' + '.join(rule.include)}): judge some at {project.get_absolute_url()}, "
@@ -67,32 +85,58 @@ def explain_no_pairs(project: Project, rule: FreezeRule, *, n_judged: int) -> st
 
 
 def list_sources(pairs: Pairs) -> list[DatasetSource]:
-    """Return which votes stand behind which line, the outvoted ones too: they were counted."""
+    """Return which votes stand behind which line, the outvoted ones too: they were counted. Behind a fix stands its own."""
     return [
         DatasetSource(
             split=split,
-            line=line,
-            comparison_id=comparison,
+            line=number,
+            comparison_id=line.comparison,
             judgment_id=vote.judgment_id,
             imported_judgment_id=vote.imported_judgment_id,
         )
         for split in SPLITS
-        for line, comparison in enumerate((pk for pk, place in pairs.order if place.split == split), 1)
-        for vote in pairs.wins[comparison].votes
+        for number, line in enumerate((line for line in pairs.lines if line.place.split == split), 1)
+        for vote in ([line.fix] if line.fix else pairs.votes.get(line.comparison, []))
     ]
 
 
 def freeze_demonstrations(
-    project: Project, *, name: str, test_share: float = 0.1, seed: int = 42, user: AbstractBaseUser | None = None
+    project: Project,
+    *,
+    name: str,
+    test_share: float = 0.1,
+    seed: int = 42,
+    use_fixes: bool = True,
+    exclude_labelers: tuple[str, ...] = (),
+    user: AbstractBaseUser | None = None,
 ) -> Dataset:
-    """Freeze the project's imported demonstrations into conversations to imitate. Raises: EmptyDataset."""
+    """Freeze the project's imported demonstrations, and what its labelers rewrote, into conversations to imitate.
+
+    What pairs would not count of what was rewritten is left out here too. Raises: EmptyDataset, InvalidRule.
+    """
     committed = Demonstration.objects.filter(imported__project=project, imported__state=Import.State.COMMITTED)
-    completions = Completion.objects.filter(pk__in=committed.values("completion"))
-    rule = {"include": "demonstrations", "test_share": test_share, "seed": seed}
+    rule: dict[str, Any] = {"include": "demonstrations", "test_share": test_share, "seed": seed, "use_fixes": use_fixes}
+    if exclude_labelers:
+        rule["exclude_labelers"] = list(exclude_labelers)
+    fixes = find_fixes(project, FreezeRule(exclude_labelers=exclude_labelers)) if use_fixes else {}
+    completions = Completion.objects.filter(Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)))
     kind = Dataset.Kind.DEMONSTRATION
-    return freeze_completions(
-        completions, build_demonstration, kind=kind, project=project, name=name, rule=rule, user=user
+    dataset = freeze_completions(
+        completions, build_demonstration, kind=kind, project=project, name=name, rule=rule, fixes=fixes, user=user
     )
+    seal_judgments(project, max((judgment for _, judgment in fixes.values()), default=0))
+    return dataset
+
+
+def find_fixes(project: Project, rule: FreezeRule) -> dict[int, tuple[int, int]]:
+    """Return the completions that our labelers rewrote and the rule counts, each with its comparison and first judgment."""
+    ballot = collect_votes(project, rule)
+    found = [
+        (vote.judgment_id or 0, vote.fix or 0, pk)
+        for pk, fixes in list_fixes(ballot, decide_ballot(ballot, rule)).items()
+        for vote in fixes
+    ]
+    return {completion: (pk, judgment) for judgment, completion, pk in sorted(found, reverse=True)}
 
 
 def freeze_texts(
@@ -114,8 +158,12 @@ def freeze_completions(
     name: str,
     rule: dict[str, Any],
     user: AbstractBaseUser | None,
+    fixes: Mapping[int, tuple[int, int]] = MappingProxyType({}),
 ) -> Dataset:
-    """Freeze one row a completion, split by prompt group, held-out prompts left out. Raises: EmptyDataset."""
+    """Freeze one row a completion, split by prompt group, held-out prompts left out.
+
+    fixes keep the way to their comparison and judgment. Raises: EmptyDataset.
+    """
     kept = completions.filter(prompt__is_held_out=False).order_by("prompt__content_sha", "content_sha")
     columns = ("pk", "prompt", "prompt__group", "prompt__messages")
     found = [(pk, prompt, group, hash_opening(messages)) for pk, prompt, group, messages in kept.values_list(*columns)]
@@ -127,14 +175,22 @@ def freeze_completions(
     prompts = {prompt: (group, opening) for _, prompt, group, opening in found}
     places = assign_splits(prompts, test_share=rule["test_share"], seed=rule["seed"])
 
+    orders = {split: [pk for pk, prompt, _, _ in found if places[prompt].split == split] for split in SPLITS}
+
     def read(split: str) -> Iterator[DemonstrationRow | TextRow]:
-        order = [pk for pk, prompt, _, _ in found if places[prompt].split == split]
+        order = orders[split]
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             rows = Completion.objects.select_related("prompt").in_bulk(chunk)
             yield from (build(rows[pk]) for pk in chunk)
 
     groups = {split: len({place.group for place in places.values() if place.split == split}) for split in SPLITS}
+    sources = [
+        DatasetSource(split=split, line=line, comparison_id=fixes[pk][0], judgment_id=fixes[pk][1])
+        for split in SPLITS
+        for line, pk in enumerate(orders[split], 1)
+        if pk in fixes
+    ]
     return freeze_rows(
         project,
         kind=kind,
@@ -143,7 +199,8 @@ def freeze_completions(
         test=read(TEST),
         rule=rule,
         user=user,
-        counts={"rows": len(found), "groups": groups},
+        counts={"rows": len(found), "groups": groups} | ({"fixes": len(sources)} if sources else {}),
+        sources=sources,
     )
 
 

@@ -13,12 +13,13 @@ from django.utils import timezone
 
 from labeling.models import Project
 from rlhf.contract.records import canonical_line, hash_lines
-from rlhf.domain.datasets.bytes import copy_stored, read_stored, store_split, write_split
+from rlhf.domain.datasets.bytes import SplitBytes, copy_stored, read_stored, store_split, write_split
 from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, DatasetSource
 
 SPLITS = (TRAIN, TEST)
+UNPAIRED = "unpaired"
 CHUNK = 500
 
 
@@ -37,32 +38,36 @@ def freeze_rows(
     user: AbstractBaseUser | None = None,
     counts: dict[str, Any] | None = None,
     sources: list[DatasetSource] | None = None,
+    unpaired: Iterable[Any] = (),
 ) -> Dataset:
     """Store rows as canonical bytes and seal a dataset over them.
 
     The same rows by the same rule from the same judgments are the dataset there is; bytes alone are shared in storage.
 
-    The row, its sources and its seal become visible at once, after the bytes are in storage. Raises: EmptyDataset.
+    The row, its sources and its seal become visible at once, after the bytes are in storage. What is unpaired lies
+    beside the splits, for whoever exports it; its hash is kept with the counts. Raises: EmptyDataset.
     """
-    splits = {TRAIN: write_split(train), TEST: write_split(test)}
+    splits = {TRAIN: write_split(train), TEST: write_split(test), UNPAIRED: write_split(unpaired)}
     if not splits[TRAIN].n_rows:
         raise EmptyDataset(f"{name} would have no rows to train on")
+    if not splits[UNPAIRED].n_rows:
+        splits.pop(UNPAIRED).file.close()
     dataset = Dataset(
         project=project,
         name=name,
         kind=kind,
-        sha256=hash_identity(rule, {split: splits[split].sha256 for split in SPLITS}),
+        sha256=hash_identity(rule, {name: split.sha256 for name, split in splits.items()}),
         train_sha256=splits[TRAIN].sha256,
         test_sha256=splits[TEST].sha256,
         sources_sha256=hash_sources(sources or []),
         rule=rule,
-        counts=counts or {},
+        counts=(counts or {}) | count_unpaired(splits.get(UNPAIRED)),
         n_train=splits[TRAIN].n_rows,
         n_test=splits[TEST].n_rows,
         created_by_id=None if user is None else user.pk,
     )
-    for split in SPLITS:
-        store_split(splits[split], dataset.file_name(split))
+    for split in splits.values():
+        store_split(split, f"datasets/{split.sha256}.jsonl")
     stored = Dataset.objects.filter(project=project, sha256=dataset.sha256, sources_sha256=dataset.sources_sha256)
     if existing := stored.first():
         return existing
@@ -74,6 +79,10 @@ def freeze_rows(
             return existing  # one_dataset_per_content: another freeze was first
         raise
     return dataset
+
+
+def count_unpaired(split: SplitBytes | None) -> dict[str, Any]:
+    return {UNPAIRED: split.n_rows, "unpaired_sha256": split.sha256} if split else {}
 
 
 def hash_identity(rule: dict[str, Any], splits: dict[str, str]) -> str:
@@ -103,6 +112,15 @@ def open_split(dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a split. Raises: CorruptError, at the latest after the last row."""
     for line in read_stored(dataset.file_name(split), sha256_of(dataset, split)):
         yield json.loads(line)
+
+
+def open_unpaired(dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the unpaired rows of a split, if there are any. Raises: CorruptError, at the latest after the last row."""
+    sha256 = dataset.counts.get("unpaired_sha256")
+    for line in read_stored(f"datasets/{sha256}.jsonl", sha256) if sha256 else ():
+        row = json.loads(line)
+        if row["split"] == split:
+            yield row
 
 
 def materialize_dataset(dataset: Dataset, data_dir: Path) -> None:

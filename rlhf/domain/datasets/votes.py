@@ -1,142 +1,179 @@
-"""Reads the votes a rule includes, and the pairs they make."""
+"""Reads the votes a rule includes, and says how many it left out and why."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from labeling.domain.content import hash_opening
-from labeling.models import Comparison, Import, ImportedJudgment, Judgment, Project, Prompt
-from rlhf.contract.records import Message, PreferenceRow
-from rlhf.domain.datasets.consensus import Outcome, Vote, compute_margin, decide_majority
-from rlhf.domain.datasets.split import TEST, TRAIN, Place, assign_splits
+from django.db.models import Q, QuerySet
 
-OWN = "own"
-IMPORTED = "imported:"
+from labeling.models import (
+    Adjudication,
+    Comparison,
+    Fix,
+    Gold,
+    Import,
+    ImportedJudgment,
+    Judgment,
+    Membership,
+    Project,
+    User,
+)
+from rlhf.domain.datasets.consensus import Decision, Outcome, Vote, decide_all, decide_strength, prefers_unsafe
+from rlhf.domain.datasets.rule import IMPORTED, OWN, FreezeRule, InvalidRule
+
 CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Win:
-    """A comparison whose votes make a pair."""
+class Ballot:
+    """The votes a rule includes by comparison, those of our labelers in the order they came, and what is beside them.
 
-    outcome: Outcome
-    votes: list[Vote]
+    overridden: what reviewers decided instead, by comparison. left_out: how many votes or comparisons, by reason.
+    """
+
+    votes: dict[int, list[Vote]]
+    overridden: dict[int, Decision] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def without(self, judgments: set[int]) -> Ballot:
+        """Return the ballot without these judgments, which are over a labeler's share."""
+        votes = {pk: [vote for vote in found if vote.judgment_id not in judgments] for pk, found in self.votes.items()}
+        counts = self.left_out + Counter({"over_share": len(judgments)})
+        return Ballot({pk: found for pk, found in votes.items() if found}, self.overridden, counts)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The pairs of a project in their final order: (comparison id, place), by the hash of their content."""
+class Reviews:
+    """What reviewers decided: the judgment up to which votes were sent back, and their own strengths."""
 
-    wins: dict[int, Win]
-    order: list[tuple[int, Place]]
-    counts: dict[str, object]
+    sent_back: dict[int, int]
+    overridden: dict[int, Decision]
 
 
-def collect_votes(
-    project: Project, *, include: tuple[str, ...], use_extra: bool, upto: int = 0, after: int = 0
-) -> dict[int, list[Vote]]:
-    """Return the current votes of each comparison, those of our labelers in the order they came.
+def collect_votes(project: Project, rule: FreezeRule) -> Ballot:
+    """Return the current votes of each comparison; with `upto` as they stood at that judgment.
 
-    With `upto`, as they stood at that judgment; with `after`, of comparisons judged since that one only.
+    With `after`, of comparisons judged since that judgment only. Raises: InvalidRule.
     """
-    votes: dict[int, list[Vote]] = {}
-    if OWN in include:
-        judgments = Judgment.objects.as_of(upto).of_project(project).order_by("id")
-        if not use_extra:
-            judgments = judgments.filter(is_extra=False)
-        if after:
-            fresh = Judgment.objects.of_project(project).filter(pk__gt=after)
-            judgments = judgments.filter(comparison__in=fresh.values("comparison"))
-        columns = judgments.values_list("pk", "comparison", "strength", "both_bad", "guideline__version")
-        for pk, comparison, strength, both_bad, guideline in columns.iterator(CHUNK):
-            votes.setdefault(comparison, []).append(Vote(strength, both_bad, guideline=guideline, judgment_id=pk))
-    sources = [name.removeprefix(IMPORTED) for name in include if name.startswith(IMPORTED)]
+    reviews = read_reviews(project, upto=rule.upto)
+    ballot = collect_own(project, rule, reviews) if OWN in rule.include else Ballot({})
+    for pk, vote in read_imported(project, rule):
+        ballot.votes.setdefault(pk, []).append(vote)
+    drop_closed(project, ballot)
+    if not rule.use_gold:
+        drop_all(ballot, Gold.objects.filter(comparison__project=project).values_list("comparison", flat=True), "gold")
+    return ballot
+
+
+def decide_ballot(ballot: Ballot, rule: FreezeRule) -> dict[int, Decision]:
+    """Return what the votes on each comparison came to, or what a reviewer decided instead."""
+    decided = decide_all(ballot.votes, consensus=rule.consensus, min_judgments=rule.min_judgments)
+    decided |= ballot.overridden
+    if rule.use_unsafe:
+        return decided
+    unsafe = {pk for pk, decision in decided.items() if prefers_unsafe(decision, ballot.votes.get(pk, []))}
+    return decided | dict.fromkeys(unsafe, Decision(Outcome.UNSAFE))
+
+
+def collect_own(project: Project, rule: FreezeRule, reviews: Reviews) -> Ballot:
+    """Return our labelers' votes that no part of the rule leaves out."""
+    excluded = find_labelers(project, rule.exclude_labelers)
+    quarantined = Membership.objects.filter(project=project, is_quarantined=True)
+    suspects = set() if rule.use_quarantined else set(quarantined.values_list("user", flat=True))
+    fixes = dict(Fix.objects.filter(judgment__comparison__project=project).values_list("judgment", "completion"))
+    ballot = Ballot({}, {} if rule.after else dict(reviews.overridden))
+    columns = ("pk", "comparison", "labeler", "strength", "both_bad", "guideline__version", "is_extra", "is_hasty")
+    unsafe = ("unsafe_a", "unsafe_b")
+    rows = select_judgments(project, rule).values_list(*columns, *unsafe)
+    for pk, comparison, labeler, strength, both_bad, guideline, is_extra, is_hasty, *flags in rows.iterator(CHUNK):
+        reasons = {
+            "sent_back": pk <= reviews.sent_back.get(comparison, 0),
+            "excluded": labeler in excluded,
+            "quarantined": labeler in suspects,
+            "earlier_guideline": (guideline or 0) < rule.guideline_from,
+            "late": is_extra and not rule.use_extra,
+            "hasty": is_hasty and not rule.use_hasty,
+        }
+        if reason := next((reason for reason, applies in reasons.items() if applies), None):
+            ballot.left_out[reason] += 1
+            continue
+        vote = Vote(
+            strength,
+            both_bad,
+            guideline=guideline,
+            judgment_id=pk,
+            labeler=labeler,
+            fix=fixes.get(pk),
+            unsafe_a=flags[0],
+            unsafe_b=flags[1],
+        )
+        ballot.votes.setdefault(comparison, []).append(vote)
+        if comparison in reviews.overridden:
+            ballot.overridden[comparison] = reviews.overridden[comparison]
+    return ballot
+
+
+def select_judgments(project: Project, rule: FreezeRule) -> QuerySet[Judgment]:
+    """Return the labelers' last words of work that the rule speaks of, in the order they came."""
+    judgments: QuerySet[Judgment] = Judgment.objects.as_of(rule.upto).of_work().of_project(project).order_by("id")
+    if not rule.after:
+        return judgments
+    fresh = Judgment.objects.of_work().of_project(project).filter(pk__gt=rule.after)
+    return judgments.filter(comparison__in=fresh.values("comparison"))
+
+
+def find_labelers(project: Project, names: tuple[str, ...]) -> set[int]:
+    """Return the ids of labelers named by username or id. Raises: InvalidRule for a name nobody has."""
+    ids = [int(name) for name in names if name.isascii() and name.isdigit()]
+    found = dict(User.objects.filter(Q(username__in=names) | Q(pk__in=ids)).values_list("pk", "username"))
+    unknown = [name for name in names if name not in found.values() and name not in {str(pk) for pk in found}]
+    if unknown:
+        raise InvalidRule(f"exclude_labelers names nobody of {project}: {', '.join(unknown)}")
+    return set(found)
+
+
+def read_reviews(project: Project, *, upto: int) -> Reviews:
+    """Return what reviewers decided of the project's comparisons; with `upto`, of judgments up to that one."""
+    decided = Adjudication.objects.filter(comparison__project=project).order_by("id")
+    if upto:
+        decided = decided.filter(upto__lte=upto)
+    reviews = Reviews({}, {})
+    for comparison, act, strength, both_bad, seen in decided.values_list(
+        "comparison", "act", "strength", "both_bad", "upto"
+    ).iterator(CHUNK):
+        reviews.overridden.pop(comparison, None)
+        if act == Adjudication.Act.SEND_BACK:
+            reviews.sent_back[comparison] = seen
+        elif act == Adjudication.Act.OVERRIDE:
+            reviews.overridden[comparison] = Decision(Outcome.BOTH_BAD) if both_bad else decide_strength(strength or 0)
+    return reviews
+
+
+def read_imported(project: Project, rule: FreezeRule) -> list[tuple[int, Vote]]:
+    """Return the recorded votes of the sources the rule includes, by comparison."""
+    sources = [name.removeprefix(IMPORTED) for name in rule.include if name.startswith(IMPORTED)]
     imported = ImportedJudgment.objects.filter(
         imported__project=project, imported__state=Import.State.COMMITTED, imported__source__in=sources
     ).order_by("id")
-    for pk, comparison, strength, source in imported.values_list(
-        "pk", "comparison", "strength", "imported__source"
-    ).iterator(CHUNK):
-        vote = Vote(strength, source=f"{IMPORTED}{source}", imported_judgment_id=pk)
-        votes.setdefault(comparison, []).append(vote)
-    return votes
+    columns = imported.values_list("pk", "comparison", "strength", "imported__source")
+    return [
+        (comparison, Vote(strength, source=f"{IMPORTED}{source}", imported_judgment_id=pk))
+        for pk, comparison, strength, source in columns.iterator(CHUNK)
+    ]
 
 
-def make_pairs(
-    project: Project, votes: dict[int, list[Vote]], *, min_judgments: int, test_share: float, seed: int
-) -> Pairs:
-    """Decide every comparison, leave held-out prompts out, and give each pair its place."""
-    outcomes = {pk: decide_majority(found, min_judgments=min_judgments) for pk, found in votes.items()}
-    prompts = {
-        pk: (group, hash_opening(messages))
-        for pk, group, messages in Prompt.objects.filter(project=project, is_held_out=False)
-        .values_list("pk", "group", "messages")
-        .iterator(CHUNK)
-    }
-    wins: dict[int, Win] = {}
-    found: list[tuple[str, int, int]] = []
-    n_held_out = 0
-    comparisons = Comparison.objects.filter(project=project).values_list("content_sha", "pk", "prompt")
-    for sha, pk, prompt in comparisons.iterator(CHUNK):
-        if outcomes.get(pk) not in (Outcome.A, Outcome.B):
-            continue
-        if prompt not in prompts:
-            n_held_out += 1
-            continue
-        wins[pk] = Win(outcomes[pk], votes[pk])
-        found.append((sha, pk, prompt))
-    used = {prompt: prompts[prompt] for _, _, prompt in found}
-    places = assign_splits(used, test_share=test_share, seed=seed)
-    order = [(pk, places[prompt]) for _, pk, prompt in sorted(found)]
-    return Pairs(wins, order, count_votes(votes, outcomes, n_held_out) | count_places(order))
+def drop_closed(project: Project, ballot: Ballot) -> None:
+    """Leave out comparisons that were retired, and those that wait for a reviewer."""
+    for state in (Comparison.State.RETIRED, Comparison.State.TRIAGE):
+        closed = Comparison.objects.filter(project=project, state=state)
+        drop_all(ballot, closed.values_list("pk", flat=True), str(state))
 
 
-def count_votes(votes: dict[int, list[Vote]], outcomes: dict[int, Outcome], n_held_out: int) -> dict[str, object]:
-    """Return what became of the comparisons, and the votes by source and by guideline version."""
-    by_outcome = Counter(outcomes.values())
-    all_votes = [vote for found in votes.values() for vote in found]
-    left_out = (Outcome.TIE, Outcome.BOTH_BAD, Outcome.DISAGREEMENT, Outcome.TOO_FEW)
-    guidelines = Counter("none" if vote.guideline is None else f"v{vote.guideline}" for vote in all_votes)
-    return {
-        **{outcome.value: by_outcome[outcome] for outcome in left_out},
-        "held_out": n_held_out,
-        "votes": dict(sorted(Counter(vote.source for vote in all_votes).items())),
-        "guidelines": dict(sorted(guidelines.items())),
-    }
-
-
-def count_places(order: list[tuple[int, Place]]) -> dict[str, object]:
-    groups = {split: len({place.group for _, place in order if place.split == split}) for split in (TRAIN, TEST)}
-    return {"pairs": len(order), "groups": groups}
-
-
-def read_pairs(pairs: Pairs, split: str, *, use_margin: bool) -> Iterator[PreferenceRow]:
-    """Yield the rows of one split in their order."""
-    order = [(pk, place) for pk, place in pairs.order if place.split == split]
-    for start in range(0, len(order), CHUNK):
-        chunk = order[start : start + CHUNK]
-        comparisons = Comparison.objects.with_texts().in_bulk([pk for pk, _ in chunk])
-        for pk, place in chunk:
-            yield build_row(comparisons[pk], pairs.wins[pk], place, use_margin=use_margin)
-
-
-def build_row(comparison: Comparison, win: Win, place: Place, *, use_margin: bool) -> PreferenceRow:
-    texts = comparison.completion_a.text, comparison.completion_b.text
-    chosen, rejected = texts if win.outcome == Outcome.A else texts[::-1]
-    row = PreferenceRow(
-        prompt=read_messages(comparison.prompt.messages),
-        chosen=[{"role": "assistant", "content": chosen}],
-        rejected=[{"role": "assistant", "content": rejected}],
-        group=place.group,
-        source=" + ".join(sorted({vote.source for vote in win.votes})),
-    )
-    if use_margin:
-        row["margin"] = compute_margin(win.votes, win.outcome)
-    return row
-
-
-def read_messages(messages: list[dict[str, str]]) -> list[Message]:
-    """Return stored messages as those of a row."""
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+def drop_all(ballot: Ballot, comparisons: QuerySet[Any, int], reason: str) -> None:
+    """Leave out everything that was said of comparisons, by labelers, by reviewers and by imports."""
+    for pk in comparisons.iterator(CHUNK):
+        overridden = ballot.overridden.pop(pk, None)
+        if ballot.votes.pop(pk, None) or overridden:
+            ballot.left_out[reason] += 1

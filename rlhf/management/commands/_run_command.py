@@ -63,7 +63,11 @@ class RunCommand(BaseCommand):
         except LearningError as error:
             raise CommandError(str(error)) from error
         for name, value in sorted(run.result.items()):
-            self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")
+            if name != "slices":
+                self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")
+        for row in run.result.get("slices", []):
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            self.stdout.write(f"  {row['slice']}: {row['accuracy']:.3f} {interval} of {row['n']} pairs")
 
 
 def find_checkpoint(name: str | None) -> Checkpoint | None:

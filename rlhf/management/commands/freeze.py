@@ -9,8 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences
-from rlhf.domain.datasets.rule import FreezeRule
-from rlhf.domain.datasets.votes import IMPORTED, OWN
+from rlhf.domain.datasets.rule import CONSENSUS, IMPORTED, OWN, FreezeRule
 from rlhf.domain.errors import LearningError
 from rlhf.models import Dataset
 
@@ -29,7 +28,10 @@ class Command(BaseCommand):
         name = name or f"{project.slug} {kind}s"
         try:
             if kind == "demonstration":
-                dataset = freeze_demonstrations(project, name=name, **pick(options, "test_share", "seed"))
+                excluded = tuple(options["exclude_labeler"] or ())
+                dataset = freeze_demonstrations(
+                    project, name=name, exclude_labelers=excluded, **pick(options, "test_share", "seed")
+                )
             else:
                 dataset = freeze_preferences(project, rule=read_rule(project, options), name=name)
         except LearningError as error:
@@ -44,6 +46,21 @@ def add_rule_arguments(parser: CommandParser) -> None:
         help='"own", or the name of an import\'s source; may be repeated; default: own votes, or all imported ones',
     )
     parser.add_argument("--min-judgments", type=int, default=1, help="votes a comparison needs; default: 1")
+    parser.add_argument("--consensus", choices=list(CONSENSUS), default="majority", help="default: majority")
+    parser.add_argument("--soft", action="store_true", help="with dawid_skene: write how likely the better side is")
+    parser.add_argument("--guideline-from", type=int, default=0, help="count votes under this version or a later one")
+    parser.add_argument("--exclude-labeler", action="append", help="a username or id; may be repeated")
+    parser.add_argument(
+        "--labeler-share-max",
+        type=float,
+        default=0.0,
+        help="largest share of one labeler, for example 0.1; default: none",
+    )
+    parser.add_argument("--without-hasty", action="store_true", help="leave out votes too soon to have read the texts")
+    parser.add_argument("--without-late", action="store_true", help="leave out votes whose place had gone to another")
+    parser.add_argument("--without-fixes", action="store_true", help="make no pairs of rewritten completions")
+    parser.add_argument("--quarantined", action="store_true", help="count votes of labelers in quarantine")
+    parser.add_argument("--gold", action="store_true", help="count votes of work on what is gold now")
     parser.add_argument("--margin", action="store_true", help="write the strength of each preference as its margin")
     parser.add_argument(
         "--test-share", type=float, default=0.1, help="share of the prompt groups to test on; default: 0.1"
@@ -63,6 +80,13 @@ def read_rule(project: Project, options: dict[str, Any]) -> FreezeRule:
     return FreezeRule(
         include=named or default_rule(project).include,
         use_margin=options["margin"],
+        use_extra=not options["without_late"],
+        use_hasty=not options["without_hasty"],
+        use_fixes=not options["without_fixes"],
+        use_quarantined=options["quarantined"],
+        use_gold=options["gold"],
+        exclude_labelers=tuple(options["exclude_labeler"] or ()),
+        **pick(options, "consensus", "soft", "guideline_from", "labeler_share_max"),
         **pick(options, "min_judgments", "test_share", "seed"),
     )
 
