@@ -29,6 +29,10 @@ def no_run_folders_of_other_tests() -> Iterator[None]:
         shutil.rmtree(os.path.join(os.environ["PREFLOOP_HOME"], name), ignore_errors=True)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--images", default="", help="the folder the README's pictures are written to")
+
+
 def pytest_configure() -> None:
     """Serve static files from where they lie, hash passwords fast, and keep SQLite in a file as installations do.
 

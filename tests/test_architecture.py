@@ -84,7 +84,7 @@ def test_every_file_imports_only_what_its_room_may(path):
         ("rlhf/learning/ppo.py", "import celery"),
         ("rlhf/domain/loop.py", "from rlhf.views import loop"),
         ("rlhf/domain/loop.py", "from rlhf.tasks import execute_run"),
-        ("labeling/domain/pairing.py", "from labeling.forms import VoteForm"),
+        ("labeling/domain/pairing.py", "from labeling.forms.judging import VoteForm"),
         ("config/urls.py", "import torch"),
     ],
 )

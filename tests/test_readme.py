@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {
     "labeling/api/", "labeling/forms/", "labeling/management/commands/", "labeling/migrations/", "labeling/templatetags/",
     "labeling/views/", "labeling/domain/intake/", "rlhf/api/", "rlhf/forms/", "rlhf/management/commands/", "rlhf/migrations/",
-    "rlhf/templatetags/", "rlhf/views/", "templates/", "static/", "tests/", "benchmarks/", "docs/", ".ci/",
+    "rlhf/templatetags/", "rlhf/views/", "templates/", "static/", "locale/", "tests/", "benchmarks/", "docs/", ".ci/",
 }  # fmt: skip
 
 

@@ -6,66 +6,40 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from labeling.domain.assignment import find_claim
-from labeling.domain.people import add_member
-from labeling.domain.projects import publish_guideline
-from labeling.models import Judgment, Project, Skip, Slot, User
+from labeling.domain.assignment import find_claim, find_reserved
+from labeling.models import Judgment, Project, Skip, Slot
+from tests.browser.conftest import (
+    PAGE,
+    press_and_wait,
+    read_slot,
+    wait_for_another,
+    wait_for_pair,
+    wait_until_ready,
+    wait_until_saved,
+)
 from tests.labeling.domain.hostile import PAYLOADS
 from tests.labeling.rows import add_pair, add_pairs
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-PAGE = "/judge/kitchen/"
-PAIR = "#comparison [data-vote]"
-
-
-@pytest.fixture
-def kitchen(transactional_db: None) -> Project:
-    project = Project.objects.create(slug="kitchen", name="Kitchen")
-    publish_guideline(project, "Choose the **better** one.")
-    return project
-
-
-@pytest.fixture
-def grace(kitchen: Project) -> User:
-    user = User.objects.create_user("grace")
-    add_member(kitchen, user, role="labeler")
-    return user
-
-
-def wait_for_pair(page: Page) -> str:
-    """Wait until a pair is there and calm enough to be judged; return its slot."""
-    page.wait_for_selector(PAIR)
-    page.wait_for_timeout(300)
-    return read_slot(page)
-
-
-def read_slot(page: Page) -> str:
-    return page.locator("form.vote [name=slot]").input_value()
-
-
-def press_and_wait(page: Page, key: str, slot: str) -> str:
-    """Press a key and wait for another pair."""
-    page.keyboard.press(key)
-    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
-    return wait_for_pair(page)
-
 
 def test_one_key_votes_and_shows_the_next_pair_in_one_request(kitchen, grace, open_page):
     add_pairs(kitchen, 3)
     page = open_page(grace, PAGE)
-    slot = wait_for_pair(page)
+    slot = wait_until_ready(page)
     requests: list[str] = []
     page.on("request", lambda request: requests.append(f"{request.method} {request.url.split('/', 3)[3]}"))
 
     following = press_and_wait(page, "f", slot)
+    wait_until_saved(page)
 
     assert requests == ["POST judge/kitchen/judgments/"]
+    assert find_reserved(kitchen, grace) is not None
     judgment = Judgment.objects.get()
     assert (str(judgment.slot_id), judgment.verdict) == (slot, "A" if judgment.a_shown_left else "B")
     assert str(find_claim(kitchen, grace).pk) == following
     assert page.locator("[data-live]").text_content() == "Saved. Next pair."
-    assert page.locator(".pace").inner_text() == "1 today · 2 left"
+    assert page.locator(".pace .number").inner_text() == "1 today · 2 left"
     assert page.evaluate("window.violations") == []
 
 
@@ -114,7 +88,7 @@ def test_a_key_held_down_votes_once(kitchen, grace, open_page):
 
     for _ in range(12):
         page.keyboard.down("f")
-    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
+    wait_for_another(page, slot)
     page.keyboard.down("f")
     page.wait_for_timeout(600)
 
@@ -131,7 +105,8 @@ def test_keys_belong_to_the_note_while_one_is_written(kitchen, grace, open_page)
     assert Judgment.objects.count() == 0
     page.keyboard.press("Escape")
     page.locator("form.vote button[value=tie]").click()
-    page.wait_for_function("slot => document.querySelector('form.vote [name=slot]')?.value !== slot", arg=slot)
+    wait_for_another(page, slot)
+    wait_until_saved(page)
 
     assert Judgment.objects.get().note == "fjx 1 k?"
 
@@ -165,6 +140,7 @@ def test_undo_reopens_the_last_pair_and_a_new_choice_goes_on(kitchen, grace, ope
     page.wait_for_timeout(300)
     page.keyboard.press("j")
     page.wait_for_selector("form.vote [name=slot]", state="attached")
+    wait_until_saved(page)
 
     first, second = Judgment.objects.order_by("id")
     assert (second.revises, second.strength) == (first, -first.strength)
@@ -200,33 +176,6 @@ def test_seven_steps_are_chosen_by_number_and_saved_by_enter(kitchen, grace, ope
     assert (judgment.strength, judgment.both_bad) == (3 if judgment.a_shown_left else -3, True)
 
 
-def test_a_lost_connection_keeps_the_choice_until_it_is_sent_again(kitchen, grace, open_page):
-    add_pairs(kitchen, 2)
-    page = open_page(grace, PAGE)
-    slot = wait_for_pair(page)
-    page.context.set_offline(True)
-    page.keyboard.press("f")
-    page.wait_for_selector("[data-cause=network]:visible")
-    assert Judgment.objects.count() == 0
-    page.context.set_offline(False)
-
-    press_and_wait(page, "f", slot)
-
-    assert str(Judgment.objects.get().slot_id) == slot
-    assert not page.locator("[data-trouble]").is_visible()
-
-
-def test_a_lost_login_takes_the_whole_page_to_the_login(kitchen, grace, open_page):
-    add_pair(kitchen)
-    page = open_page(grace, PAGE)
-    wait_for_pair(page)
-    page.context.clear_cookies(name="sessionid")
-
-    page.keyboard.press("f")
-
-    page.wait_for_url("**/accounts/login/?next=%2Fjudge%2Fkitchen%2F")
-
-
 def test_the_form_works_without_javascript(kitchen, grace, open_page):
     add_pairs(kitchen, 2)
     page = open_page(grace, PAGE, java_script_enabled=False)
@@ -235,7 +184,7 @@ def test_the_form_works_without_javascript(kitchen, grace, open_page):
     slot = read_slot(page)
     page.get_by_role("button", name="B is better").click()
     assert read_slot(page) != slot
-    page.get_by_role("link", name="Undo").click()
+    page.get_by_role("button", name="Undo").click()
     page.get_by_role("button", name="Tie").click()
     page.locator("summary", has_text="Skip").click()
     page.get_by_role("button", name="Not my language").click()
@@ -263,7 +212,11 @@ def test_hostile_text_acts_on_nothing_and_loads_nothing(kitchen, grace, open_pag
 
     served = page.url.split("/judge/")[0]
     assert [url for url in requests if not url.startswith(f"{served}/")] == []
-    assert [url for url in requests if "/judge/" in url] == [f"{served}{PAGE}", f"{served}{PAGE}claims/"]
+    assert [url for url in requests if "/judge/" in url] == [
+        f"{served}{PAGE}",
+        f"{served}{PAGE}claims/",
+        f"{served}{PAGE}claims/reserve/",
+    ]
     assert page.evaluate("[window.pwned, window.violations]") == [None, []]
     assert (Judgment.objects.count(), read_slot(page)) == (0, slot)
 
@@ -323,6 +276,6 @@ def test_no_page_scrolls_sideways(kitchen, grace, open_page):
 
     for address in (PAGE, "/", "/projects/", "/projects/kitchen/"):
         page.goto(address)
-        for width in (390, 768, 1440):
+        for width in (390, 768, 1440, 2560):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{address} at {width}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from labeling.models import Project
 from rlhf.domain.datasets.export import export_dataset
+from rlhf.domain.datasets.package import package_dataset
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.models import Dataset
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +43,16 @@ ROWS = [
         "source": "own",
     }
     for n in range(10)
+]
+UNPAIRED = [
+    {
+        "prompt": [{"role": "user", "content": "both bad?"}],
+        "completion": [{"role": "assistant", "content": text}],
+        "label": False,
+        "group": "u",
+        "split": "train",
+    }
+    for text in ("worse", "worst")
 ]
 TRAINING: dict[str, Any] = {
     "max_steps": 2,
@@ -70,17 +83,34 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-@pytest.fixture(params=["trl", "parquet"])
-def loaded(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> DatasetDict:
-    """The export of ten pairs, loaded as a stranger would."""
+@pytest.fixture
+def frozen(settings: Any, tmp_path: Path) -> Dataset:
     backend = {**settings.STORAGES["default"], "OPTIONS": {"location": str(tmp_path / "files")}}
     settings.STORAGES = {**settings.STORAGES, "default": backend}
     project = Project.objects.create(slug="p", name="P")
-    dataset = freeze_rows(project, kind="preference", name="pairs", train=ROWS[:6], test=ROWS[6:], rule={})
-    train, test, _ = export_dataset(dataset, format=request.param, path=tmp_path / "out")
-    builder = "json" if request.param == "trl" else "parquet"
+    parts = {"train": ROWS[:6], "test": ROWS[6:], "unpaired": UNPAIRED}
+    return freeze_rows(project, kind="preference", name="pairs", rule={}, **parts)
+
+
+def load(dataset: Dataset, format: str, tmp_path: Path) -> DatasetDict:
+    """The export of a dataset, loaded as a stranger would."""
+    train, test, _ = export_dataset(dataset, format=format, path=tmp_path / format)
+    builder = "parquet" if format == "parquet" else "json"
     files = {"train": str(train), "test": str(test)}
     return load_dataset(builder, data_files=files, cache_dir=str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=["trl", "parquet"])
+def loaded(request: pytest.FixtureRequest, frozen: Dataset, tmp_path: Path) -> DatasetDict:
+    return load(frozen, request.param, tmp_path)
+
+
+@pytest.fixture
+def policy(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> str:
+    """The folder of an untrained model."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(tiny_config(tokenizer)).save_pretrained(tmp_path / "policy")
+    return str(tmp_path / "policy")
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
@@ -130,11 +160,11 @@ def test_reward_trainer_takes_two_steps(
     assert not torch.equal(before, trainer.model.score.weight.detach())
 
 
-def test_dpo_trainer_takes_two_steps(loaded: DatasetDict, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    LlamaForCausalLM(tiny_config(tokenizer)).save_pretrained(tmp_path / "policy")
+def test_dpo_trainer_takes_two_steps(
+    loaded: DatasetDict, tokenizer: PreTrainedTokenizerBase, policy: str, tmp_path: Path
+) -> None:
     trainer = DPOTrainer(
-        model=str(tmp_path / "policy"),
+        model=policy,
         args=DPOConfig(output_dir=str(tmp_path / "dpo"), learning_rate=1e-3, **TRAINING),
         train_dataset=loaded["train"],
         eval_dataset=loaded["test"],
@@ -149,3 +179,58 @@ def test_dpo_trainer_takes_two_steps(loaded: DatasetDict, tokenizer: PreTrainedT
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert losses[1] < losses[0]
     assert len(logged(trainer, "eval_rewards/accuracies")) == 1
+
+
+def test_kto_trainer_takes_two_steps(
+    frozen: Dataset, tokenizer: PreTrainedTokenizerBase, policy: str, tmp_path: Path
+) -> None:
+    rows = load(frozen, "kto", tmp_path)
+    trainer = KTOTrainer(
+        model=policy,
+        args=KTOConfig(output_dir=str(tmp_path / "kto"), learning_rate=1e-3, **TRAINING),
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"],
+        processing_class=tokenizer,
+    )
+
+    trainer.train()
+
+    # Six pairs, and two completions that were both bad.
+    assert rows["train"]["label"] == [True, False] * 6 + [False, False]
+    assert [row[0]["content"] for row in rows["train"]["completion"][-2:]] == ["worse", "worst"]
+    assert rows["test"]["label"] == [True, False] * 4
+    losses = logged(trainer, "loss")
+    # Policy and reference are one model before the first step, so every row's value is a half.
+    assert losses[0] == pytest.approx(0.5, abs=1e-3)
+    assert len(losses) == 2
+
+
+def test_sft_trainer_takes_two_steps(
+    frozen: Dataset, tokenizer: PreTrainedTokenizerBase, policy: str, tmp_path: Path
+) -> None:
+    rows = load(frozen, "sft", tmp_path)
+    trainer = SFTTrainer(
+        model=policy,
+        args=SFTConfig(output_dir=str(tmp_path / "sft"), learning_rate=1e-3, **TRAINING),
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"],
+        processing_class=tokenizer,
+    )
+
+    trainer.train()
+
+    assert rows["train"][0]["messages"] == [*ROWS[0]["prompt"], *ROWS[0]["chosen"]]
+    losses = logged(trainer, "loss")
+    # An untrained model gives every one of its tokens about the same probability.
+    assert losses[0] == pytest.approx(math.log(len(tokenizer)), rel=0.02)
+    assert losses[1] < losses[0]
+
+
+def test_the_browsers_zip_loads_with_nothing_but_its_card(frozen: Dataset, tmp_path: Path) -> None:
+    with (tmp_path / "export.zip").open("w+b") as file:
+        package_dataset(frozen, format="trl", split="both", target=file)
+    zipfile.ZipFile(tmp_path / "export.zip").extractall(tmp_path / "unpacked")
+
+    rows = load_dataset(str(tmp_path / "unpacked"), cache_dir=str(tmp_path / "cache"))
+
+    assert (list(rows["train"]), list(rows["test"])) == (ROWS[:6], ROWS[6:])

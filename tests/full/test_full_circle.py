@@ -140,7 +140,7 @@ def test_the_circle_closes(house):
     visitor.submit("/claims/")
     for choice in ("left", "right", "left", "right", "left"):
         visitor.submit("/judgments/", choice=choice)
-    assert "<b>5</b> today" in visitor.page
+    assert "<b data-today>5</b> today" in visitor.page
 
     # One action goes round, and the next pair is the new policy's - which nothing on the page tells.
     visitor.visit("/loop/")

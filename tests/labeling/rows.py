@@ -9,12 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot
-from labeling.domain.judging import Vote, record_judgment
+from labeling.domain.judging import Vote, record_judgment, revise_judgment
 from labeling.domain.pairing import add_prompt, propose_comparison
-from labeling.models import Comparison, Judgment, Project, Slot, User
+from labeling.models import AuditEvent, Comparison, Judgment, Project, Slot, User
 
 
 def add_pair(project: Project, question: str = "How do I boil an egg?", **changes: Any) -> Comparison:
@@ -33,8 +34,22 @@ def judge(slot: Slot, labeler: User, preference: int = -2, **changes: Any) -> Ju
     """Vote on a slot as its form would: changes of the vote, the key or the token."""
     key = changes.pop("idempotency_key", None) or uuid.uuid4()
     token = changes.pop("lease_token", slot.lease_token)
+    shown_at = changes.pop("shown_at", None)
     vote = Vote(preference=preference, **changes)
-    return record_judgment(slot.pk, labeler, idempotency_key=key, lease_token=token, vote=vote)
+    return record_judgment(slot.pk, labeler, idempotency_key=key, lease_token=token, vote=vote, shown_at=shown_at)
+
+
+def revise(judgment: Judgment, labeler: User, preference: int = -2, **changes: Any) -> Judgment:
+    """Change a vote as its form would."""
+    key = changes.pop("idempotency_key", None) or uuid.uuid4()
+    vote = Vote(preference=preference, **changes)
+    return revise_judgment(judgment, labeler, idempotency_key=key, vote=vote)
+
+
+def shown_before(slot: Slot, seconds: float) -> Slot:
+    """Let the server have shown a slot so long ago."""
+    Slot.objects.filter(pk=slot.pk).update(shown_at=timezone.now() - timedelta(seconds=seconds))
+    return slot
 
 
 def claim(project: Project, labeler: User) -> Slot:
@@ -46,6 +61,11 @@ def claim(project: Project, labeler: User) -> Slot:
 def expire(slot: Slot) -> None:
     """Let a lease run out."""
     Slot.objects.filter(pk=slot.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def trail() -> QuerySet[AuditEvent]:
+    """The audit trail but for how the cast joined."""
+    return AuditEvent.objects.exclude(verb="member.add")
 
 
 def run_together(*acts: Callable[[], Any]) -> list[Any]:

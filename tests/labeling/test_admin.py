@@ -7,10 +7,10 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
-from labeling.models import Judgment, Project, User
+from labeling.models import AuditEvent, Judgment, User
 from tests.labeling.rows import add_pair, claim, judge
 
-EDITABLE = {User, Project}
+EDITABLE = {User}
 MODELS = [model for model in admin.site._registry if model._meta.app_label == "labeling" and model not in EDITABLE]
 
 
@@ -46,6 +46,32 @@ def test_a_judgment_is_neither_changed_nor_deleted(as_admin, judgment):
 
     assert statuses == [403, 403]
     assert Judgment.objects.values().get() == before
+
+
+def test_what_is_done_to_accounts_is_on_the_trail(as_admin, grace):
+    page = reverse("admin:labeling_user_change", args=[grace.pk])
+    form = as_admin.get(page).context["adminform"].form
+    said = {name: value for name in form.fields if (value := form[name].value()) not in (None, False, [])}
+    said |= {"date_joined_0": "2026-01-01", "date_joined_1": "10:00:00"}
+    inline = {f"memberships-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")}
+
+    as_admin.post(page, {**said, **inline, "email": "grace@example.org", "is_staff": "on"})
+    as_admin.post(
+        reverse("admin:auth_user_password_change", args=[grace.pk]),
+        {"password1": "a new one 5", "password2": "a new one 5"},
+    )
+    as_admin.post(reverse("admin:labeling_user_delete", args=[grace.pk]), {"post": "yes"})
+
+    events = AuditEvent.objects.filter(verb__startswith="user.").order_by("id")
+    assert [(row.verb, row.subject, str(row.actor)) for row in events] == [
+        ("user.edit", "grace", "root"),
+        ("user.password", "grace", "root"),
+        ("user.delete", "grace", "root"),
+    ]
+    changed = events[0]
+    assert (changed.before["email"], changed.after["email"]) == ("", "grace@example.org")
+    assert (changed.before["is_staff"], changed.after["is_staff"]) == (False, True)
+    assert "password" not in str(changed.after)
 
 
 @pytest.mark.parametrize("app", ["labeling", "rlhf"])

@@ -35,7 +35,17 @@ def test_she_sees_her_projects(kitchen, garden, grace, as_grace):
     judge(claim(kitchen, grace), grace)
 
     assert as_grace.get("/api/v1/projects/").json() == [
-        {"slug": "kitchen", "name": "Kitchen", "description": "", "scale": "quick", "waiting": 2, "judged_today": 1}
+        {
+            "slug": "kitchen",
+            "name": "Kitchen",
+            "description": "",
+            "scale": "quick",
+            "axes": [],
+            "reasons": [],
+            "asks_fixes": False,
+            "waiting": 2,
+            "judged_today": 1,
+        }
     ]
 
 
@@ -81,7 +91,10 @@ def test_a_vote_is_created_once_and_replayed_after(kitchen, as_grace):
         "both_bad": False,
         "unsafe_left": True,
         "unsafe_right": False,
+        "axes": {},
+        "reasons": [],
         "note": "fine",
+        "fix": "",
         "is_extra": False,
         "submitted_at": None,
     }
@@ -168,9 +181,17 @@ def test_the_schema_names_every_address(client, as_grace):
     schema = as_grace.get("/api/schema/?format=json").json()
 
     ours = {
-        path for path in schema["paths"] if path.endswith(("/claims/", "/judgments/")) or path == "/api/v1/projects/"
+        path
+        for path in schema["paths"]
+        if path.startswith(("/api/v1/projects/", "/api/v1/claims/", "/api/v1/judgments/"))
     }
-    assert ours == {"/api/v1/projects/", "/api/v1/projects/{slug}/claims/", "/api/v1/judgments/"}
+    assert ours == {
+        "/api/v1/projects/",
+        "/api/v1/projects/{slug}/claims/",
+        "/api/v1/projects/{slug}/skips/",
+        "/api/v1/claims/{slot_id}/renew/",
+        "/api/v1/judgments/",
+    }
 
 
 def test_only_the_docs_may_style_inline(as_grace):

@@ -2,21 +2,25 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db.models import Count
 from django.utils import timezone
 
 from labeling.domain.assignment import (
+    RESERVATION_S,
     EmptyReason,
     claim_slot,
     explain_empty,
     find_claim,
+    find_reserved,
     free_expired,
     release_slot,
     renew_lease,
+    reserve_slot,
+    show_reserved,
 )
 from labeling.domain.errors import NotAMember
+from labeling.domain.overlap import shut_slots
 from labeling.domain.skipping import skip_comparison
-from labeling.models import Completion, Membership, Slot, User
+from labeling.models import Comparison, Completion, Judgment, Membership, Project, Prompt, Slot, User
 from tests.labeling.conftest import make_member
 from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge, run_together
 
@@ -138,6 +142,191 @@ def test_a_web_clock_an_hour_slow_frees_nothing_and_lends_full_leases(kitchen, g
     assert lent.lease_until > real_now() + timedelta(seconds=kitchen.lease_s - 10)
 
 
+def test_a_reserved_slot_is_held_shortly_and_shown_to_nobody(kitchen, grace, hedy):
+    add_pairs(kitchen, 2)
+    shown = claim(kitchen, grace)
+
+    reserved = reserve_slot(kitchen, grace)
+
+    assert (reserved.state, reserved.labeler, reserved.shown_at) == ("held", grace, None)
+    assert reserved.lease_until - shown.lease_until < timedelta(seconds=RESERVATION_S + 10 - kitchen.lease_s)
+    assert (find_claim(kitchen, grace), find_reserved(kitchen, grace)) == (shown, reserved)
+    assert reserve_slot(kitchen, grace) == reserved
+    assert claim_slot(kitchen, grace) == shown
+    assert claim_slot(kitchen, hedy) is None
+
+
+def test_a_lease_shorter_than_a_reservation_bounds_it(kitchen, grace):
+    Project.objects.update(lease_s=20)
+    kitchen.refresh_from_db()
+    add_pair(kitchen)
+
+    assert reserve_slot(kitchen, grace).lease_until < timezone.now() + timedelta(seconds=25)
+
+
+def test_the_reserved_slot_is_the_next_claim(kitchen, grace):
+    add_pairs(kitchen, 3)
+    shown = claim(kitchen, grace)
+    reserved = reserve_slot(kitchen, grace)
+    judge(shown, grace)
+
+    following = claim(kitchen, grace)
+
+    assert (following.pk, find_reserved(kitchen, grace)) == (reserved.pk, None)
+    assert following.shown_at - timezone.now() < timedelta(seconds=10)
+    assert Slot.objects.get(pk=following.pk).lease_until > timezone.now() + timedelta(seconds=kitchen.lease_s - 10)
+
+
+def test_a_reserved_slot_is_shown_under_a_full_lease(kitchen, grace):
+    add_pairs(kitchen, 2)
+    judge_and_reserve(kitchen, grace)
+    reserved = find_reserved(kitchen, grace)
+
+    shown = show_reserved(reserved.pk, grace, lease_token=reserved.lease_token)
+
+    assert (shown.pk, find_claim(kitchen, grace), find_reserved(kitchen, grace)) == (reserved.pk, shown, None)
+    assert shown.lease_until - shown.shown_at == timedelta(seconds=kitchen.lease_s)
+    assert Slot.objects.get(pk=shown.pk).lease_until == shown.lease_until
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token).shown_at == shown.shown_at
+
+
+def test_a_reserved_slot_is_not_shown_beside_another(kitchen, grace):
+    add_pairs(kitchen, 2)
+    claim(kitchen, grace)
+    reserved = reserve_slot(kitchen, grace)
+
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token) is None
+    assert find_reserved(kitchen, grace) == reserved
+
+
+def test_a_reservation_that_ran_out_is_taken_again_while_it_is_free(kitchen, grace, hedy):
+    add_pairs(kitchen, 2)
+    judge_and_reserve(kitchen, grace)
+    reserved = find_reserved(kitchen, grace)
+    expire(reserved)
+    free_expired(kitchen)
+
+    assert show_reserved(reserved.pk, hedy, lease_token=reserved.lease_token) is None
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token).pk == reserved.pk
+
+
+def test_a_reservation_that_went_to_someone_else_is_lost(kitchen, grace, hedy):
+    add_pairs(kitchen, 2)
+    judge_and_reserve(kitchen, grace)
+    reserved = find_reserved(kitchen, grace)
+    expire(reserved)
+    assert claim(kitchen, hedy).pk == reserved.pk
+
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token) is None
+    assert find_claim(kitchen, hedy).pk == reserved.pk
+
+
+def test_a_reserved_slot_she_judged_meanwhile_is_not_shown(kitchen, grace):
+    add_pair(kitchen, overlap=2)
+    late = claim(kitchen, grace)
+    expire(late)
+    free_expired(kitchen)
+    Slot.objects.filter(pk=late.pk).update(state="shut")
+    reserved = reserve_slot(kitchen, grace)
+    Slot.objects.filter(pk=reserved.pk).update(state="free", labeler=None)
+    Judgment.objects.create(
+        comparison=late.comparison, labeler=grace, is_extra=True, verdict="A", strength=-1, scale="seven",
+        a_shown_left=True, shown_at=timezone.now(),
+    )  # fmt: skip
+
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token) is None
+    Slot.objects.filter(pk=reserved.pk).update(state="held", labeler=grace, shown_at=None)
+    assert show_reserved(reserved.pk, grace, lease_token=reserved.lease_token) is None
+    assert Slot.objects.get(pk=reserved.pk).state == "free"
+
+
+def test_a_reserved_slot_of_a_retired_comparison_is_given_back(kitchen, grace):
+    comparison = add_pair(kitchen)
+    reserved = reserve_slot(kitchen, grace)
+    Comparison.objects.filter(pk=comparison.pk).update(state="retired")
+
+    assert claim_slot(kitchen, grace) is None
+    assert Slot.objects.get(pk=reserved.pk).state == "shut"
+
+
+def test_the_heartbeat_renews_the_reservation_too(kitchen, grace):
+    add_pairs(kitchen, 2)
+    shown, reserved = claim(kitchen, grace), reserve_slot(kitchen, grace)
+    expire(shown)
+    expire(reserved)
+
+    assert renew_lease(shown, grace, shown.lease_token)
+
+    assert free_expired(kitchen) == 0
+    assert find_reserved(kitchen, grace).lease_until < timezone.now() + timedelta(seconds=RESERVATION_S + 10)
+
+
+def test_a_freed_slot_forgets_how_it_was_claimed(kitchen, grace):
+    add_pair(kitchen, priority=1, reason="active", propensity=0.5)
+    slot = claim(kitchen, grace)
+    assert (slot.reason, round(slot.propensity, 3)) == ("priority", 0.447)
+
+    release_slot(slot, grace)
+
+    freed = Slot.objects.get()
+    assert (freed.state, freed.reason, freed.propensity, freed.shown_at) == ("free", "active", 0.5, None)
+
+
+def test_a_project_that_is_archived_hands_out_nothing(kitchen, grace):
+    add_pair(kitchen)
+    Project.objects.update(is_archived=True)
+    kitchen.refresh_from_db()
+
+    assert (claim_slot(kitchen, grace), reserve_slot(kitchen, grace)) == (None, None)
+    assert explain_empty(kitchen, grace) == EmptyReason.ARCHIVED
+
+
+def test_what_is_held_out_or_not_open_is_not_handed_out(kitchen, grace):
+    held_out, retired = add_pairs(kitchen, 2)
+    Prompt.objects.filter(pk=held_out.prompt_id).update(is_held_out=True)
+    Comparison.objects.filter(pk=retired.pk).update(state="retired")
+
+    assert claim_slot(kitchen, grace) is None
+
+
+@pytest.mark.parametrize(("cap", "reason"), [("daily_cap", "daily_cap"), ("labeler_cap", "labeler_cap")])
+def test_a_cap_counts_what_she_judged_and_what_she_holds(kitchen, grace, hedy, cap, reason):
+    Project.objects.update(**{cap: 2})
+    kitchen.refresh_from_db()
+    add_pairs(kitchen, 4)
+    judge(claim(kitchen, grace), grace)
+    slot = claim(kitchen, grace)
+    assert reserve_slot(kitchen, grace) is None
+    judge(slot, grace)
+
+    assert claim_slot(kitchen, grace) is None
+    assert explain_empty(kitchen, grace) == reason
+    assert claim_slot(kitchen, hedy)
+
+
+def test_yesterday_is_not_under_todays_cap(kitchen, grace, monkeypatch):
+    Project.objects.update(daily_cap=1)
+    kitchen.refresh_from_db()
+    add_pairs(kitchen, 2)
+    judge(claim(kitchen, grace), grace)
+    tomorrow = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: tomorrow)
+
+    assert claim_slot(kitchen, grace)
+
+
+def test_what_waits_for_a_reviewer_is_said(kitchen, grace):
+    comparison = add_pair(kitchen)
+    Comparison.objects.filter(pk=comparison.pk).update(state="triage")
+    shut_slots([comparison.pk])
+
+    assert explain_empty(kitchen, grace) == EmptyReason.IN_TRIAGE
+
+
+def test_every_reason_has_a_sentence_and_a_time_to_ask_again():
+    assert [reason for reason in EmptyReason if not str(reason.sentence) or not 20 <= reason.poll_s <= 600] == []
+
+
 def test_an_empty_queue_says_why(kitchen, ada, grace, hedy):
     assert explain_empty(kitchen, grace) == EmptyReason.NO_COMPARISONS
     add_pair(kitchen, overlap=2)
@@ -148,6 +337,17 @@ def test_an_empty_queue_says_why(kitchen, ada, grace, hedy):
     assert explain_empty(kitchen, grace) == EmptyReason.ALL_MINE_DONE
     judge(slot, hedy)
     assert explain_empty(kitchen, ada) == EmptyReason.ALL_DONE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sixteen_labelers_are_all_given_something_of_a_queue_that_suffices(kitchen):
+    add_pairs(kitchen, 8, overlap=2)
+    labelers = [make_member(kitchen, f"labeler-{number}") for number in range(16)]
+
+    slots = run_together(*[lambda labeler=labeler: claim_slot(kitchen, labeler) for labeler in labelers])
+
+    assert [slot for slot in slots if not isinstance(slot, Slot)] == []
+    assert len({slot.pk for slot in slots}) == 16
 
 
 @pytest.mark.django_db(transaction=True)
@@ -171,11 +371,20 @@ def test_eight_labelers_on_one_comparison_make_exactly_its_overlap(kitchen):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_eight_tabs_of_one_labeler_never_hold_a_comparison_twice(kitchen, grace):
+def test_eight_tabs_of_one_labeler_hold_one_slot_and_reserve_another(kitchen, grace):
     add_pairs(kitchen, 4, overlap=3)
 
-    results = run_together(*[lambda: claim_slot(kitchen, grace)] * 8)
+    results = run_together(*[lambda: claim_slot(kitchen, grace)] * 4, *[lambda: reserve_slot(kitchen, grace)] * 4)
 
     assert [result for result in results if isinstance(result, Exception)] == []
-    held = Slot.objects.filter(labeler=grace).values("comparison").annotate(n=Count("id"))
-    assert {row["n"] for row in held} == {1}
+    held = Slot.objects.filter(labeler=grace)
+    assert held.filter(shown_at__isnull=False).count() == 1
+    assert held.filter(shown_at__isnull=True).count() <= 1
+    assert held.values("comparison").distinct().count() == held.count()
+
+
+def judge_and_reserve(project, labeler):
+    """Leave her with a reserved slot and none shown, as between a vote and the next pair."""
+    shown = claim(project, labeler)
+    reserve_slot(project, labeler)
+    judge(shown, labeler)

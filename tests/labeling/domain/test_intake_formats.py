@@ -30,7 +30,9 @@ def transcript(*turns: str) -> str:
     return "".join(f"\n\n{'Human' if number % 2 == 0 else 'Assistant'}: {turn}" for number, turn in enumerate(turns))
 
 
-@pytest.mark.parametrize(("heading", "n_examples"), [("trl", 3), ("hh", 1), ("openai", 1), ("oasst", 1)])
+@pytest.mark.parametrize(
+    ("heading", "n_examples"), [("trl", 3), ("hh", 1), ("openai", 1), ("oasst", 1), ("labelstudio", 1), ("argilla", 2)]
+)
 def test_every_documented_preference_row_is_recognised_and_becomes_the_same_pair(heading: str, n_examples: int) -> None:
     rows = documented_rows(heading)
 
@@ -258,3 +260,93 @@ def test_rows_that_look_like_two_formats_are_refused_naming_both() -> None:
 def test_rows_of_no_format_are_refused_naming_their_keys_and_the_formats() -> None:
     with pytest.raises(FileRefused, match="keys id, label; the formats are trl, hh, openai, oasst, alpaca"):
         detect_format([{"id": 1, "label": "x"}])
+
+
+def task(*annotations: dict[str, Any], **data: str) -> dict[str, Any]:
+    return {"id": 1, "data": {"prompt": "q", "answer1": "x", "answer2": "y"} | data, "annotations": list(annotations)}
+
+
+def vote(selected: str, **changes: Any) -> dict[str, Any]:
+    region = {"to_name": "answer1,answer2", "type": "pairwise", "value": {"selected": selected}}
+    return {"was_cancelled": False, "result": [region]} | changes
+
+
+def test_every_annotation_of_a_task_is_a_vote_and_what_is_none_is_counted() -> None:
+    row = task(vote("left"), vote("right"), vote("left", was_cancelled=True), vote("none"), {"result": []})
+
+    parsed = FORMATS["labelstudio"].read(row)
+
+    q = [{"role": "user", "content": "q"}]
+    assert parsed.items == [Pair(q, "x", "y"), Pair(q, "y", "x")]
+    assert parsed.notes == Counter({"annotations without a choice": 2, "skipped annotations": 1})
+
+
+def test_a_task_is_read_by_the_names_its_choice_points_at() -> None:
+    region = {"to_name": "one,two", "type": "pairwise", "value": {"selected": "right"}}
+
+    (pair,) = FORMATS["labelstudio"].read(task({"result": [region]}, one="1", two="2")).items
+
+    assert (pair.better, pair.worse) == ("2", "1")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"data": {}, "annotations": []}, "data has no prompt"),
+        ({"data": "x", "annotations": []}, "a task must have data"),
+        (task(7), "an annotation must be an object"),  # type: ignore[arg-type]
+        ({"data": {"prompt": "q"}, "annotations": [vote("left")]}, "data has neither answer1 and answer2 nor"),
+        (task(vote("left"), answer1=7), "answer1 must be a string, got int"),  # type: ignore[arg-type]
+        (task(vote("left"), answer2="x"), "both completions are the same text"),
+    ],
+)
+def test_a_task_that_is_none_is_refused(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidContent, match=reason):
+        FORMATS["labelstudio"].read(row)
+
+
+def record(responses: Any, **fields: Any) -> dict[str, Any]:
+    return {"fields": {"prompt": "q", "reply-1": "x", "reply-2": "y"} | fields, "responses": responses}
+
+
+def answers(*values: Any) -> dict[str, Any]:
+    return {"preference": [{"value": value, "user_id": "u"} for value in values]}
+
+
+@pytest.mark.parametrize(
+    ("value", "better", "strength"),
+    [
+        (["reply-2", "reply-1"], "y", 2),
+        ([{"value": "reply-1", "rank": 1}, {"value": "reply-2", "rank": 2}], "x", 2),
+        ([{"value": "reply-1", "rank": 1}, {"value": "reply-2", "rank": 1}], "x", 0),
+        ("Reply 2", "y", 2),
+        ("tie", "x", 0),
+    ],
+)
+def test_rankings_and_labels_become_votes(value: Any, better: str, strength: int) -> None:
+    (pair,) = FORMATS["argilla"].read(record(answers(value))).items
+
+    assert (pair.better, pair.strength) == (better, strength)
+
+
+def test_a_ranking_of_three_is_three_votes_and_every_person_counts() -> None:
+    row = record(answers(["reply-3", "reply-1", "reply-2"], ["reply-1", "reply-2", "reply-3"]), **{"reply-3": "z"})
+
+    pairs = [(pair.better, pair.worse) for pair in FORMATS["argilla"].read(row).items]
+
+    assert pairs == [("z", "x"), ("z", "y"), ("x", "y"), ("x", "y"), ("x", "z"), ("y", "z")]
+
+
+def test_the_first_versions_answers_count_when_they_were_submitted() -> None:
+    value = {"preference": {"value": [{"value": "reply-2", "rank": 1}, {"value": "reply-1", "rank": 2}]}}
+    rows = [{"status": status, "values": value, "user_id": "u"} for status in ("submitted", "discarded", "draft")]
+
+    assert [pair.better for pair in FORMATS["argilla"].read(record(rows)).items] == ["y"]
+
+
+def test_answers_about_something_else_and_records_without_any_are_counted() -> None:
+    parsed = FORMATS["argilla"].read(record(answers(5, "yes", ["a", "b"])))
+
+    assert parsed == ParsedRow(
+        [], Counter({"answers that compare no completions": 3, "records without a preference": 1})
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -166,4 +168,42 @@ def test_a_parquet_file_that_unpacks_too_far_or_is_broken_is_refused(tmp_path: P
     path.write_bytes(path.read_bytes()[:-20])
 
     with pytest.raises(FileRefused, match="cannot be read"):
+        list(SourceFile(path).read_rows())
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+@pytest.mark.parametrize("shape", [lambda text: text, lambda text: [{"content": text}]])
+def test_a_text_that_a_parquet_file_repeats_is_unpacked_for_no_row_that_is_too_long(
+    tmp_path: Path, store_schema: bool, shape: Callable[[str], Any]
+) -> None:
+    path, before = tmp_path / "file.parquet", pa.total_allocated_bytes()
+    rows = [{"p": shape("x" * 4_000_000)}] * 100 + [{"p": shape("short")}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, compression="zstd", store_schema=store_schema)
+    del rows
+    assert path.stat().st_size < 20_000
+
+    found, peak = [], 0
+    for row in SourceFile(path, Limits(line_bytes=1_000_000)).read_rows():
+        found.append(row)
+        peak = max(peak, pa.total_allocated_bytes() - before)
+
+    too_long = [RawRow(number, {}, "longer than 1,000,000 bytes") for number in range(1, 101)]
+    assert found == [*too_long, RawRow(101, {"p": shape("short")})]
+    assert peak < 50_000_000
+
+
+def test_a_parquet_file_whose_rows_come_to_too_much_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    pyarrow.parquet.write_table(pa.table({"a": ["x" * 10_000] * 500}), path)
+
+    with pytest.raises(FileRefused, match="unpacks to more than 1,000,000 bytes"):
+        list(SourceFile(path, Limits(file_bytes=1_000_000)).read_rows())
+
+
+def test_a_parquet_file_of_shared_beginnings_is_refused(tmp_path: Path) -> None:
+    path, encoding = tmp_path / "file.parquet", {"a": "DELTA_BYTE_ARRAY"}
+    table = pa.table({"a": ["x" * 10_000 + str(number) for number in range(500)]})
+    pyarrow.parquet.write_table(table, path, use_dictionary=False, column_encoding=encoding)
+
+    with pytest.raises(FileRefused, match="DELTA_BYTE_ARRAY are not read"):
         list(SourceFile(path).read_rows())

@@ -12,8 +12,10 @@ import pytest
 from labeling.domain.content import hash_text
 from labeling.domain.intake.detection import PROMPTS
 from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.report import Report
 from labeling.domain.intake.staging import CHUNK, StagedFile, chunks, count_known, read_items, stage_file
-from labeling.domain.intake.storing import commit_file, find_import, name_source, store_pairs
+from labeling.domain.intake.storing import Placement, commit_file, find_import, name_source, store_pairs
+from labeling.domain.intake.tags import N_SLICES
 from labeling.models import Comparison, Completion, Demonstration, Import, ImportedJudgment, Project, Prompt, Slot
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -142,6 +144,19 @@ def test_bad_rows_beyond_the_first_fifty_are_counted(tmp_path: Path) -> None:
     assert lines[-1] == "    and 10 more"
 
 
+def test_more_names_than_there_are_slices_are_not_kept(tmp_path: Path) -> None:
+    report = Report("trl")
+    for number in range(10_000):
+        report.add_slice(f"topic {number}", "")
+
+    staged = stage(tmp_path, [pair(number, category=f"topic {number}") for number in range(300)])
+
+    assert (len(report.slices), report.n_tagged) == (N_SLICES + 1, 10_000)
+    assert staged.report.notes == {"slices: more than 200 names are no slices": 300}
+    assert (staged.report.slices, staged.uses_tags) == (set(), False)
+    assert {type(sha) for sha in staged.pair_shas | staged.prompt_shas} == {bytes}
+
+
 def test_a_killed_import_goes_on_and_ends_like_one_that_was_not(tmp_path: Path, project: Project) -> None:
     rows = [pair(number) for number in range(2 * CHUNK + 200)]
     staged = stage(tmp_path, rows)
@@ -153,7 +168,7 @@ def test_a_killed_import_goes_on_and_ends_like_one_that_was_not(tmp_path: Path, 
     )
     first, second, _ = chunks(read_items(staged))
     for chunk in (first, second):
-        store_pairs(begun, chunk, 0)
+        store_pairs(begun, chunk, Placement())
 
     resumed = commit_file(project, stage(tmp_path, rows), source="s")
 
@@ -162,6 +177,20 @@ def test_a_killed_import_goes_on_and_ends_like_one_that_was_not(tmp_path: Path, 
     assert votes(project) == votes(whole)
     assert len(votes(project)) == 2 * CHUNK + 200
     assert Comparison.objects.filter(project=project).count() == Comparison.objects.filter(project=whole).count()
+
+
+def test_a_begun_import_keeps_no_vote_from_another_file_and_repeats_none_when_it_ends(
+    tmp_path: Path, project: Project
+) -> None:
+    staged = stage(tmp_path, [pair(0), pair(1)])
+    begun = Import.objects.create(project=project, source="s", filename="f", sha256=staged.sha256, format="trl")
+    store_pairs(begun, list(read_items(staged)), Placement())
+
+    other = commit_file(project, stage(tmp_path, [pair(0), pair(2)], "other.jsonl"), source="s")
+    commit_file(project, staged, source="s")
+
+    by_import = ImportedJudgment.objects.order_by("imported", "line").values_list("imported", "line")
+    assert list(by_import) == [(begun.pk, 2), (other.pk, 1), (other.pk, 2)]
 
 
 def test_a_begun_import_is_not_finished_under_another_name(tmp_path: Path, project: Project) -> None:

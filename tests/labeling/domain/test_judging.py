@@ -4,8 +4,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from labeling.domain.assignment import make_lease_token
 from labeling.domain.errors import (
+    AlreadyFrozen,
     AlreadyJudged,
     AlreadyRevised,
     ClaimLost,
@@ -14,10 +14,10 @@ from labeling.domain.errors import (
     InvalidJudgment,
     NotAMember,
 )
-from labeling.domain.judging import Vote, record_judgment, revise_judgment, show_vote
+from labeling.domain.judging import Vote, revise_judgment, seal_judgments, show_vote
 from labeling.domain.projects import publish_guideline
-from labeling.models import Judgment, Membership, Slot
-from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge, run_together
+from labeling.models import Judgment, Membership, Project, Slot
+from tests.labeling.rows import add_pair, add_pairs, claim, judge, revise, run_together
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -89,6 +89,10 @@ def test_a_judgment_records_all_that_was_said_and_how_it_came_about(kitchen, gra
         "propensity": 0.5,
         "shown_at": slot.shown_at,
         "active_ms": 4321,
+        "axes": {},
+        "reasons": [],
+        "is_hasty": True,
+        "trace": {},
     }
 
 
@@ -165,21 +169,6 @@ def test_a_key_serves_one_vote_of_one_labeler(kitchen, grace, hedy):
         judge(Slot.objects.get(state="done"), hedy, idempotency_key=key, lease_token=uuid.uuid4())
 
 
-def test_nobody_judges_what_was_not_given_to_her(kitchen, grace, hedy):
-    add_pair(kitchen)
-    slot = claim(kitchen, grace)
-
-    with pytest.raises(ClaimLost):
-        judge(slot, hedy)
-
-    assert Judgment.objects.count() == 0
-
-
-def test_a_slot_that_never_was_is_a_lost_claim(kitchen, grace):
-    with pytest.raises(ClaimLost):
-        judge(Slot(pk=987654, lease_token=uuid.uuid4()), grace)
-
-
 def test_a_suspended_member_cannot_submit_what_she_claimed(kitchen, grace):
     add_pair(kitchen)
     slot = claim(kitchen, grace)
@@ -189,58 +178,6 @@ def test_a_suspended_member_cannot_submit_what_she_claimed(kitchen, grace):
         judge(slot, grace)
 
     assert Judgment.objects.count() == 0
-
-
-def test_a_late_vote_counts_while_its_slot_is_free(kitchen, grace):
-    add_pair(kitchen)
-    slot = claim(kitchen, grace)
-    Slot.objects.all().free_up()
-
-    judgment = judge(slot, grace)
-
-    assert (judgment.slot_id, judgment.is_extra, Slot.objects.get().state) == (slot.pk, False, "done")
-
-
-def test_a_late_vote_takes_another_free_slot_and_keeps_the_side_it_was_shown(kitchen, grace, hedy):
-    add_pair(kitchen, overlap=2)
-    slot = claim(kitchen, grace)
-    expire(slot)
-    assert claim(kitchen, hedy).pk == slot.pk
-
-    judgment = judge(slot, grace, -2)
-
-    assert (judgment.slot.number, judgment.is_extra, judgment.a_shown_left) == (1, False, slot.a_shown_left)
-    assert judgment.slot.a_shown_left != slot.a_shown_left
-
-
-def test_a_late_vote_without_a_place_is_kept_as_an_extra(kitchen, grace, hedy):
-    add_pair(kitchen)
-    lost = claim(kitchen, grace)
-    expire(lost)
-    slot = claim(kitchen, hedy)
-
-    late = judge(lost, grace)
-    counted = judge(slot, hedy)
-
-    assert (late.slot, late.is_extra) == (None, True)
-    assert (counted.slot, counted.is_extra) == (slot, False)
-
-
-def test_a_late_votes_clock_is_the_page_but_never_the_future(kitchen, grace):
-    add_pair(kitchen)
-    slot = claim(kitchen, grace)
-    Slot.objects.all().free_up()
-
-    judgment = record_judgment(
-        slot.pk,
-        grace,
-        idempotency_key=uuid.uuid4(),
-        lease_token=make_lease_token(slot.pk, grace),
-        vote=Vote(preference=0),
-        shown_at=timezone.now() + timedelta(days=1),
-    )
-
-    assert judgment.shown_at <= timezone.now()
 
 
 @pytest.mark.parametrize(
@@ -309,3 +246,41 @@ def test_nobody_revises_someone_elses_word(kitchen, grace, hedy):
 
     with pytest.raises(ClaimLost):
         revise_judgment(first, hedy, idempotency_key=uuid.uuid4(), vote=Vote(preference=1))
+
+
+def test_a_revision_of_a_frozen_judgment_is_refused(kitchen, grace):
+    add_pairs(kitchen, 2)
+    frozen, later = [judge(claim(kitchen, grace), grace) for _ in range(2)]
+    seal_judgments(kitchen, frozen.pk)
+
+    with pytest.raises(AlreadyFrozen, match="went into a dataset"):
+        revise(frozen, grace, 3)
+
+    assert revise(later, grace, 3).revises == later
+    assert Judgment.objects.count() == 3
+
+
+def test_a_seal_is_never_lowered(kitchen, garden):
+    for upto in (7, 3, 9, 0):
+        seal_judgments(kitchen, upto)
+
+    assert dict(Project.objects.values_list("slug", "frozen_upto")) == {"kitchen": 9, "garden": 0}
+
+
+def test_a_revision_that_is_frozen_is_the_last_word(kitchen, grace):
+    add_pair(kitchen)
+    first = judge(claim(kitchen, grace), grace)
+    second = revise(first, grace, 1)
+    seal_judgments(kitchen, second.pk)
+
+    with pytest.raises(AlreadyFrozen):
+        revise(second, grace, 2)
+
+
+def test_a_claimed_vote_costs_four_statements_and_a_transaction(kitchen, grace, django_assert_num_queries):
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+
+    # A savepoint and its release in place of BEGIN and COMMIT; the slot, its closing, the judgment, the tally.
+    with django_assert_num_queries(6):
+        judge(slot, grace)

@@ -137,7 +137,9 @@ def test_the_same_seed_makes_the_same_queue(kitchen, garden):
         propose_comparisons(project, [make_pair(number) for number in range(30)], rng=random.Random(3))
 
     first, second = (
-        list(Slot.objects.filter(project=project).order_by("id").values_list("a_shown_left", "shuffle"))
+        list(
+            Slot.objects.filter(project=project).order_by("comparison", "number").values_list("a_shown_left", "shuffle")
+        )
         for project in (kitchen, garden)
     )
     assert first == second

@@ -1,7 +1,9 @@
 import pytest
 
+from labeling.domain.days import count_days
 from labeling.domain.errors import InvalidContent
-from labeling.domain.projects import ProjectCounts, count_project, create_project, publish_guideline
+from labeling.domain.gold import make_gold
+from labeling.domain.projects import ProjectCounts, count_project, create_project, edit_project, publish_guideline
 from labeling.models import Guideline, Membership, Project, User
 from tests.labeling.rows import add_pairs, claim, judge, run_together
 
@@ -49,3 +51,23 @@ def test_counts_are_of_all_labelers(kitchen, grace, hedy):
     claim(kitchen, hedy)
 
     assert count_project(kitchen) == ProjectCounts(n_comparisons=3, n_judgments=2, n_open=1, n_held=1, n_labelers=2)
+
+
+def test_who_only_answered_gold_labels_nothing_yet(kitchen, ada, grace):
+    make_gold(add_pairs(kitchen, 1)[0], ada, strength_min=1, strength_max=3)
+    kitchen.gold_share = 1.0
+    assert judge(claim(kitchen, grace), grace).reason == "gold"
+
+    assert count_project(kitchen) == ProjectCounts(n_comparisons=1, n_judgments=0, n_open=0, n_held=0, n_labelers=0)
+    assert count_days(kitchen) == {}
+
+
+def test_without_an_exam_its_questions_are_taken_back(kitchen, ada, grace):
+    question, work = add_pairs(kitchen, 2)
+    make_gold(question, ada, strength_min=1, strength_max=3, is_exam=True)
+    project = edit_project(kitchen, ada, {"exam_size": 1})
+    assert claim(project, grace).comparison == question
+
+    project = edit_project(project, ada, {"exam_size": 0})
+
+    assert claim(project, grace).comparison == work

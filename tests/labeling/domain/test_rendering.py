@@ -7,12 +7,14 @@ import pytest
 from labeling.domain.rendering import (
     ATTRIBUTES,
     CLASSES,
+    HTML_CHARS,
     MARKDOWN_CHARS,
     SHOWN_CHARS,
     TAGS,
     has_invisible,
     is_cut,
     render_markdown,
+    render_raw,
 )
 from tests.labeling.domain.hostile import PAYLOADS
 
@@ -168,3 +170,28 @@ def test_a_long_text_is_shown_plain_and_a_very_long_one_cut():
     assert render_markdown(long) == f'<div class="plain">{long}</div>'
     assert render_markdown(longer) == f'<div class="plain">{"x" * SHOWN_CHARS}</div>'
     assert (is_cut(long), is_cut(longer)) == (False, True)
+
+
+def test_raw_text_is_as_written_with_what_cannot_be_seen_marked():
+    assert render_raw("**a**\tb \u00a0<i>\nend  ") == (
+        '**a**<span class="invisible">⇥</span>\tb <span class="invisible" title="no-break space">U+00A0</span>'
+        '&lt;i&gt;\nend<span class="invisible">··</span>'
+    )
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+def test_raw_text_is_inert(payload):
+    elements = Page(render_raw(payload)).elements
+
+    assert {(tag, frozenset(attributes)) for tag, attributes in elements} <= {
+        ("span", frozenset({"class"})),
+        ("span", frozenset({"class", "title"})),
+    }
+
+
+@pytest.mark.parametrize(
+    "flood", ["\u200b" * 20_000, "y\u202e" * 500_000, "&" * 1_000_000, "$x$" * 6_600, "a\n" * 100_000, "- " * 9_900]
+)
+def test_no_text_becomes_more_html_than_a_page_can_bear(flood):
+    assert len(render_markdown(flood)) <= HTML_CHARS + 100
+    assert len(render_raw(flood)) <= HTML_CHARS + 100

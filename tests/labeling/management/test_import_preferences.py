@@ -85,7 +85,8 @@ def test_bad_rows_are_listed_and_nothing_is_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"format": "argilla"}, "--format argilla is not there yet; the formats are trl, hh, openai, oasst, alpaca"),
+        ({"format": "argilla"}, "nothing was imported: correct the 3 bad rows"),
+        ({"map": ["prompt=q", "colour=c"]}, "--map: unknown fields: colour; there are prompt, system, chosen"),
         ({"overlap": 101}, "--overlap must be from 0 to 100, got 101"),
         ({"format": "openai"}, "nothing was imported: correct the 3 bad rows"),
     ],
@@ -113,3 +114,23 @@ def test_prompts_are_imported_alone(tmp_path: Path) -> None:
         "committed to project hh as questions: 2 prompts\n"
     )
     assert sorted(prompt.messages[0]["content"] for prompt in Prompt.objects.all()) == ["a", "c"]
+
+
+def test_a_table_with_columns_of_its_own_is_imported_by_saying_what_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "table.tsv"
+    file.write_text("Frage\tGut\tSchlecht\tArt\nq\ta\tb\tmaths\n", "utf-8")
+
+    said = run("import_preferences", file, map=["prompt=Frage", "chosen=Gut", "rejected=Schlecht", "slice=Art"])
+
+    assert said.endswith("committed to project hh as table: 1 votes\n")
+    assert [str(prompt.slice) for prompt in Prompt.objects.select_related("slice")] == ["maths"]
+
+
+def test_pairs_nobody_judged_are_queued_without_a_vote(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("q,one,two\nWhy?,a,b\n", "utf-8")
+
+    said = run("import_preferences", file, map=["prompt=q", "chosen=one", "rejected=two"], unjudged=True, overlap=2)
+
+    assert "  1 pairs of completions that nobody has judged\n" in said
+    assert (ImportedJudgment.objects.count(), Comparison.objects.get().slots.count()) == (0, 2)

@@ -1,7 +1,7 @@
 import pytest
 
 from labeling.domain.people import add_member
-from labeling.models import Project
+from labeling.models import Comparison, Membership, Project
 from tests.labeling.conftest import make_member
 from tests.labeling.rows import add_pair, add_pairs, claim, judge
 
@@ -14,21 +14,81 @@ def test_home_shows_her_projects_and_her_numbers(kitchen, garden, grace, as_grac
 
     answer = as_grace.get("/")
 
-    assert [(str(project), progress.today, progress.left) for project, progress in answer.context["desks"]] == [
+    assert [(str(row.project), row.progress.today, row.progress.left) for row in answer.context["places"]] == [
         ("Kitchen", 1, 2)
     ]
-    assert 'href="/judge/kitchen/"' in answer.content.decode()
+    html = answer.content.decode()
+    assert 'href="/judge/kitchen/"' in html
+    assert 'href="/judge/kitchen/history/"' in html
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("address", ["/", "/projects/"])
-def test_lists_cost_the_same_for_one_and_three(grace, as_grace, django_assert_num_queries, n, address):
+@pytest.mark.parametrize(("address", "n_queries"), [("/", 9), ("/projects/", 8)])
+def test_lists_cost_the_same_for_one_and_three(grace, as_grace, django_assert_num_queries, n, address, n_queries):
     for number in range(1, n):
         project = Project.objects.create(slug=f"p{number}", name="P")
-        add_member(project, grace, role="labeler")
+        add_member(project, grace, role="reviewer")
+    Membership.objects.update(role="reviewer")
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(n_queries):
         as_grace.get(address)
+
+
+@pytest.mark.parametrize(
+    ("project", "membership", "state"),
+    [
+        ({}, {}, "open"),
+        ({}, {"is_active": False}, "paused"),
+        ({}, {"is_quarantined": True}, "open"),
+        ({"is_archived": True}, {}, "archived"),
+        ({"exam_size": 3}, {}, "exam_open"),
+        ({"exam_size": 3}, {"exam": "failed"}, "exam_failed"),
+        ({"exam_size": 3}, {"exam": "passed"}, "open"),
+        ({"daily_cap": 1}, {}, "capped"),
+        ({"daily_cap": 2}, {}, "open"),
+    ],
+)
+def test_what_keeps_her_from_work(kitchen, grace, as_grace, project, membership, state):
+    add_pairs(kitchen, 3)
+    judge(claim(kitchen, grace), grace)
+    Project.objects.update(**project)
+    Membership.objects.update(**membership)
+
+    answer = as_grace.get("/")
+
+    assert [place.state for place in answer.context["places"]] == [state]
+    assert "quarantine" not in answer.content.decode().lower()
+
+
+def test_a_paused_member_is_offered_nothing_she_would_be_refused(kitchen, grace, as_grace):
+    Membership.objects.update(is_active=False)
+
+    html = as_grace.get("/").content.decode()
+
+    assert "paused by a manager" in html
+    assert 'href="/judge/kitchen/' not in html
+    assert 'href="/projects/kitchen/' not in html
+
+
+def test_an_exam_stands_before_the_work(kitchen, grace, as_grace):
+    Project.objects.update(exam_size=2)
+
+    html = as_grace.get("/").content.decode()
+
+    assert 'href="/judge/kitchen/exam/"' in html
+    assert 'href="/judge/kitchen/"' not in html
+
+
+@pytest.mark.database
+def test_only_those_who_decide_are_told_of_disagreements(kitchen, grace, hedy, as_grace, as_ada, as_hedy):
+    for number, state in enumerate(["open", "triage", "settled", "open", "open"]):
+        pair = add_pair(kitchen, f"question {number}")
+        Comparison.objects.filter(pk=pair.pk).update(state=state, spread=number)
+    Membership.objects.filter(user=hedy).update(role="reviewer")
+
+    assert "to decide" not in as_grace.get("/").content.decode()
+    assert "3 disagreements to decide" in as_ada.get("/").content.decode()
+    assert "3 disagreements to decide" in as_hedy.get("/").content.decode()
 
 
 def test_only_managers_see_the_half_where_models_learn(as_grace, as_ada):

@@ -8,7 +8,8 @@ import pytest
 from django.test import Client
 
 from labeling.domain.assignment import find_claim
-from labeling.models import Judgment, Membership, Skip, Slot, User
+from labeling.domain.gold import make_gold
+from labeling.models import Judgment, Membership, Project, Skip, Slot, User
 from rlhf.models import Checkpoint, Run, Sample
 from tests.labeling.conftest import log_in
 from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge
@@ -188,7 +189,7 @@ def test_seven_steps_are_kept_for_the_session(kitchen, grace, as_grace):
     add_pair(kitchen)
     slot = claim(kitchen, grace)
 
-    html = as_grace.post(f"{PAGE}scale/", {"scale": "seven"}, headers=HTMX).content.decode()
+    html = as_grace.post(f"{PAGE}scale/", {"scale": "seven"}, follow=True).content.decode()
 
     steps = re.findall(r'name="preference" value="(-?\d)" required data-key="(\d)"', html)
     assert steps == [(str(value), str(key)) for key, value in enumerate(range(-3, 4), start=1)]
@@ -217,7 +218,6 @@ def test_a_skip_is_answered_with_the_next_pair(kitchen, grace, as_grace):
     assert 'data-announcement="Skipped. Next pair."' in html
     assert Skip.objects.values_list("comparison", "reason").get() == (slot.comparison_id, "unsafe")
     assert find_claim(kitchen, grace).comparison_id != slot.comparison_id
-    assert f"{PAGE}skips/undo/" in html
 
 
 def test_undoing_a_skip_brings_the_pair_back(kitchen, grace, as_grace):
@@ -225,7 +225,7 @@ def test_undoing_a_skip_brings_the_pair_back(kitchen, grace, as_grace):
     slot = claim(kitchen, grace)
     as_grace.post(f"{PAGE}skips/", {"slot": slot.pk, "lease_token": slot.lease_token, "reason": "unsafe"})
 
-    as_grace.post(f"{PAGE}skips/undo/", headers=HTMX)
+    as_grace.post(f"{PAGE}undo/", headers=HTMX)
 
     assert find_claim(kitchen, grace).comparison_id == slot.comparison_id
 
@@ -234,12 +234,22 @@ def test_undo_opens_the_last_judgment_with_its_choice(kitchen, grace, as_grace):
     add_pairs(kitchen, 2)
     judgment = judge(claim(kitchen, grace), grace, preference=2)
 
-    page = as_grace.post(f"{PAGE}claims/", headers=HTMX).content.decode()
-    html = as_grace.get(f"{PAGE}judgments/{judgment.pk}/").content.decode()
+    piece = as_grace.post(f"{PAGE}undo/", headers=HTMX)
+    plain = as_grace.post(f"{PAGE}undo/", follow=True)
 
-    assert f'href="{PAGE}judgments/{judgment.pk}/"' in page
-    pressed = re.findall(r'value="(\w+)" data-key="\w+" aria-pressed="true"', html)
-    assert pressed == ["right"]
+    pressed = [
+        re.findall(r'value="(\w+)" data-key="\w+" aria-pressed="true"', answer.content.decode())
+        for answer in (piece, plain)
+    ]
+    assert pressed == [["right"], ["right"]]
+    assert piece["HX-Replace-Url"] == f"{PAGE}judgments/{judgment.pk}/"
+    assert plain.redirect_chain == [(f"{PAGE}judgments/{judgment.pk}/", 302)]
+
+
+def test_with_nothing_to_undo_she_is_told_so(kitchen, as_grace):
+    add_pair(kitchen)
+
+    assert "There is nothing to undo." in as_grace.post(f"{PAGE}undo/", headers=HTMX).content.decode()
 
 
 def test_a_new_choice_is_a_revision_and_goes_on(kitchen, grace, as_grace):
@@ -317,7 +327,7 @@ def test_a_strangers_get_finds_nothing(kitchen, as_eve, address):
     assert as_eve.get(f"{PAGE}{address}").status_code == 404
 
 
-@pytest.mark.parametrize("address", ["claims/", "judgments/", "skips/", "skips/undo/", "scale/", "claims/1/renew/"])
+@pytest.mark.parametrize("address", ["claims/", "judgments/", "skips/", "undo/", "scale/", "claims/1/renew/"])
 def test_a_strangers_post_finds_nothing(kitchen, as_eve, address):
     assert as_eve.post(f"{PAGE}{address}").status_code == 404
 
@@ -421,7 +431,7 @@ def test_the_page_costs_the_same_whatever_the_queue(kitchen, grace, as_grace, dj
     add_pairs(kitchen, n)
     claim(kitchen, grace)
 
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(10):
         as_grace.get(PAGE)
 
 
@@ -440,3 +450,16 @@ def test_an_empty_desk_says_why(kitchen, ada, as_grace, make_ready, said):
 
     assert said in page.content.decode()
     assert said in piece.content.decode()
+
+
+def test_a_question_of_an_exam_is_not_skipped_and_stays(kitchen, ada, grace, as_grace):
+    make_gold(add_pair(kitchen), ada, strength_min=1, strength_max=3, is_exam=True)
+    Project.objects.update(exam_size=1)
+    slot = claim(Project.objects.get(pk=kitchen.pk), grace)
+    fields = {"slot": slot.pk, "lease_token": slot.lease_token, "reason": "language"}
+
+    response = as_grace.post(f"{PAGE}skips/", fields, headers=HTMX)
+
+    assert response.status_code == 422
+    assert "cannot be skipped" in response.content.decode()
+    assert f'data-slot="{slot.pk}"' in response.content.decode()

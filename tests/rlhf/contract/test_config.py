@@ -35,7 +35,7 @@ def test_settings_are_read_as_their_fields_type():
         ("beta=nan", "beta must be a finite number, got nan"),
         ("batch_size=2.5", "batch_size must be an integer, got '2.5'"),
         ("batch_size=0", "batch_size must be >= 1, got 0"),
-        ("loss_type=magic", "loss_type must be one of sigmoid, ipo, robust, hinge, got 'magic'"),
+        ("loss_type=magic", "loss_type must be one of sigmoid, ipo, robust, hinge, simpo, orpo, got 'magic'"),
         ("beta", "write settings as key=value, got 'beta'"),
         ("label_smoothing=0.1", "label_smoothing acts on loss_type=robust only, got loss_type=sigmoid"),
     ],

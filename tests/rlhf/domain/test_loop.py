@@ -10,12 +10,16 @@ from labeling.domain.assignment import claim_slot, make_lease_token
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, add_prompt, propose_comparisons
 from labeling.domain.people import add_member
-from labeling.models import Comparison, Project, User
+from labeling.models import Comparison, Judgment, Membership, Project, User
 from rlhf.domain import loop, runs
 from rlhf.domain.checkpoints import run_folder
+from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.sampling import record_samples
+from rlhf.domain.standing import read_standings
 from rlhf.models import Checkpoint, Loop, Round, Run
+from tests.labeling.rows import revise
+from tests.labeling.votes import say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -198,6 +202,17 @@ def test_advancing_twice_at_every_step_starts_every_stage_once(project, labeler,
     assert (round.runs.count(), again.state, again.n_queued) == (3, "succeeded", 1)
 
 
+def test_what_the_reward_model_is_tested_on_no_policy_learned(project, labeler, policy):
+    judge(project, labeler, 40)
+
+    round = go_round(loop.start_round(project))
+
+    reward, dpo, _ = round.runs.order_by("id")
+    tested = {row["group"] for row in open_split(reward.dataset, "test")}
+    learned = {row["group"] for row in open_split(dpo.dataset, "train")}
+    assert (len(tested) > 2, len(learned) > 2, tested & learned) == (True, True, set())
+
+
 def test_a_failed_stage_fails_the_round_with_its_cause(project, labeler, policy):
     judge(project, labeler, 4)
     round = loop.start_round(project)
@@ -223,3 +238,20 @@ def test_a_finished_round_starts_the_count_anew(project, labeler, policy):
     go_round(loop.start_round(project))
 
     assert loop.count_new_judgments(project) == 0
+
+
+def test_probes_revisions_and_labelers_in_quarantine_bring_no_round_nearer(project, labeler, policy):
+    suspect = User.objects.create_user("sue")
+    add_member(project, suspect, role="labeler")
+    judge(project, labeler, 3)
+    first, second, third = Judgment.objects.order_by("id")
+    revise(first, labeler)
+    say(second.comparison, labeler, -1, reason="repeat")
+    say(third.comparison, suspect, -1)
+    Membership.objects.filter(user=suspect).update(is_quarantined=True)
+
+    assert loop.count_new_judgments(project) == 3
+    assert [standing.n_new for standing in read_standings([project])] == [3]
+    Round.objects.create(project=project, stages=[], number=1, state="succeeded", upto=third.pk)
+    assert loop.count_new_judgments(project) == 0
+    assert [standing.n_new for standing in read_standings([project])] == [0]

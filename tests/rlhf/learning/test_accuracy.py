@@ -2,12 +2,22 @@ import math
 
 import pytest
 
-from rlhf.learning.accuracy import calibration_error, describe_agreement, log_loss, wilson_interval
+from rlhf.learning.accuracy import (
+    brier_score,
+    calibration_error,
+    describe_agreement,
+    describe_slices,
+    fit_temperature,
+    log_loss,
+    wilson_interval,
+)
 from rlhf.learning.preferences import EncodedPair
 
 
-def pair(target: float = 1.0, *, chosen_chars: int = 10, rejected_chars: int = 5) -> EncodedPair:
-    return EncodedPair([1], [2], [3], target, 1.0, 0.0, chosen_chars, rejected_chars)
+def pair(target: float = 1.0, *, chosen_chars: int = 10, rejected_chars: int = 5, **rest) -> EncodedPair:
+    return EncodedPair(
+        [1], [2], [3], target, 1.0, rest.get("margin", 0.0), chosen_chars, rejected_chars, rest.get("source", "")
+    )
 
 
 def test_the_interval_is_wilsons():
@@ -67,3 +77,45 @@ def test_a_calibrated_score_has_no_calibration_error():
 
 def test_a_score_that_is_always_sure_and_half_the_time_wrong_is_off_by_half():
     assert calibration_error([1.0, 0.0] * 20, [40.0] * 40) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("too_sure", [0.25, 1.0, 4.0])
+def test_the_temperature_undoes_what_a_score_is_too_sure_by(too_sure: float):
+    difference = math.log(3)  # right three times in four
+    targets = [1.0, 1.0, 1.0, 0.0] * 10
+
+    assert fit_temperature(targets, [too_sure * difference] * 40) == pytest.approx(too_sure, rel=1e-6)
+
+
+def test_nothing_held_out_leaves_the_score_as_it_is():
+    assert fit_temperature([], []) == 1.0
+
+
+def test_the_brier_score_is_the_mean_squared_error_of_the_probability():
+    assert brier_score([1.0, 0.0], [0.0, math.log(3)]) == pytest.approx((0.25 + 0.5625) / 2)
+
+
+def test_slices_are_by_strength_length_and_source():
+    pairs = [
+        pair(margin=1.0, source="own"),
+        pair(margin=1 / 3, source="own", chosen_chars=5, rejected_chars=10),
+        pair(margin=1.0, source="imported:hh", chosen_chars=10, rejected_chars=10),
+        pair(0.5, margin=1.0, source="own"),
+    ]
+
+    slices = describe_slices(pairs, [1.0, -1.0, 0.0, 5.0])
+
+    assert [(row["slice"], row["n"], row["accuracy"]) for row in slices] == [
+        ("alike in length", 1, 0.5),
+        ("chosen is longer", 1, 1.0),
+        ("rejected is longer", 1, 0.0),
+        ("source imported:hh", 1, 0.5),
+        ("source own", 2, 0.5),
+        ("strength 1", 1, 0.0),
+        ("strength 3", 2, 0.75),
+    ]
+    assert (slices[4]["low"], slices[4]["high"]) == pytest.approx(wilson_interval(1, 2))
+
+
+def test_a_slice_that_is_everything_is_left_out():
+    assert [row["slice"] for row in describe_slices([pair(source="own")] * 2, [1.0, 1.0])] == []

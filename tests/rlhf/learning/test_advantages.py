@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlhf.learning.advantages import gae, token_rewards, whiten
+from rlhf.learning.advantages import gae, steer_kl_coef, token_rewards, whiten
 
 LENGTHS = (5, 1, 3)
 
@@ -77,3 +77,12 @@ def test_whitened_values_have_mean_zero_and_deviation_one_inside_the_mask(mask, 
     assert whitened[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert whitened[mask].std(correction=0).item() == pytest.approx(1.0, abs=1e-6)
     assert whitened[~mask].tolist() == [0.0] * int((~mask).sum())
+
+
+@pytest.mark.parametrize(
+    ("kl", "expected"),
+    [(6.0, 0.1), (6.6, 0.101), (60.0, 0.102), (0.0, 0.098)],
+    ids=["at its goal", "a tenth over it", "far over it", "at the reference"],
+)
+def test_the_penalty_follows_the_kl_by_a_fifth_at_most(kl, expected):
+    assert steer_kl_coef(0.1, kl, goal=6.0, n_completions=100, horizon=1000) == pytest.approx(expected)

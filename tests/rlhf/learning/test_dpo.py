@@ -10,15 +10,17 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from rlhf.contract.config import DPOConfig
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder
-from rlhf.learning.dpo import CompactDPOTrainer, PairBatch, train
+from rlhf.learning.dpo import LABELS, CompactDPOTrainer, train
 from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.pair_batches import PairBatch
 from rlhf.learning.pair_logps import pair_logps
 from rlhf.learning.preferences import encode_pairs
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.tables import add_reference_logps, pair_dataset
 from tests.rlhf.learning.conftest import polite_pairs, write_pairs
 
-LOSSES = {"sigmoid": 0.0, "ipo": 0.0, "hinge": 0.0, "robust": 0.1}
+# Label smoothing and weight of the SFT term by loss.
+LOSSES = {"sigmoid": (0.0, 0.0), "ipo": (0.0, 0.0), "hinge": (0.0, 0.5), "robust": (0.1, 0.0)}
 
 
 class OrderedDPOTrainer(DPOTrainer):
@@ -38,8 +40,9 @@ def settings(folder: Path, loss_type: str) -> DPOArguments:
         max_steps=4,
         logging_steps=1,
         learning_rate=1e-3,
-        loss_type=[loss_type],
-        label_smoothing=LOSSES[loss_type],
+        loss_type=[loss_type, "sft"] if LOSSES[loss_type][1] else [loss_type],
+        loss_weights=[1.0, LOSSES[loss_type][1]] if LOSSES[loss_type][1] else None,
+        label_smoothing=LOSSES[loss_type][0],
         precompute_ref_log_probs=True,
         max_length=None,
         seed=0,
@@ -59,8 +62,11 @@ def history(trainer: DPOTrainer) -> list[dict[str, float]]:
     return [{name: value for name, value in entry.items() if name not in left_out} for entry in entries]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["two rows", "one row"])
 @pytest.mark.parametrize("loss_type", LOSSES)
-def test_plain_labels_give_trls_losses_gradients_and_metrics(loss_type: str, tiny_policy: Path, tmp_path: Path):
+def test_plain_labels_give_trls_losses_gradients_and_metrics(
+    loss_type: str, shared: bool, tiny_policy: Path, tmp_path: Path
+):
     tokenizer = load_tokenizer(tiny_policy)
     pairs = encode_pairs(polite_pairs(32), tokenizer, max_length=128).pairs
     policy = load_policy(tiny_policy)
@@ -74,9 +80,11 @@ def test_plain_labels_give_trls_losses_gradients_and_metrics(loss_type: str, tin
     ours = CompactDPOTrainer(
         model=policy,
         args=settings(tmp_path / "ours", loss_type),
-        data_collator=PairBatch(tokenizer.pad_token_id),
+        data_collator=PairBatch(tokenizer.pad_token_id, labels=LABELS, shared=shared),
         train_dataset=add_reference_logps(pair_dataset(pairs), reference),
         processing_class=tokenizer,
+        loss_type=loss_type,
+        sft_coef=LOSSES[loss_type][1],
     )
 
     expected, found = history(theirs), history(ours)
@@ -109,6 +117,27 @@ def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path
     assert metrics["eval_rewards/margins"] == pytest.approx(0.1 * (ratios[:, 0] - ratios[:, 1]).mean().item(), rel=1e-4)
     assert lines[0]["values"]["loss"] == pytest.approx(0.693147, abs=1e-5)
     assert lines[0]["values"]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss_type", ["simpo", "orpo"])
+def test_a_loss_without_a_reference_learns_the_rule_too(loss_type: str, tiny_policy: Path, tmp_path: Path):
+    config = DPOConfig(
+        base_model=str(tiny_policy),
+        batch_size=8,
+        learning_rate=1e-3,
+        epochs=2,
+        loss_type=loss_type,
+        beta=2.0,
+        sft_coef=1.0 if loss_type == "orpo" else 0.0,
+        dtype="float32",
+    )
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=64, n_test=20)
+
+    metrics = train(config, tmp_path)
+
+    assert metrics["eval_rewards/accuracies"] == 1.0
+    assert metrics["eval_rewards/margins"] > 0
 
 
 def test_the_reference_is_as_rough_as_the_policy(tiny_policy: Path, tmp_path: Path):

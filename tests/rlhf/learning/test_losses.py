@@ -1,11 +1,14 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from trl.experimental.cpo import CPOTrainer
+from trl.experimental.orpo import ORPOTrainer
 
 from rlhf.learning.losses import bradley_terry_loss, centering_loss, dpo_loss, ppo_policy_losses, ppo_value_losses
 
-LOSSES = ("sigmoid", "hinge", "ipo", "robust")
+LOSSES = ("sigmoid", "hinge", "ipo", "robust", "simpo", "orpo")
 
 
 def bradley_terry(difference: float, *, target: float = 1.0, weight: float = 1.0, margin: float = 0.0) -> float:
@@ -87,8 +90,8 @@ def test_dpo_losses_are_their_formulas(loss_type: str, expected: float):
 
 @pytest.mark.parametrize("loss_type", LOSSES)
 def test_turning_a_pair_round_turns_its_target_round(loss_type: str):
-    forth = dpo([0.3, -1.0], [0.1, 2.0], loss_type, target=0.8)
-    back = dpo([0.1, 2.0], [0.3, -1.0], loss_type, target=0.2)
+    forth = dpo([-0.3, -1.0], [-0.1, -2.0], loss_type, target=0.8)
+    back = dpo([-0.1, -2.0], [-0.3, -1.0], loss_type, target=0.2)
 
     assert forth == pytest.approx(back)
 
@@ -98,8 +101,44 @@ def test_robust_without_noise_is_sigmoid():
 
 
 def test_an_unknown_dpo_loss_is_named():
-    with pytest.raises(ValueError, match="got 'simpo'"):
-        dpo([0.0], [0.0], "simpo")
+    with pytest.raises(ValueError, match="got 'kto'"):
+        dpo([0.0], [0.0], "kto")
+
+
+def test_simpo_is_trls():
+    chosen, rejected = torch.tensor([-4.0, -9.0]), torch.tensor([-8.0, -3.0])
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(device="cpu"),
+        loss_type="simpo",
+        beta=2.0,
+        simpo_gamma=0.5,
+        label_smoothing=0.0,
+        alpha=0.0,
+    )
+    lengths = torch.tensor([2, 3]), torch.tensor([4, 3])
+
+    theirs, _, _ = CPOTrainer.cpo_loss(trainer, chosen / lengths[0], rejected / lengths[1])
+    ours = dpo(
+        chosen.tolist(),
+        rejected.tolist(),
+        "simpo",
+        beta=2.0,
+        simpo_margin=0.5,
+        chosen_lengths=[2, 3],
+        rejected_lengths=[4, 3],
+    )
+
+    assert ours == pytest.approx(theirs.mean().item(), rel=1e-6)
+
+
+def test_orpo_is_trls():
+    chosen, rejected = torch.tensor([-4.0, -9.0]), torch.tensor([-8.0, -3.0])
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(device="cpu"), beta=0.1)
+
+    theirs = ORPOTrainer.odds_ratio_loss(trainer, chosen / 2, rejected / 4)[0]
+    ours = dpo(chosen.tolist(), rejected.tolist(), "orpo", beta=0.1, chosen_lengths=[2, 2], rejected_lengths=[4, 4])
+
+    assert ours == pytest.approx(-theirs.mean().item(), rel=1e-6)
 
 
 def test_the_surrogate_at_the_rollout_is_minus_the_advantage():
@@ -122,6 +161,15 @@ def test_clipping_stops_only_moves_that_went_far_enough(log_ratio: float, advant
     losses.sum().backward()
 
     assert (logps.grad.item() != 0.0) == moves
+
+
+@pytest.mark.parametrize(("log_ratio", "advantage", "expected"), [(2.0, -1.0, 3.0), (0.0, -1.0, 1.0), (2.0, 1.0, -1.2)])
+def test_dual_clipping_bounds_the_loss_of_a_bad_token_grown_likely(log_ratio, advantage, expected):
+    losses, _ = ppo_policy_losses(
+        torch.tensor([log_ratio]), torch.zeros(1), torch.tensor([advantage]), clip_low=0.2, clip_high=0.2, dual_clip=3.0
+    )
+
+    assert losses.item() == pytest.approx(expected)
 
 
 def test_a_value_may_not_move_further_than_its_clip():

@@ -12,6 +12,7 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning import ppo
 from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.advantages import steer_kl_coef
 from rlhf.learning.checkpointing import train_sealed
 from rlhf.learning.experience import ScoreScale, build_experience, normalise_scores
 from rlhf.learning.generation import Rollout
@@ -34,6 +35,10 @@ SMALL = {
 }
 # The learning test rewards the first twenty of 400 tokens: one in twenty of what a random policy emits.
 WANTED = range(20)
+
+
+def count_wanted(prompts: list[list[int]], completions: list[list[int]]) -> torch.Tensor:
+    return torch.tensor([float(sum(token in WANTED for token in ids)) for ids in completions])
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +128,7 @@ def test_padding_moves_no_log_probability(shape: str, tiny_reward_model: Path, t
             models=ActorCritic(policy, critic),
             reference=policy,
             scale=ScoreScale(0.0, 1.0),
+            kl_coef=0.05,
             config=PPOConfig(micro_batch_tokens=budget),
             pad_id=0,
         )
@@ -207,6 +213,7 @@ def test_sampled_kl_agrees_with_the_kl_of_whole_distributions(tiny_reward_model:
         models=ActorCritic(policy, critic),
         reference=reference,
         scale=ScoreScale(0.0, 1.0),
+        kl_coef=0.05,
         config=PPOConfig(),
         pad_id=0,
     )
@@ -280,13 +287,13 @@ def test_a_run_handed_back_goes_on_to_the_same_weights(stop_after: int, build, t
     before = signal.getsignal(signal.SIGTERM)
     install_stop_signal()
     try:
-        expected = finish(build(tmp_path / "whole"), tmp_path / "whole")
-        stopped = build(tmp_path / "stopped")
+        expected = finish(build(tmp_path / "whole", kl_goal=0.5), tmp_path / "whole")
+        stopped = build(tmp_path / "stopped", kl_goal=0.5)
         stopped.add_callback(AskToStop())
         with pytest.raises(HandedBack):
             finish(stopped, tmp_path / "stopped")
         install_stop_signal()
-        found = finish(build(tmp_path / "stopped"), tmp_path / "stopped")
+        found = finish(build(tmp_path / "stopped", kl_goal=0.5), tmp_path / "stopped")
     finally:
         install_stop_signal()
         signal.signal(signal.SIGTERM, before)
@@ -320,9 +327,7 @@ def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
         target_kl=1.0,
         save_rollouts=100,
     )
-    trainer.source.score = lambda prompts, completions: torch.tensor(
-        [float(sum(token in WANTED for token in ids)) for ids in completions]
-    )
+    trainer.source.rewards = {"wanted": count_wanted}
 
     finish(trainer, tmp_path)
 
@@ -337,6 +342,21 @@ def test_a_strong_penalty_keeps_the_policy_at_its_reference(build, tmp_path: Pat
     finish(trainer, tmp_path)
 
     assert abs(logged(tmp_path)[-1]["objective/kl"]) < 0.1
+
+
+def test_the_penalty_of_a_rollout_follows_the_kl_of_the_one_before(build, tmp_path: Path):
+    trainer = build(
+        rollouts=12, rollout_batch_size=16, kl_coef=0.01, kl_goal=0.05, kl_horizon=16, learning_rate=3e-3, target_kl=1.0
+    )
+    trainer.source.rewards = {"wanted": count_wanted}
+
+    finish(trainer, tmp_path)
+
+    rows = logged(tmp_path)
+    steered = [
+        steer_kl_coef(row["kl_coef"], row["objective/kl"], goal=0.05, n_completions=16, horizon=16) for row in rows
+    ]
+    assert [row["kl_coef"] for row in rows] == pytest.approx([0.01, *steered[:-1]])
 
 
 def test_the_run_publishes_its_policy_and_reports_the_last_rollout(

@@ -10,7 +10,8 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning.models import load_policy, load_tokenizer
-from rlhf.learning.pretrain import build_model, build_optimizers, evaluate, next_token_loss, train
+from rlhf.learning.pretrain import build_optimizers, evaluate, next_token_loss, train
+from rlhf.learning.shapes import build_model
 from rlhf.learning.tokenization import train_tokenizer
 
 TEXTS = [f"Number {a} and number {b} make {a + b}." for a in range(12) for b in range(12)]

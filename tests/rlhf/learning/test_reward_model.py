@@ -12,9 +12,17 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.models import load_tokenizer
+from rlhf.learning.pair_batches import PairRows
 from rlhf.learning.preferences import EncodedPair, encode_pairs
-from rlhf.learning.reward_model import PairRows, SoftRewardTrainer, train
-from rlhf.learning.scoring import load_reward_model, require_distinct_pad, reward_differences, score_rows
+from rlhf.learning.reward_card import read_card, require_parity
+from rlhf.learning.reward_model import LABELS, SoftRewardTrainer, draw_shares, train
+from rlhf.learning.scoring import (
+    head_differences,
+    load_reward_model,
+    require_distinct_pad,
+    reward_differences,
+    score_rows,
+)
 from rlhf.learning.tables import pair_dataset
 from tests.rlhf.learning.conftest import polite_pairs, write_pairs
 
@@ -64,7 +72,8 @@ def tokens(pairs: list[EncodedPair]) -> list[dict[str, object]]:
     ]
 
 
-def test_plain_labels_give_trls_losses_and_gradients(tiny_policy: Path, tmp_path: Path):
+@pytest.mark.parametrize("shared", [False, True], ids=["two rows", "one row"])
+def test_plain_labels_give_trls_losses_and_gradients(shared: bool, tiny_policy: Path, tmp_path: Path):
     tokenizer = load_tokenizer(tiny_policy)
     pairs = encode_pairs(polite_pairs(64), tokenizer, max_length=128).pairs
     theirs = OrderedRewardTrainer(
@@ -76,7 +85,7 @@ def test_plain_labels_give_trls_losses_and_gradients(tiny_policy: Path, tmp_path
     ours = SoftRewardTrainer(
         model=load_reward_model(str(tiny_policy), tokenizer, seed=1),
         args=settings(tmp_path / "ours"),
-        data_collator=PairRows(tokenizer.pad_token_id),
+        data_collator=PairRows(tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared),
         train_dataset=pair_dataset(pairs),
         processing_class=tokenizer,
     )
@@ -158,3 +167,48 @@ def test_padding_with_the_end_token_is_refused_with_the_way_out(tiny_policy: Pat
 
     with pytest.raises(ContractError, match=r"pad token is '<\|eos\|>'.*add_special_tokens"):
         require_distinct_pad(tokenizer)
+
+
+def test_a_reward_model_whose_scores_have_changed_is_refused(tiny_policy: Path, tmp_path: Path):
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, max_steps=4)
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=32, n_test=4)
+    metrics = train(config, tmp_path)
+    final = tmp_path / "checkpoints" / "final"
+    model = load_reward_model(str(final), load_tokenizer(final), seed=0)
+
+    require_parity(model, final)
+    card = read_card(final)
+    model.config.pad_token_id = model.config.get_text_config().pad_token_id = load_tokenizer(final).eos_token_id
+
+    assert len(card["parity"]) == 8
+    assert card["temperature"] == metrics["temperature"] > 0
+    assert metrics["eval_log_loss_calibrated"] <= metrics["eval_log_loss"]
+    with pytest.raises(ContractError, match="scores its own test rows otherwise than when it was trained"):
+        require_parity(model, final)
+
+
+def test_several_heads_learn_the_rule_from_draws_of_their_own(tiny_policy: Path, tmp_path: Path):
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=2e-3, epochs=2, n_heads=4)
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=64, n_test=20)
+
+    metrics = train(config, tmp_path)
+
+    final = tmp_path / "checkpoints" / "final"
+    tokenizer = load_tokenizer(final)
+    pairs = encode_pairs(polite_pairs(20, seed=2), tokenizer, max_length=256).pairs
+    by_head = head_differences(load_reward_model(str(final), tokenizer, seed=0), pairs)
+    assert by_head.shape == (20, 4)
+    assert metrics["eval_accuracy"] == 1.0
+    assert metrics["eval_spread"] == pytest.approx(by_head.std(1).mean().item(), rel=1e-3)
+    assert metrics["eval_spread"] > 0.01
+
+
+def test_the_draws_of_a_head_are_as_many_as_the_rows_on_average():
+    shares = draw_shares(20_000, 3, seed=0)
+
+    assert draw_shares(5, 1, seed=0).tolist() == [[1.0]] * 5
+    assert shares.mean(0).tolist() == pytest.approx([1.0] * 3, abs=0.03)
+    assert shares.var(0).tolist() == pytest.approx([1.0] * 3, abs=0.05)
+    assert torch.equal(shares, draw_shares(20_000, 3, seed=0))

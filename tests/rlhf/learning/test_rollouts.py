@@ -18,7 +18,7 @@ def source():
     def make_source(n_rows: int, n_minibatches: int, *, seed: int = 0) -> RolloutSource:
         config = PPOConfig(rollout_batch_size=n_rows, num_minibatches=n_minibatches, ppo_epochs=3, seed=seed)
         nothing = torch.nn.Identity()
-        return RolloutSource(config, prompts=[], reference=nothing, score=len, stop_ids=[], pad_id=0)
+        return RolloutSource(config, prompts=[], reference=nothing, rewards={}, stop_ids=[], pad_id=0)
 
     return make_source
 

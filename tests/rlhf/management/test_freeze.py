@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 
 from labeling.domain.intake.staging import stage_file
 from labeling.domain.intake.storing import commit_file
-from labeling.models import Project
+from labeling.models import Project, User
+from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Dataset
 
 pytestmark = pytest.mark.django_db
@@ -45,27 +46,39 @@ def test_freeze_prints_what_a_person_needs_to_trust_the_dataset() -> None:
     said = run("freeze", source=["s"], name="twelve", test_share=0.25)
 
     dataset = Dataset.objects.get()
-    rule = {
-        "after": 0,
-        "consensus": "majority",
-        "include": ["imported:s"],
-        "min_judgments": 1,
-        "note": "",
-        "seed": 42,
-        "test_share": 0.25,
-        "upto": 0,
-        "use_extra": True,
-        "use_margin": False,
-    }
+    rule = FreezeRule(include=("imported:s",), test_share=0.25)
     assert said == (
         f"dataset {dataset.pk}: twelve\n"
         f"  sha256 {dataset.sha256}\n"
         f"  {dataset.n_train} train rows, {dataset.n_test} test rows\n"
-        f"  rule   {json.dumps(rule)}\n"
+        f"  rule   {json.dumps(rule.to_json(), sort_keys=True)}\n"
         f"  counts {json.dumps(dataset.counts, sort_keys=True)}\n"
     )
     assert dataset.n_train + dataset.n_test == dataset.counts["pairs"] == 12
     assert dataset.counts["votes"] == {"imported:s": 12}
+
+
+def test_every_part_of_the_rule_can_be_said_at_the_terminal() -> None:
+    User.objects.create(username="mallory")
+    flags = ["soft", "without_hasty", "without_late", "without_fixes", "quarantined", "gold", "margin"]
+    values = {"consensus": "dawid_skene", "exclude_labeler": ["mallory"], "labeler_share_max": 0.5, "guideline_from": 2}
+
+    run("freeze", source=["s"], **values, **dict.fromkeys(flags, True))
+
+    assert FreezeRule.from_json(Dataset.objects.get().rule) == FreezeRule(
+        include=("imported:s",),
+        consensus="dawid_skene",
+        soft=True,
+        use_extra=False,
+        use_hasty=False,
+        use_quarantined=True,
+        use_gold=True,
+        use_fixes=False,
+        use_margin=True,
+        exclude_labelers=("mallory",),
+        guideline_from=2,
+        labeler_share_max=0.5,
+    )
 
 
 def test_freeze_takes_all_imported_votes_when_nobody_judged_here() -> None:

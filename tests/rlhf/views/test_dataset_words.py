@@ -17,10 +17,28 @@ def test_a_rule_reads_as_people_say_it():
         ("a pair needs", "more than half of the votes"),
         ("judgments a comparison needs", "2"),
         ("late votes count", "yes"),
+        ("hasty votes count", "yes"),
+        ("rewritten texts make pairs", "yes"),
         ("strength kept as margin", "yes"),
         ("share held out for tests", "20%"),
         ("seed", "42"),
     ]
+
+
+def test_what_a_rule_leaves_out_is_said():
+    rule = FreezeRule(
+        consensus="dawid_skene", soft=True, exclude_labelers=("eve", "mallory"), labeler_share_max=0.1, guideline_from=3
+    )
+
+    said = dict(describe_rule(rule.to_json()))
+
+    assert said["a pair needs"] == "votes weighed by how reliable each labeler proves (Dawid and Skene)"
+    assert {key: said[key] for key in ("soft labels", "without the votes of", "one labeler at most")} == {
+        "soft labels": "yes",
+        "without the votes of": "eve, mallory",
+        "one labeler at most": "10%",
+    }
+    assert said["votes from guideline version"] == "3"
 
 
 def test_what_came_of_it_leaves_zeros_out_but_not_the_pairs_themselves():

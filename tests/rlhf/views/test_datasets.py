@@ -7,13 +7,16 @@ import pytest
 from django.core.files.storage import default_storage
 from django.urls import reverse
 
+from labeling.models import User
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.models import Dataset
 from tests.rlhf.conftest import judge, make_comparison, make_dataset, make_run, message
 
 NEW = "/datasets/new/"
-RULE = {"name": "first", "include": ["own"], "min_judgments": 1, "test_share": 0.5, "seed": 7, "use_extra": "on"}
+RULE = {"name": "first", "include": ["own"], "min_judgments": 1, "test_share": 0.5, "seed": 7} | dict.fromkeys(
+    ["use_extra", "use_hasty", "use_fixes"], "on"
+)
 
 
 def test_judgments_are_frozen_by_the_rule_of_the_form(as_manager, manager, project, labeler):
@@ -28,6 +31,35 @@ def test_judgments_are_frozen_by_the_rule_of_the_form(as_manager, manager, proje
     assert (dataset.name, dataset.kind, dataset.created_by) == ("first", "preference", manager)
     assert FreezeRule.from_json(dataset.rule) == rule
     assert dataset.n_train + dataset.n_test == 4
+
+
+def test_the_form_offers_every_part_of_the_rule(as_manager, project, labeler):
+    for _ in range(4):
+        judge(make_comparison(project), labeler)
+    said = {
+        **{"name": "first", "include": ["own"], "consensus": "dawid_skene", "soft": "on", "min_judgments": 1},
+        **{"test_share": 0.5, "seed": 7, "guideline_from": "", "exclude_labelers": f"{project.slug}-nobody"},
+        **{"labeler_share_max": "1", "use_extra": "on", "use_quarantined": "on", "use_gold": "on"},
+    }
+    User.objects.create(username=f"{project.slug}-nobody")
+
+    answer = as_manager.post(f"{NEW}?kind=preference", said)
+
+    assert answer.status_code == 302
+    assert FreezeRule.from_json(Dataset.objects.get().rule) == FreezeRule(
+        consensus="dawid_skene",
+        soft=True,
+        test_share=0.5,
+        seed=7,
+        exclude_labelers=(f"{project.slug}-nobody",),
+        labeler_share_max=1,
+        use_hasty=False,
+        use_fixes=False,
+        use_quarantined=True,
+        use_gold=True,
+    )
+    parts = {field for field in FreezeRule().to_json() if field not in ("upto", "after")}
+    assert parts <= set(as_manager.get(f"{NEW}?kind=preference").context["form"].fields)
 
 
 def test_nothing_to_freeze_is_refused_with_what_to_do(as_manager, project):
@@ -47,6 +79,10 @@ def test_nothing_to_freeze_is_refused_with_what_to_do(as_manager, project):
         ({"include": ["imported:elsewhere"]}, "include"),
         ({"include": []}, "include"),
         ({"name": ""}, "name"),
+        ({"consensus": "mode"}, "consensus"),
+        ({"soft": "on"}, "soft"),
+        ({"labeler_share_max": "1.5"}, "labeler_share_max"),
+        ({"guideline_from": "-1"}, "guideline_from"),
     ],
 )
 def test_an_impossible_rule_is_refused_beside_its_part(as_manager, project, changes, field):
@@ -54,6 +90,23 @@ def test_an_impossible_rule_is_refused_beside_its_part(as_manager, project, chan
 
     assert answer.status_code == 422
     assert list(answer.context["form"].errors) == [field]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"exclude_labelers": "mallory"}, "exclude_labelers", "names nobody of Harbour: mallory"),
+        ({"labeler_share_max": "0.1"}, "labeler_share_max", "cannot be kept by 1 labelers"),
+    ],
+)
+def test_a_rule_the_votes_cannot_keep_is_refused_beside_its_part(as_manager, project, labeler, changes, field, words):
+    judge(make_comparison(project), labeler)
+
+    answer = as_manager.post(f"{NEW}?kind=preference", RULE | changes)
+
+    assert answer.status_code == 422
+    assert list(answer.context["form"].errors) == [field]
+    assert words in answer.context["form"].errors[field][0]
 
 
 def test_the_detail_says_hash_sizes_rule_and_rows_as_text(as_manager, project):

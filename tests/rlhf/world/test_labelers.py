@@ -4,7 +4,7 @@ import random
 import pytest
 
 from rlhf.world.judge import gold_score
-from rlhf.world.labelers import SimulatedLabeler
+from rlhf.world.labelers import Habit, SimulatedLabeler
 
 RIGHT, WRONG = "Mila lives in Dunhollow.", "Mila lives in Hartsea."  # 2 points apart
 
@@ -52,3 +52,22 @@ def test_equal_answers_tie():
 
     assert gold_score(prompt, RIGHT).total != 0
     assert SimulatedLabeler(1, slip_rate=1.0, temperature=5.0).prefer(prompt, RIGHT, RIGHT) == 0
+
+
+def test_the_inverted_say_the_opposite_of_what_they_read():
+    prompt = [{"role": "user", "content": "Where does Mila live?"}]
+    honest = [SimulatedLabeler(seed).prefer(prompt, RIGHT, WRONG) for seed in range(50)]
+
+    assert [SimulatedLabeler(seed, habit=Habit.INVERTED).prefer(prompt, RIGHT, WRONG) for seed in range(50)] == [
+        -strength for strength in honest
+    ]
+
+
+def test_the_random_do_not_read_and_the_lazy_press_left():
+    prompt = [{"role": "user", "content": "Where does Mila live?"}]
+    pressed = [SimulatedLabeler(seed, habit=Habit.RANDOM).prefer(prompt, RIGHT, WRONG) for seed in range(1000)]
+    lazy = SimulatedLabeler(1, habit=Habit.LEFT)
+
+    assert set(pressed) == {-2, 2}
+    assert sum(pressed) / 2000 == pytest.approx(0, abs=0.08)
+    assert [lazy.prefer(prompt, RIGHT, WRONG, a_is_left=is_left) for is_left in (True, False)] == [-2, 2]

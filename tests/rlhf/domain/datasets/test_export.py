@@ -107,6 +107,23 @@ def test_kto_has_two_rows_a_pair(project: Project, tmp_path: Path) -> None:
     ]
 
 
+def test_kto_and_sft_hold_each_completion_once_and_kto_none_both_ways(project: Project, tmp_path: Path) -> None:
+    said = {name: [{"role": "assistant", "content": name}] for name in ("a", "b", "fix")}
+    orders = [("a", "b"), ("fix", "a"), ("fix", "b")]
+    rows = [row(1) | {"chosen": said[chosen], "rejected": said[rejected]} for chosen, rejected in orders]
+    dataset = freeze(project, rows, [])
+
+    kto, card = export_dataset(dataset, format="kto", path=tmp_path / "kto")
+    sft, _ = export_dataset(dataset, format="sft", path=tmp_path / "sft")
+
+    assert [(line["completion"], line["label"]) for line in read_lines(kto)] == [
+        (said["b"], False),
+        (said["fix"], True),
+    ]
+    assert '"both_ways_left_out": 1' in card.read_text("utf-8")
+    assert [line["messages"][-1:] for line in read_lines(sft)] == [said["a"], said["fix"]]
+
+
 def test_the_card_names_the_splits_the_hash_and_the_rule(project: Project, tmp_path: Path) -> None:
     dataset = freeze(project, [row(1), row(2)], [row(3)])
 
@@ -151,7 +168,7 @@ def test_demonstrations_go_out_as_messages(project: Project, tmp_path: Path) -> 
     )
 
     assert read_lines(as_lines) == pyarrow.parquet.read_table(as_parquet).to_pylist() == rows
-    with pytest.raises(ExportRefused, match="which kto has no rows for: use trl or parquet"):
+    with pytest.raises(ExportRefused, match="which kto has no rows for: use trl or sft or parquet"):
         export_dataset(dataset, format="kto", path=tmp_path / "kto")
 
 

@@ -114,6 +114,8 @@ def test_majorities_become_pairs_and_the_rest_is_counted(project: Project, label
         "votes": {"own": 8},
         "guidelines": {"none": 5, "v3": 3},
         "groups": {"train": 1, "test": 1},
+        "unpaired": 2,
+        "unpaired_sha256": dataset.counts["unpaired_sha256"],
     }
     assert FreezeRule.from_json(dataset.rule) == FreezeRule()
     assert (dataset.n_train, dataset.n_test, dataset.created_by) == (1, 1, ann)
@@ -426,7 +428,7 @@ def test_nothing_to_freeze_is_said_with_what_to_do(project: Project) -> None:
         ({"include": ()}, "include must name own or imported:SOURCE, got nothing"),
         ({"include": ("own", "hh")}, "include must name own or imported:SOURCE, got hh"),
         ({"include": ("imported:",)}, "got imported:"),
-        ({"consensus": "mean"}, "consensus must be majority, got 'mean'"),
+        ({"consensus": "mean"}, "consensus must be one of majority, mean3, dawid_skene, soft, got 'mean'"),
         ({"min_judgments": 0}, "min_judgments must be at least 1, got 0"),
         ({"test_share": 1.0}, "test_share must be at least 0 and under 1, got 1.0"),
     ],

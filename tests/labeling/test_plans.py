@@ -1,0 +1,181 @@
+"""What the queue's reads and writes cost, by the plans both databases make for them: one row of an index, whatever the
+size of the tables and however much was judged."""
+
+import re
+import uuid
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from labeling.domain.assignment import claim_slot, explain_empty, free_expired
+from labeling.domain.judging import Vote, record_judgment
+from labeling.domain.pairing import Pair, propose_comparisons
+from labeling.domain.progress import measure_progress
+from labeling.domain.selection import RNG, Turn, find_best, find_random
+from labeling.models import Judgment, Membership, Skip, Slice, Slot
+from tests.labeling.conftest import make_member
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+N_COMPARISONS = 1_500
+OVERLAP = 3
+# PostgreSQL reads small tables whole whatever their indexes; the plans that matter are those of large ones.
+SMALL = {"labeling_project", "labeling_user", "labeling_membership", "labeling_slice", "labeling_guideline"}
+MESSAGES = [{"role": "user", "content": "Which number?"}]
+
+
+@pytest.fixture
+def full(kitchen, grace):
+    """A queue of 4,500 slots of which others judged 800 when the database last counted, and grace 400 since."""
+    others = [make_member(kitchen, f"labeler-{number}") for number in range(2)]
+    pairs = [
+        Pair(messages=[{"role": "user", "content": f"question {n}"}], text_a="yes", text_b=f"no {n}", overlap=OVERLAP)
+        for n in range(N_COMPARISONS)
+    ]
+    propose_comparisons(kitchen, pairs)
+    skipped = propose_comparisons(kitchen, [Pair(messages=MESSAGES, text_a="yes", text_b=f"{n}") for n in range(400)])
+    Skip.objects.bulk_create(Skip(comparison=row, labeler=others[0], reason="language") for row in skipped)
+    for number, labeler in enumerate(others):
+        fill(labeler, start=400 + 400 * number)
+    count_rows()
+    fill(grace, start=0)
+    return kitchen
+
+
+def fill(labeler, *, start):
+    """Let a labeler have judged 400 comparisons, in the order of the queue."""
+    done = list(Slot.objects.filter(number=0).order_by("shuffle")[start : start + 400])
+    Slot.objects.filter(pk__in=[slot.pk for slot in done]).update(state="done", labeler=labeler)
+    Judgment.objects.bulk_create(
+        Judgment(
+            comparison_id=slot.comparison_id, labeler=labeler, slot=slot, verdict="A", strength=-1, scale="seven",
+            a_shown_left=True, shown_at=timezone.now(),
+        )
+        for slot in done
+    )  # fmt: skip
+
+
+def count_rows():
+    """Let the database count what it plans by."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def capture(act):
+    """Return the statements an act makes, those of transactions left out."""
+    with CaptureQueriesContext(connection) as captured:
+        act()
+    words = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
+    return [row["sql"] for row in captured.captured_queries if not row["sql"].startswith(words)]
+
+
+def explain(sql):
+    """Return the plan of a statement, a line for each step."""
+    is_sqlite = connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{sql}".replace("%", "%%"), None if is_sqlite else []
+        )
+        return [str(row[-1]) for row in cursor.fetchall()]
+
+
+def find_scans(plan):
+    """Return the steps that read a large table whole, sort more than a few rows, or gather what matches in memory."""
+    wrong = re.compile(r"SCAN (?!CONSTANT)|USE TEMP B-TREE|Seq Scan|(Sort|Hash|Materialize) .*rows=\d\d|Aggregate")
+    return [line for line in plan if wrong.search(line) and not any(table in line for table in SMALL)]
+
+
+def turn_of(project, labeler):
+    return Turn(project, labeler, Membership.objects.get(project=project, user=labeler), has_slices=False)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "find", "index"),
+    [
+        ("priority", find_best, "slot_free"),
+        ("score", find_best, "slot_free_score"),
+        ("priority", find_random, "slot_free_random"),
+    ],
+)
+def test_a_candidate_is_the_first_row_of_an_index(full, grace, strategy, find, index):
+    full.strategy = strategy
+    turn = turn_of(full, grace)
+
+    (sql,) = capture(lambda: find(turn))
+
+    plan = explain(sql)
+    assert [line for line in plan if re.search(rf"\b{index}\b", line)]
+    assert find_scans(plan) == []
+    # What she met before is looked up by the comparison: never is all of hers read.
+    assert [line for line in plan if re.search(r"Index Cond.*labeler_id|\(labeler_id=", line)] == []
+
+
+def test_slices_are_probed_one_stretch_of_the_index_each(full, grace):
+    Slice.objects.bulk_create(Slice(project=full, name=f"slice {number}") for number in range(30))
+    rows = list(Slice.objects.order_by("pk"))
+    for row, slot in zip(rows * 20, Slot.objects.filter(state="free").order_by("pk"), strict=False):
+        Slot.objects.filter(pk=slot.pk).update(slice=row)
+    count_rows()
+    turn = Turn(full, grace, Membership.objects.get(user=grace))
+
+    statements = capture(lambda: find_best(turn))
+
+    assert len(statements) <= 5
+    plans = [explain(sql) for sql in statements if "EXISTS" in sql]
+    for plan in plans:
+        assert [line for line in plan if re.search(r"\bslot_free\b", line)]
+    # The heads of thirty slices are sorted, and no more than those.
+    assert [line for plan in plans[1:] for line in find_scans(plan)] == []
+
+
+def test_what_expired_is_found_among_what_is_held(full):
+    for sql in capture(lambda: free_expired(full)):
+        if not sql.startswith("DELETE"):
+            plan = explain(sql)
+            assert [line for line in plan if re.search(r"\bslot_(lease|held_by)\b", line)], plan
+
+
+def test_why_there_is_nothing_is_told_without_reading_what_is_done(full, grace):
+    Slot.objects.filter(state="free").delete()
+    count_rows()
+
+    statements = capture(lambda: explain_empty(full, grace))
+
+    assert [line for sql in statements for line in find_scans(explain(sql)) if "labeling_judgment" in line] == []
+    assert len(statements) <= 9
+
+
+def test_progress_looks_at_a_window_of_the_queue(full, grace):
+    statements = capture(lambda: measure_progress(full, grace))
+
+    assert len(statements) == 3
+    plan = explain(next(sql for sql in statements if "counted" in sql))
+    assert [line for line in plan if "slot_free" in line]
+    assert measure_progress(full, grace).left == 100
+
+
+def judge_next(project, labeler):
+    slot = claim_slot(project, labeler)
+    record_judgment(
+        slot.pk,
+        labeler,
+        idempotency_key=uuid.uuid4(),
+        lease_token=slot.lease_token,
+        vote=Vote(preference=1),
+    )
+
+
+def test_claim_and_submit_take_as_many_statements_however_much_was_judged(full, grace, hedy):
+    RNG.seed(200472)
+    first = capture(lambda: judge_next(full, hedy))
+    RNG.seed(200472)
+    later = capture(lambda: judge_next(full, grace))
+
+    assert len(first) == len(later) <= 9
+    assert [sql for sql in later if re.search(r"COUNT\(|SUM\(|MAX\(|AVG\(", sql)] == []
+    reads = [sql for sql in later if sql.startswith("SELECT")]
+    plans = [line for sql in reads for line in explain(sql)]
+    assert find_scans(plans) == []
+    assert [line for line in plans if "labeling_judgment_labeler_id" in line] == []
