@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: run test lint bench faults setup browser clean
+.PHONY: run test lint bench faults images setup browser clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -38,6 +38,10 @@ test: setup browser lint
 # The tests that kill and stop real processes, five times over; `make test` runs them once.
 faults: setup
 	@for turn in 1 2 3 4 5; do env -u DATABASE_URL $(BIN)/pytest -q -m faults || exit 1; done
+
+# The README's pictures, from a project made for them.
+images: setup browser
+	@env -u DATABASE_URL $(BIN)/pytest -q tests/browser/test_screenshots.py --images docs/images
 
 bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done

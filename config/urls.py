@@ -17,6 +17,7 @@ show_docs = login_required(csp_update({"style-src": ["'self'", "'unsafe-inline'"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", show_docs, name="docs"),
     path("api/v1/", include("labeling.api.urls")),
