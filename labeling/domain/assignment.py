@@ -13,7 +13,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext as _
 
 from labeling.domain.errors import ClaimLost, NotAMember
-from labeling.domain.selection import RNG, Turn, select_slot
+from labeling.domain.selection import RNG, Turn, may_judge, select_slot
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
 
@@ -139,12 +139,17 @@ def keep_held(held: list[Slot], turn: Turn, *, is_shown: bool) -> Slot | None:
     if reserved and is_shown:
         token = make_lease_token(reserved.pk, turn.labeler)
         return show_reserved(reserved.pk, turn.labeler, lease_token=token)
-    return load_slot(reserved.pk) if reserved and keep_reserved(reserved, turn.labeler) else None
+    if reserved and keep_reserved(reserved, turn):
+        return load_slot(reserved.pk)
+    return None
 
 
-def keep_reserved(slot: Slot, labeler: User) -> bool:
-    """Renew a reservation that has not been shown meanwhile."""
-    reserved = Slot.objects.held_by(labeler).reserved().filter(pk=slot.pk)
+def keep_reserved(slot: Slot, turn: Turn) -> bool:
+    """Renew a reservation that has not been shown meanwhile; one of a kind she judges no more is given back."""
+    if slot.slice_id and not may_judge(turn.membership, Slice.objects.get(pk=slot.slice_id)):
+        release_slot(slot, turn.labeler)
+        return False
+    reserved = Slot.objects.held_by(turn.labeler).reserved().filter(pk=slot.pk)
     return reserved.update(lease_until=Now() + reservation_of(slot.project)) == 1
 
 
@@ -189,24 +194,26 @@ def show_reserved(
     if slot is None or slot.project.is_archived:
         return None
     with transaction.atomic():
-        start_turn(slot.project, labeler)
+        turn = start_turn(slot.project, labeler)
         if slot.labeler_id != labeler.pk:
             slot.shown_at = slot.clock
             is_free = Slot.objects.claimable_by(labeler).filter(pk=slot_id).exists()
             return slot if is_free and hold_slot(slot, labeler) else None
         if slot.shown_at:
             return slot if renew_lease(slot, labeler, lease_token) else None
-        if not show_held(slot, labeler, now=slot.clock):
+        if not show_held(slot, turn, now=slot.clock):
             return None
         slot.shown_at = min(max(shown_at or slot.clock, slot.clock - PRETENDED), slot.clock)
         return slot if Slot.objects.held_by(labeler).filter(pk=slot_id).update(shown_at=slot.shown_at) else None
 
 
-def show_held(slot: Slot, labeler: User, *, now: datetime) -> bool:
-    """Show a reserved slot she holds; one she may not judge any more is given back."""
+def show_held(slot: Slot, turn: Turn, *, now: datetime) -> bool:
+    """Show a reserved slot she holds; one she may not judge any more, or would rather not, is given back."""
+    labeler = turn.labeler
     judged = Judgment.objects.filter(comparison=slot.comparison_id, labeler=labeler, revises=None)
     is_judged = slot.reason != Reason.REPEAT and judged.exists()
-    if is_judged or slot.comparison.state != Comparison.State.OPEN:
+    is_unwanted = slot.slice is not None and not may_judge(turn.membership, slot.slice)
+    if is_judged or is_unwanted or slot.comparison.state != Comparison.State.OPEN:
         release_slot(slot, labeler)
         return False
     shown = Slot.objects.held_by(labeler).filter(project=slot.project_id).shown()

@@ -56,13 +56,13 @@ def test_rows_are_found_ticked_and_changed_without_javascript(kitchen, ada, open
     page.get_by_role("button", name="Search").click()
     assert page.locator("tbody tr").count() == 1
     page.get_by_label(f"Comparison {pairs[1].pk}", exact=True).check()
-    page.get_by_label("Do", exact=True).select_option("priority")
+    page.get_by_label("What to do", exact=True).select_option("priority")
     page.get_by_label("Priority").fill("7")
     page.get_by_role("button", name="Change").click()
     assert "1 row was changed." in page.inner_text("main")
 
     page.goto(f"{HOME}comparisons/")
-    page.get_by_label("Do", exact=True).select_option("retire")
+    page.get_by_label("What to do", exact=True).select_option("retire")
     page.get_by_label("To", exact=True).select_option("all")
     page.get_by_role("button", name="Change").click()
     assert "Retire: 3 rows?" in page.inner_text("h1")
@@ -114,7 +114,7 @@ def test_a_value_is_asked_for_only_where_the_act_has_one(kitchen, ada, open_page
 
     shown = {}
     for act in ("retire", "overlap", "priority", "slice"):
-        page.get_by_label("Do", exact=True).select_option(act)
+        page.get_by_label("What to do", exact=True).select_option(act)
         shown[act] = [name for name in ("overlap", "priority", "slice") if page.locator(f"#bulk-{name}").is_visible()]
 
     assert shown == {"retire": [], "overlap": ["overlap"], "priority": ["priority"], "slice": ["slice"]}

@@ -2,7 +2,7 @@ import uuid
 
 import pytest
 
-from labeling.domain.assignment import claim_slot, find_claim
+from labeling.domain.assignment import claim_slot, find_claim, reserve_slot
 from labeling.domain.errors import AlreadyJudged, ClaimLost, InvalidContent, NotAMember
 from labeling.domain.gold import drop_gold, make_gold
 from labeling.domain.review import adjudicate
@@ -364,3 +364,17 @@ def test_only_slices_of_the_project_are_declined_by_its_members(kitchen, garden,
     with pytest.raises(NotAMember):
         decline_slice(garden, grace, "tulips")
     assert Membership.objects.get(user=grace).declined == []
+
+
+def test_a_reserved_pair_of_a_slice_declined_since_is_not_shown(kitchen, grace):
+    wars = Slice.objects.create(project=kitchen, name="wars")
+    for question in ("war?", "war again?"):
+        put_in_slice(add_pair(kitchen, question), wars)
+    skip(claim(kitchen, grace), grace)
+    reserved = reserve_slot(kitchen, grace)
+    Membership.objects.filter(user=grace).update(declined=["wars"])
+
+    assert claim_slot(kitchen, grace) is None
+
+    reserved.refresh_from_db()
+    assert (reserved.state, reserved.labeler) == ("free", None)
