@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.config import RunConfig
 from rlhf.contract.records import Message, PreferenceRow, PromptRow, read_rows, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, prepare_run_dir
+from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe

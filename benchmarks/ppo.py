@@ -32,7 +32,7 @@ PPO = {"rollouts": 4, "batch": 16, "epochs": 4, "n_prompt": 32, "n_new": 48}
 
 def ppo_ours(folder: str) -> dict[str, float]:
     """Run our PPO and return samples a second and peak memory."""
-    from rlhf.contract.config import PPOConfig  # noqa: PLC0415
+    from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.actor_critic import ActorCritic, Critic  # noqa: PLC0415
     from rlhf.learning.ppo import score_completions, trainer_arguments  # noqa: PLC0415

@@ -23,9 +23,11 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlhf.contract.config import DPOConfig, RewardConfig, RunConfig
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.contract.run_dir import EXIT_DONE, METRICS, prepare_run_dir
+from rlhf.contract.settings import RunConfig
 from rlhf.learning.tokenization import train_tokenizer
 
 ROOT = Path(__file__).parents[1]

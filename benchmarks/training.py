@@ -151,7 +151,7 @@ def run_dpo(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
     from trl import DPOConfig as Arguments  # noqa: PLC0415 -- the installed TRL
     from trl import DPOTrainer  # noqa: PLC0415
 
-    from rlhf.contract.config import DPOConfig  # noqa: PLC0415
+    from rlhf.contract.kinds.dpo import DPOConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.dpo import build_trainer  # noqa: PLC0415
     from rlhf.learning.tables import pair_dataset  # noqa: PLC0415
@@ -229,7 +229,7 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
     from trl import SFTConfig as Arguments  # noqa: PLC0415
     from trl import SFTTrainer  # noqa: PLC0415
 
-    from rlhf.contract.config import SFTConfig  # noqa: PLC0415
+    from rlhf.contract.kinds.sft import SFTConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.batching import LengthGroupedOrder  # noqa: PLC0415
     from rlhf.learning.logps import build_batch  # noqa: PLC0415

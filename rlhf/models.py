@@ -15,7 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models import Comparison, Completion, ImportedJudgment, Judgment, Project, Prompt
-from rlhf.contract.config import RunConfig, load_config
+from rlhf.contract.config import load_config
+from rlhf.contract.settings import RunConfig
 from rlhf.querysets import CheckpointQuerySet, ExportQuerySet, RunQuerySet
 
 

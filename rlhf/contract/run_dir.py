@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.config import RunConfig, load_config
+from rlhf.contract.config import load_config
 from rlhf.contract.errors import ContractError, CorruptError
+from rlhf.contract.settings import RunConfig
 
 CONFIG = "config.json"
 DATA = "data"

@@ -16,8 +16,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from rlhf.contract import run_dir as seam
-from rlhf.contract.config import TRAINING_KINDS, RunConfig
+from rlhf.contract.config import TRAINING_KINDS
 from rlhf.contract.errors import ContractError
+from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
 from rlhf.domain.datasets.shelf import materialize_dataset

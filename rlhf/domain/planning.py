@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from labeling.models import Project, User
-from rlhf.contract.config import CONFIGS, EvaluateConfig, RunConfig
+from rlhf.contract.config import CONFIGS
+from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady

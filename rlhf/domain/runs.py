@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Project, User
-from rlhf.contract.config import RunConfig
+from rlhf.contract.settings import RunConfig
 from rlhf.domain.errors import LostLease
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 

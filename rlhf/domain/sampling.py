@@ -12,7 +12,7 @@ from labeling.domain.content import check_text
 from labeling.domain.errors import InvalidContent
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Project, Prompt, User
-from rlhf.contract.config import SampleConfig
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.records import PromptRow, read_rows
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady

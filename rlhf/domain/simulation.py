@@ -13,7 +13,7 @@ from labeling.domain.assignment import claim_slot, make_lease_token
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.people import ensure_simulated_labeler
 from labeling.models import Project, Prompt, User
-from rlhf.contract.config import SampleConfig
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.domain.errors import LearningError, NotReady
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import freeze_prompts

@@ -9,8 +9,9 @@ from django import forms
 from django.db.models import QuerySet
 
 from labeling.models import Project
-from rlhf.contract.config import CONFIGS, build_config
+from rlhf.contract.config import CONFIGS
 from rlhf.contract.errors import ConfigError
+from rlhf.contract.settings import build_config
 from rlhf.domain.planning import DATASET_KINDS
 from rlhf.models import Checkpoint, Dataset, Run
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from rlhf.contract.config import TrainingConfig
 from rlhf.contract.run_dir import CHECKPOINTS
+from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.models import pick_device, pick_dtype
 
 

@@ -9,9 +9,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.config import RunConfig
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
+from rlhf.contract.settings import RunConfig
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 
 # kind -> the module whose train(config, run_dir) does it. Imported one by one: trl alone costs seconds.

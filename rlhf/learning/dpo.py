@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as DPOArguments
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf.contract.config import DPOConfig
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices
 from rlhf.learning.arguments import training_settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.config import EvaluateConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices
 from rlhf.learning.models import load_tokenizer

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from rlhf.contract.config import PPOConfig, parse_weights
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.ppo import PPOConfig, parse_weights
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.actor_critic import ActorCritic, Critic

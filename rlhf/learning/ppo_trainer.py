@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints

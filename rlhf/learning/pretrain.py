@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.contract.config import PretrainConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, load_policy, pick_device, pick_dtype

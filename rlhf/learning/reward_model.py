@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from trl.trainer.reward_config import RewardConfig as RewardArguments
 from trl.trainer.reward_trainer import RewardTrainer
 
-from rlhf.contract.config import RewardConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, log_loss
 from rlhf.learning.arguments import training_settings

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.advantages import steer_kl_coef
 from rlhf.learning.batching import split_evenly

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from rlhf.contract.config import SampleConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.records import PromptRow, SampleRow, read_rows, write_rows
 from rlhf.contract.run_dir import DATA, SAMPLES, fsync_folder
 from rlhf.learning.generation import Rollout, generate

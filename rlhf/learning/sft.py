@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.contract.config import SFTConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint
 from rlhf.learning.logps import CompletionBatch, completion_logps, require_compact_head

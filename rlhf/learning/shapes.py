@@ -13,7 +13,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from rlhf.contract.config import PretrainConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
 
 # Room for conversations longer than the rows it was trained on.
 MAX_POSITIONS = 2048

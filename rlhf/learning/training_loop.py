@@ -11,8 +11,8 @@ import torch
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.contract.config import TrainingConfig
 from rlhf.contract.run_dir import CHECKPOINTS, FINAL, sealed_folder
+from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.reporting import HandedBack, Reporter
 
 STATE = "training_state.pt"

@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.rollout_metrics import estimate_k3
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rlhf.contract.config import DPOConfig, PretrainConfig, RewardConfig, SampleConfig, SFTConfig
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.reward import RewardConfig
+from rlhf.contract.kinds.sample import SampleConfig
+from rlhf.contract.kinds.sft import SFTConfig
 
 N_DEMONSTRATIONS = 2000
 N_LABELS_A_ROUND = 300

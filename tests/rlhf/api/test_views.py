@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import call_command
 
-from rlhf.contract.config import DPOConfig
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Dataset, Loop, Round, Run
 from tests.rlhf.conftest import (

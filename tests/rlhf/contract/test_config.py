@@ -4,8 +4,11 @@ import dataclasses
 
 import pytest
 
-from rlhf.contract.config import CONFIGS, DPOConfig, PPOConfig, PretrainConfig, load_config
+from rlhf.contract.config import CONFIGS, load_config
 from rlhf.contract.errors import ConfigError
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from rlhf.contract import run_dir as seam
-from rlhf.contract.config import DPOConfig
 from rlhf.contract.errors import ContractError, CorruptError
+from rlhf.contract.kinds.dpo import DPOConfig
 
 
 def test_a_sealed_folder_verifies_until_a_byte_changes(tmp_path):

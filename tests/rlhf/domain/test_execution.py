@@ -11,7 +11,8 @@ import pytest
 from django.core.files.storage import default_storage
 
 from labeling.models import Project
-from rlhf.contract.config import PretrainConfig, SFTConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, run_folder
 from rlhf.domain.datasets.shelf import freeze_rows

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from labeling.models import Project
-from rlhf.contract.config import DPOConfig
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain import runs
 from rlhf.domain.errors import LostLease
 from rlhf.models import Metric, Run

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from rlhf.contract.config import RewardConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, verify_sealed
 from rlhf.learning import checkpointing, reward_model
 from rlhf.learning.models import load_policy

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.contract.config import EvaluateConfig, RewardConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result
 from rlhf.learning.door import describe_failure, execute_run
 from rlhf.learning.reporting import NonFiniteError

@@ -7,7 +7,7 @@ import torch
 from trl.trainer.dpo_config import DPOConfig as DPOArguments
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf.contract.config import DPOConfig
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.dpo import LABELS, CompactDPOTrainer, train

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.contract.config import DPOConfig, EvaluateConfig, RewardConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import prepare_run_dir, read_progress
 from rlhf.learning import dpo, evaluation, reward_model
 from tests.rlhf.learning.conftest import write_pairs

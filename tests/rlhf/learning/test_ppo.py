@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
-from rlhf.contract.config import PPOConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning import ppo

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.contract.config import PretrainConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning.models import load_policy, load_tokenizer

@@ -6,8 +6,8 @@ from datasets import Dataset
 from trl.trainer.reward_config import RewardConfig as RewardArguments
 from trl.trainer.reward_trainer import RewardTrainer
 
-from rlhf.contract.config import RewardConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder

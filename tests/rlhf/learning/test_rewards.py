@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.contract.config import parse_weights
 from rlhf.contract.errors import ConfigError, ContractError
+from rlhf.contract.kinds.ppo import parse_weights
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.rewards import build_rewards
 

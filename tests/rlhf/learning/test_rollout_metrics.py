@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.experience import Experience
 from rlhf.learning.rollout_metrics import describe_rollout, estimate_k3
 from rlhf.learning.update_metrics import UpdateMetrics

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from rlhf.contract.config import PPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.rollouts import RolloutSource
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.contract.config import SampleConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.records import read_rows, write_rows
 from rlhf.contract.run_dir import prepare_run_dir, read_progress
 from rlhf.learning.reporting import HandedBack, install_stop_signal

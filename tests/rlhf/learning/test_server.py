@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.contract.config import RewardConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import (
     EXIT_DONE,
     EXIT_FAILED,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.contract.config import SFTConfig
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, verify_sealed
 from rlhf.learning.generation import generate

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.contract.config import PretrainConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir
 from rlhf.learning.logps import build_batch, require_compact_head

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.contract.config import SFTConfig
+from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.run_dir import CHECKPOINTS, newest_checkpoint, prepare_run_dir, tail_metrics
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.reporting import HandedBack, NonFiniteError, install_stop_signal

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from rlhf.contract.config import CONFIGS, DPOConfig
+from rlhf.contract.config import CONFIGS
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.checkpoints import run_folder
 from rlhf.forms.runs import RunForm
 from rlhf.models import Run

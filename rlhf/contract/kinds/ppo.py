@@ -1,0 +1,89 @@
+"""The settings of proximal policy optimization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlhf.contract.errors import ConfigError
+from rlhf.contract.settings import RunConfig, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(RunConfig):
+    """PPO with a KL penalty (arXiv 1707.06347, 1909.08593) on data/prompts.jsonl, scored by a reward model."""
+
+    kind: ClassVar[str] = "ppo"
+    needs: ClassVar[tuple[str, ...]] = ("prompts.jsonl",)
+
+    base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
+    reward_model: str = setting("", "Folder of the reward model.")
+    rewards: str = setting(
+        "model=1",
+        "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, or a name in rewards.json.",
+    )
+    ensemble: str = setting(
+        "mean",
+        "What counts of a reward model's several heads: their mean, or the least of them.",
+        choices=("mean", "min"),
+    )
+    rollouts: int = setting(8, "How often fresh completions are sampled and learned from.", low=1)
+    rollout_batch_size: int = setting(128, "Prompts per rollout.", low=1)
+    ppo_epochs: int = setting(2, "Passes over one rollout.", low=1)
+    num_minibatches: int = setting(4, "Optimizer steps per pass.", low=1)
+    micro_batch_tokens: int = setting(4096, "Padded tokens per forward pass.", low=64)
+    max_prompt_tokens: int = setting(256, "Longest prompt; older turns are cut whole.", low=8)
+    max_new_tokens: int = setting(48, "Longest completion.", low=1)
+    temperature: float = setting(1.0, "Sampling temperature; every log-probability is divided by it.", above=0)
+    gamma: float = setting(1.0, "Discount.", low=0, high=1)
+    lam: float = setting(0.95, "GAE lambda.", low=0, high=1)
+    clip_low: float = setting(0.2, "The ratio is clipped to 1 - clip_low.", above=0, high=1)
+    clip_high: float = setting(0.2, "The ratio is clipped to 1 + clip_high.", above=0)
+    dual_clip: float = setting(
+        0.0, "Where the advantage is negative the loss stops at this many times it; 0 sets no stop.", low=0
+    )
+    value_clip: float = setting(0.2, "How far a value may move from the rollout's.", above=0)
+    vf_coef: float = setting(0.1, "Weight of the value loss.", low=0)
+    learning_rate: float = setting(1e-4, "Rate of the policy.", above=0, high=1)
+    value_learning_rate: float = setting(3e-4, "Rate of the critic.", above=0, high=1)
+    kl_coef: float = setting(
+        0.05, "Weight of the KL penalty in the reward (k1); where it starts, with a kl_goal.", low=0
+    )
+    kl_goal: float = setting(
+        0.0, "KL to the reference, nats a completion, that kl_coef is steered to; 0 keeps kl_coef.", low=0
+    )
+    kl_horizon: int = setting(10_000, "Completions over which kl_coef is steered.", low=1)
+    target_kl: float = setting(0.05, "Per-token KL to the rollout's policy at which its passes stop early.", above=0)
+    reward_clip: float = setting(5.0, "Normalised scores are clipped to this.", above=0)
+    missing_eos_penalty: float = setting(1.0, "Taken from the normalised score of an unfinished completion.", low=0)
+    critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
+    max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
+    save_rollouts: int = setting(4, "Rollouts between two resumable checkpoints.", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout_batch_size < self.num_minibatches:
+            raise ConfigError(
+                f"rollout_batch_size must be >= num_minibatches, got {self.rollout_batch_size} and {self.num_minibatches}"
+            )
+        parse_weights(self.rewards)
+        if 0 < self.dual_clip <= 1 + self.clip_high:
+            raise ConfigError(f"dual_clip must be 0 or over 1 + clip_high, got {self.dual_clip:g}")
+        if self.kl_goal and not self.kl_coef:
+            raise ConfigError("kl_goal steers kl_coef by a factor: give it a kl_coef above 0 to start from")
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Return the weights of "name=weight, name=weight". Raises: ConfigError."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or not math.isfinite(weight):
+            raise ConfigError(f"write rewards as name=weight joined by commas, each name once, got {text!r}")
+        weights[name] = weight
+    return weights

@@ -1,0 +1,28 @@
+"""The settings of training a reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlhf.contract.settings import TrainingConfig, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(TrainingConfig):
+    """Reward model on preference rows: -w [p log s(d) + (1 - p) log s(-d)], d = r_chosen - r_rejected - margin."""
+
+    kind: ClassVar[str] = "reward"
+    needs: ClassVar[tuple[str, ...]] = ("train.jsonl", "test.jsonl")
+
+    base_model: str = setting("", "Folder of the model whose trunk scores.")
+    n_heads: int = setting(
+        1, "Heads that learn from draws of the rows; several tell how sure they are.", low=1, high=16
+    )
+    learning_rate: float = setting(3e-4, "Peak AdamW learning rate.", above=0, high=1)
+    center_rewards_coefficient: float = setting(
+        0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0
+    )
+    margin_scale: float = setting(
+        0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0
+    )

@@ -1,0 +1,133 @@
+"""What every run's settings have in common: limits, texts for forms, JSON both ways.
+
+A kind of run is one frozen dataclass of them in rlhf/contract/kinds, validated when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from rlhf.contract.errors import ConfigError
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare one configuration field with its limits and the sentence the form shows.
+
+    Args:
+        default: the value used when the user names none; its type is the field's type.
+        help: one sentence for people, unit included.
+        low, high: inclusive limits. above: exclusive lower limit.
+        choices: the only strings allowed, when given.
+    Returns: a dataclass field.
+    """
+    limits = {"help": help, "low": low, "high": high, "above": above, "choices": choices}
+    return field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run has. Subclasses name their `kind` and their `needs` (data files that must be there)."""
+
+    kind: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    seed: int = setting(42, "Every random draw of the run derives from it.", low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            check_setting(item, getattr(self, item.name))
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text of this configuration, `kind` first."""
+        return json.dumps({"kind": self.kind, **dataclasses.asdict(self)}, ensure_ascii=False, indent=1)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with some fields changed. Raises: ConfigError."""
+        changed: Self = build_config(type(self), {**dataclasses.asdict(self), **changes})
+        return changed
+
+    def with_settings(self, assignments: list[str]) -> Self:
+        """Return a copy changed by `key=value` texts, as `--set` gives them. Raises: ConfigError."""
+        changes: dict[str, Any] = {}
+        for assignment in assignments:
+            name, separator, text = assignment.partition("=")
+            if not separator:
+                raise ConfigError(f"write settings as key=value, got {assignment!r}")
+            changes[name.strip()] = parse_setting(type(self), name.strip(), text.strip())
+        return self.replace(**changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(RunConfig):
+    """What every training run of a transformer has."""
+
+    max_length: int = setting(
+        256, "Longest row in tokens; prompts are cut from the left by whole turns.", low=8, high=131072
+    )
+    batch_size: int = setting(16, "Rows (pairs for reward and dpo) per optimizer step.", low=1, high=65536)
+    max_steps: int = setting(0, "Optimizer steps; 0 lets the epochs decide.", low=0)
+    epochs: float = setting(1.0, "Passes over the training rows when max_steps is 0.", above=0)
+    logging_steps: int = setting(5, "Steps between two logged metrics.", low=1)
+    save_steps: int = setting(100, "Steps between two resumable checkpoints.", low=1)
+    warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
+    max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
+    dtype: str = setting(
+        "auto",
+        "Precision of matrix products; auto takes bfloat16 where it is faster.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
+def build_config(config_class: type[Any], values: dict[str, Any]) -> Any:
+    """Return a validated `config_class` from plain values. Raises: ConfigError on unknown or ill-typed fields."""
+    known = {item.name for item in fields(config_class)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"unknown setting {', '.join(unknown)}; {config_class.kind} knows {', '.join(sorted(known))}")
+    return config_class(**values)
+
+
+def parse_setting(config_class: type[RunConfig], name: str, text: str) -> Any:
+    """Return `text` as the type of the field `name`. Raises: ConfigError when it cannot be read so."""
+    for item in fields(config_class):
+        if item.name == name:
+            break
+    else:
+        raise ConfigError(
+            f"unknown setting {name}; {config_class.kind} knows {', '.join(f.name for f in fields(config_class))}"
+        )
+    wanted = type(item.default)
+    try:
+        return int(text) if wanted is int else float(text) if wanted is float else text
+    except ValueError as error:
+        raise ConfigError(f"{name} must be {'an integer' if wanted is int else 'a number'}, got {text!r}") from error
+
+
+def check_setting(item: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value that its field's type or limits forbid. Raises: ConfigError."""
+    name, limits, wanted = item.name, item.metadata, type(item.default)
+    if wanted is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{name} must be a finite number, got {value!r}")
+    elif type(value) is not wanted:
+        raise ConfigError(f"{name} must be {'an integer' if wanted is int else 'a text'}, got {value!r}")
+    if limits.get("choices") and value not in limits["choices"]:
+        raise ConfigError(f"{name} must be one of {', '.join(limits['choices'])}, got {value!r}")
+    if limits.get("low") is not None and value < limits["low"]:
+        raise ConfigError(f"{name} must be >= {limits['low']:g}, got {value}")
+    if limits.get("high") is not None and value > limits["high"]:
+        raise ConfigError(f"{name} must be <= {limits['high']:g}, got {value}")
+    if limits.get("above") is not None and value <= limits["above"]:
+        raise ConfigError(f"{name} must be > {limits['above']:g}, got {value}")
