@@ -89,10 +89,11 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.of_work().filter(state="held", lease_until__lt=Now())
 
     def free_up(self) -> int:
-        """Give held slots back to whoever comes next, as they were proposed, and return how many there were.
+        """Give held slots back to whoever comes next and return how many there were.
 
-        Those of probes were made for their labeler and are deleted; those of comparisons that became gold, or that a
-        reviewer keeps from labelers, are shut.
+        Why they were given is kept until they are given again, for a vote that comes late. Those of probes were made
+        for their labeler and are deleted; those of comparisons that became gold, or that a reviewer keeps from
+        labelers, are shut.
         """
         held = self.filter(state="held")
         n_probes, _ = held.filter(number__gte=self.model.PROBE_NUMBER).delete()
@@ -105,8 +106,6 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
             lease_token=None,
             lease_until=None,
             shown_at=None,
-            reason=models.Subquery(proposed.values("reason")),
-            propensity=models.Subquery(proposed.values("propensity")),
         )
 
     def put_by(self) -> int:

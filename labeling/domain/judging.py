@@ -20,7 +20,15 @@ from labeling.domain.errors import AlreadyFrozen, AlreadyJudged, AlreadyRevised,
 from labeling.domain.exams import grade_answer, refuse_graded
 from labeling.domain.fixing import show_fix, store_fix, withdraw_fix
 from labeling.domain.overlap import ask_another
-from labeling.domain.placing import check_given, find_guideline_id, find_replay, load_given, load_judged, take_place
+from labeling.domain.placing import (
+    check_given,
+    find_guideline_id,
+    find_replay,
+    load_given,
+    load_judged,
+    read_claim,
+    take_place,
+)
 from labeling.domain.tallying import update_tally
 from labeling.domain.tracing import read_trace
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
@@ -89,6 +97,7 @@ def store_judgment(
     """Insert the first word of a labeler on a comparison, and what follows from it."""
     now = timezone.now()
     said = read_vote(vote, slot.comparison, a_shown_left=slot.a_shown_left)
+    reason, propensity = read_claim(slot, labeler)
     judgment = Judgment.objects.create(
         idempotency_key=idempotency_key,
         comparison=slot.comparison,
@@ -97,8 +106,8 @@ def store_judgment(
         is_extra=place is None,
         a_shown_left=slot.a_shown_left,
         guideline_id=slot.guideline_id,  # type: ignore[attr-defined]
-        reason=slot.reason,
-        propensity=slot.propensity,
+        reason=reason,
+        propensity=propensity,
         shown_at=min(shown_at or now, now),
         is_hasty=shown_at is not None and is_hasty(count_shown(slot.comparison), (now - shown_at).total_seconds()),
         **said,

@@ -53,6 +53,16 @@ def take_place(slot: Slot, labeler: User) -> Slot | None:
     return None
 
 
+def read_claim(slot: Slot, labeler: User) -> tuple[str, float]:
+    """Return for which reason, and with which propensity, she was given the slot, its lease run out or not.
+
+    Where someone else has it by now, what is left to tell is why the comparison was proposed.
+    """
+    is_last = slot.labeler_id in (None, labeler.pk) or slot.reason in PROBES
+    given = slot if is_last else slot.comparison
+    return given.reason, given.propensity
+
+
 def find_replay(idempotency_key: uuid.UUID, labeler: User, *, slot_id: int) -> Judgment | None:
     """Return the judgment this key made, marked is_replay, if it is this labeler's and of the same comparison."""
     stored = Judgment.objects.filter(idempotency_key=idempotency_key).with_texts().first()

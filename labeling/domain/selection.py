@@ -126,13 +126,17 @@ def find_work(turn: Turn, order: tuple[str, ...]) -> Slot | None:
 
 
 def take_first(slots: SlotQuerySet, turn: Turn) -> Slot | None:
-    """Return the first slot with its texts; on PostgreSQL locked, with those others look at passed over."""
+    """Return the first slot with its texts; on PostgreSQL locked, with those others look at passed over.
+
+    A slot given back still says why it was given: a late vote is stored with that. Given anew, it is as proposed.
+    """
     if connection.features.has_select_for_update_skip_locked:
         slots = slots.select_for_update(skip_locked=True, of=("self",))
     slot: Slot | None = slots.select_related(*TEXTS).annotate(clock=Now()).first()
     if slot:
         slot.project = turn.project
         slot.shown_at = slot.clock  # type: ignore[attr-defined]
+        slot.reason, slot.propensity = slot.comparison.reason, slot.comparison.propensity
     return slot
 
 

@@ -261,7 +261,7 @@ def test_the_heartbeat_renews_the_reservation_too(kitchen, grace):
     assert find_reserved(kitchen, grace).lease_until < timezone.now() + timedelta(seconds=RESERVATION_S + 10)
 
 
-def test_a_freed_slot_forgets_how_it_was_claimed(kitchen, grace):
+def test_a_freed_slot_says_why_it_was_given_until_it_is_given_again(kitchen, grace, hedy):
     add_pair(kitchen, priority=1, reason="active", propensity=0.5)
     slot = claim(kitchen, grace)
     assert (slot.reason, round(slot.propensity, 3)) == ("priority", 0.447)
@@ -269,7 +269,11 @@ def test_a_freed_slot_forgets_how_it_was_claimed(kitchen, grace):
     release_slot(slot, grace)
 
     freed = Slot.objects.get()
-    assert (freed.state, freed.reason, freed.propensity, freed.shown_at) == ("free", "active", 0.5, None)
+    assert (freed.state, freed.reason, round(freed.propensity, 3), freed.shown_at) == ("free", "priority", 0.447, None)
+    kitchen.random_share = 1
+    kitchen.save()
+    again = claim(kitchen, hedy)
+    assert (again.reason, again.propensity) == ("active", 0.5)
 
 
 def test_a_project_that_is_archived_hands_out_nothing(kitchen, grace):

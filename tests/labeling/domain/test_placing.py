@@ -68,6 +68,30 @@ def test_a_late_vote_without_a_place_is_kept_as_an_extra(kitchen, grace, hedy):
     assert (counted.slot, counted.is_extra) == (slot, False)
 
 
+def test_a_late_vote_is_stored_with_the_reason_and_propensity_of_its_claim(kitchen, grace):
+    add_pair(kitchen, priority=1, reason="active", propensity=0.5)
+    slot = claim(kitchen, grace)
+    expire(slot)
+    free_expired(kitchen)
+
+    judgment = judge(slot, grace)
+
+    assert (judgment.reason, round(judgment.propensity, 3)) == ("priority", 0.447)
+
+
+def test_a_late_vote_on_what_another_holds_says_why_it_was_proposed_and_not_why_the_other_got_it(kitchen, grace, hedy):
+    add_pair(kitchen, priority=1, reason="active", propensity=0.5)
+    lost = claim(kitchen, grace)
+    expire(lost)
+    free_expired(kitchen)
+    slot = claim(kitchen, hedy)
+    assert slot.reason == "priority"
+
+    late = judge(lost, grace)
+
+    assert (late.reason, late.propensity, late.is_extra) == ("active", 0.5, True)
+
+
 def test_a_late_votes_clock_is_the_page_but_never_the_future(kitchen, grace):
     add_pair(kitchen)
     slot = claim(kitchen, grace)
