@@ -16,14 +16,18 @@ from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts
 from rlhf.models import Checkpoint, Dataset, Run
 
-N_PPO_PROMPTS = 1000
+# Kinds that sample from a policy and have a reward model score what it says.
+REWARDED_KINDS = ("ppo", "grpo")
+N_REWARDED_PROMPTS = 1000
 DATASET_KINDS = {
     "pretrain": Dataset.Kind.TEXT,
     "sft": Dataset.Kind.DEMONSTRATION,
     "reward": Dataset.Kind.PREFERENCE,
     "dpo": Dataset.Kind.PREFERENCE,
+    "kto": Dataset.Kind.PREFERENCE,
     "evaluate": Dataset.Kind.PREFERENCE,
     "ppo": Dataset.Kind.PROMPT,
+    "grpo": Dataset.Kind.PROMPT,
     "sample": Dataset.Kind.PROMPT,
 }
 
@@ -45,7 +49,7 @@ def plan_run(
         )
     if kind != "pretrain":
         base = base or newest_base(project, kind)
-    if kind == "ppo":
+    if kind in REWARDED_KINDS:
         reward_model = reward_model or newest_reward_model(project)
     if kind == "evaluate" and base is not None:
         config = with_reference(config, base)
@@ -105,7 +109,7 @@ def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:
         )
     if wanted == Dataset.Kind.PREFERENCE:
         return freeze_preferences(project, rule=default_rule(project), name=f"{project.slug} preferences", user=user)
-    n_prompts = N_PPO_PROMPTS if kind == "ppo" else get_loop(project).n_pairs
+    n_prompts = N_REWARDED_PROMPTS if kind in REWARDED_KINDS else get_loop(project).n_pairs
     seed = Run.objects.filter(project=project, kind=kind).count()
     return freeze_prompts(draw_prompts(project, n_prompts, seed=seed), name=f"{project.slug} prompts", user=user)
 

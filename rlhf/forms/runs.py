@@ -12,7 +12,7 @@ from labeling.models import Project
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import build_config
-from rlhf.domain.planning import DATASET_KINDS
+from rlhf.domain.planning import DATASET_KINDS, REWARDED_KINDS
 from rlhf.models import Checkpoint, Dataset, Run
 
 # Folders of models: people name registered checkpoints instead, never a path.
@@ -35,7 +35,7 @@ def choose_inputs(project: Project, kind: str) -> dict[str, QuerySet[Any]]:
     inputs: dict[str, QuerySet[Any]] = {"dataset": datasets}
     if kind != Run.Kind.PRETRAIN:
         inputs["base"] = checkpoints.filter(kind__in=BASE_KINDS.get(kind, (Checkpoint.Kind.POLICY,)))
-    if kind == Run.Kind.PPO:
+    if kind in REWARDED_KINDS:
         inputs["reward_model"] = checkpoints.filter(kind=Checkpoint.Kind.REWARD)
     return inputs
 

@@ -20,7 +20,9 @@ METHODS = {
     "sft": "rlhf.learning.sft",
     "reward": "rlhf.learning.reward_model",
     "dpo": "rlhf.learning.dpo",
+    "kto": "rlhf.learning.kto",
     "ppo": "rlhf.learning.ppo",
+    "grpo": "rlhf.learning.grpo",
     "sample": "rlhf.learning.sampling",
     "evaluate": "rlhf.learning.evaluation",
 }
