@@ -29,7 +29,8 @@ class PPOConfig(RunConfig):
         choices=("mean", "min"),
     )
     rollouts: int = setting(8, "How often fresh completions are sampled and learned from.", low=1)
-    rollout_batch_size: int = setting(128, "Prompts per rollout.", low=1)
+    rollout_batch_size: int = setting(128, "Prompts of a rollout.", low=1)
+    samples_per_prompt: int = setting(1, "Completions of each prompt of a rollout.", low=1)
     ppo_epochs: int = setting(2, "Passes over one rollout.", low=1)
     num_minibatches: int = setting(4, "Optimizer steps per pass.", low=1)
     micro_batch_tokens: int = setting(4096, "Padded tokens per forward pass.", low=64)
@@ -43,7 +44,7 @@ class PPOConfig(RunConfig):
     dual_clip: float = setting(
         0.0, "Where the advantage is negative the loss stops at this many times it; 0 sets no stop.", low=0
     )
-    value_clip: float = setting(0.2, "How far a value may move from the rollout's.", above=0)
+    value_clip: float = setting(0.2, "How far a value may move from the rollout's; 0 sets no limit.", low=0)
     vf_coef: float = setting(0.1, "Weight of the value loss.", low=0)
     learning_rate: float = setting(1e-4, "Rate of the policy.", above=0, high=1)
     value_learning_rate: float = setting(3e-4, "Rate of the critic.", above=0, high=1)
@@ -55,23 +56,59 @@ class PPOConfig(RunConfig):
     )
     kl_horizon: int = setting(10_000, "Completions over which kl_coef is steered.", low=1)
     target_kl: float = setting(0.05, "Per-token KL to the rollout's policy at which its passes stop early.", above=0)
+    reward_norm: str = setting(
+        "reference",
+        "What scores are measured in: mean and spread of the first rollout's, which is the reference's, or as they are.",
+        choices=("reference", "none"),
+    )
     reward_clip: float = setting(5.0, "Normalised scores are clipped to this.", above=0)
     missing_eos_penalty: float = setting(1.0, "Taken from the normalised score of an unfinished completion.", low=0)
+    truncated_value: str = setting(
+        "zero",
+        "What is to come after a completion cut at its limit: nothing, or what the critic expects there.",
+        choices=("zero", "critic"),
+    )
     critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
+    ptx_coef: float = setting(
+        0.0, "Weight of a fine-tuning loss on data/ptx.jsonl in every step, against forgetting; 0 leaves it out.", low=0
+    )
+    ptx_batch_size: int = setting(16, "Rows of data/ptx.jsonl in a step.", low=1)
+    ptx_max_length: int = setting(256, "Longest of these rows in tokens.", low=8)
+    old_logps: str = setting(
+        "trainer",
+        "Who gives the rollout's log-probabilities: the code that trains, or, one pass cheaper, the one that samples.",
+        choices=("trainer", "sampler"),
+    )
+    generation_backend: str = setting(
+        "auto",
+        "What draws completions; auto takes transformers' continuous batching on a GPU, else our own loop.",
+        choices=("auto", "loop", "continuous", "vllm"),
+    )
+    dtype: str = setting(
+        "auto",
+        "Precision of matrix products; auto takes bfloat16 on a GPU that has it, and float32 on a CPU.",
+        choices=("auto", "float32", "bfloat16"),
+    )
     save_rollouts: int = setting(4, "Rollouts between two resumable checkpoints.", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rollout_batch_size < self.num_minibatches:
+        if self.n_completions < self.num_minibatches:
             raise ConfigError(
-                f"rollout_batch_size must be >= num_minibatches, got {self.rollout_batch_size} and {self.num_minibatches}"
+                "rollout_batch_size times samples_per_prompt must be >= num_minibatches, got "
+                f"{self.rollout_batch_size} times {self.samples_per_prompt} and {self.num_minibatches}"
             )
         parse_weights(self.rewards)
         if 0 < self.dual_clip <= 1 + self.clip_high:
             raise ConfigError(f"dual_clip must be 0 or over 1 + clip_high, got {self.dual_clip:g}")
         if self.kl_goal and not self.kl_coef:
             raise ConfigError("kl_goal steers kl_coef by a factor: give it a kl_coef above 0 to start from")
+
+    @property
+    def n_completions(self) -> int:
+        """Completions of a rollout."""
+        return self.rollout_batch_size * self.samples_per_prompt
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -1,0 +1,101 @@
+"""One run in several processes: who is who, and what they tell each other. Alone, every question answers itself.
+
+The processes are started by `accelerate launch` or torchrun, which name them in the environment; all go through the one
+door with the same run directory. The first of them alone writes into it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rlhf.contract.errors import ContractError
+
+
+def join_processes() -> None:
+    """Meet the other processes of this run, if it was launched as several. Raises: what torch.distributed raises."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def leave_processes() -> None:
+    """Let go of the others; without it each would wait for messages that never come."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def process_count() -> int:
+    """Return how many processes work on this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Return this process's number among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes metrics, checkpoints and the result."""
+    return process_rank() == 0
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    if process_count() > 1:
+        dist.barrier()
+
+
+def share_of(rows: list[int], rank: int | None = None) -> list[int]:
+    """Return the rows that are this process's part, or that of a rank: every n-th of them."""
+    return rows[process_rank() if rank is None else rank :: process_count()]
+
+
+def split_batch(batch_size: int) -> int:
+    """Return how many rows of a batch one process takes. Raises: ContractError when it cannot be split evenly."""
+    if batch_size % process_count():
+        raise ContractError(
+            f"batch_size must be a multiple of the {process_count()} processes of this run, got {batch_size}"
+        )
+    return batch_size // process_count()
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over the processes; the tensor itself is overwritten."""
+    if process_count() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace every gradient by its sum over the processes; a parameter without one counts as 0 where others have one."""
+    if process_count() == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+
+def any_process(answer: bool) -> bool:
+    """Return whether any process says yes: a signal reaches them one after the other, and they must act as one."""
+    if process_count() == 1:
+        return answer
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return bool(sum_over_processes(torch.tensor(int(answer), device=device)))
+
+
+def gather_parts(part: Any) -> list[Any]:
+    """Return what every process has brought, by rank."""
+    if process_count() == 1:
+        return [part]
+    parts: list[Any] = [None] * process_count()
+    dist.all_gather_object(parts, part)
+    return parts
