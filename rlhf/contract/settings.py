@@ -70,6 +70,23 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterConfig(RunConfig):
+    """What every method has that can train low-rank adapters in place of the weights (LoRA, arXiv 2106.09685)."""
+
+    lora_rank: int = setting(
+        0,
+        "Rank of the adapters that are trained in place of the weights, at about ten times the learning rate; "
+        "0 trains the weights.",
+        low=0,
+        high=1024,
+    )
+    lora_alpha: float = setting(32.0, "What an adapter adds is multiplied by lora_alpha / lora_rank.", above=0)
+    lora_targets: str = setting(
+        "all", "Which matrices of the blocks have adapters.", choices=("all", "attention", "mlp")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig(RunConfig):
     """What every training run of a transformer has."""
 
@@ -88,6 +105,16 @@ class TrainingConfig(RunConfig):
         "Precision of matrix products; auto takes bfloat16 where it is faster.",
         choices=("auto", "float32", "bfloat16"),
     )
+    gradient_checkpointing: str = setting(
+        "auto",
+        "Computes activations twice rather than keep them; auto does so for over a billion weights on a GPU.",
+        choices=("auto", "on", "off"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig(TrainingConfig, AdapterConfig):
+    """What every training run has that starts from a model."""
 
 
 def build_config(config_class: type[Any], values: dict[str, Any]) -> Any:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
-from rlhf.contract.settings import TrainingConfig, setting
+from rlhf.contract.settings import TuningConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOConfig(TrainingConfig):
+class DPOConfig(TuningConfig):
     """Direct preference optimization on preference rows (arXiv 2305.18290)."""
 
     kind: ClassVar[str] = "dpo"

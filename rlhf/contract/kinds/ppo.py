@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
-from rlhf.contract.settings import RunConfig, setting
+from rlhf.contract.settings import AdapterConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(RunConfig):
+class PPOConfig(AdapterConfig):
     """PPO with a KL penalty (arXiv 1707.06347, 1909.08593) on data/prompts.jsonl, scored by a reward model."""
 
     kind: ClassVar[str] = "ppo"
@@ -19,6 +19,12 @@ class PPOConfig(RunConfig):
 
     base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
     reward_model: str = setting("", "Folder of the reward model.")
+    share_base: str = setting(
+        "auto",
+        "One frozen base under adapters of policy, critic and reward model, the reference being the base itself; auto does "
+        "so where lora_rank is set and the reward model came with adapters of its own over the same base.",
+        choices=("auto", "on", "off"),
+    )
     rewards: str = setting(
         "model=1",
         "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, or a name in rewards.json.",
@@ -100,6 +106,8 @@ class PPOConfig(RunConfig):
                 f"{self.rollout_batch_size} times {self.samples_per_prompt} and {self.num_minibatches}"
             )
         parse_weights(self.rewards)
+        if self.share_base == "on" and not self.lora_rank:
+            raise ConfigError("share_base=on shares by adapters: give them a lora_rank, say 16")
         if 0 < self.dual_clip <= 1 + self.clip_high:
             raise ConfigError(f"dual_clip must be 0 or over 1 + clip_high, got {self.dual_clip:g}")
         if self.kl_goal and not self.kl_coef:

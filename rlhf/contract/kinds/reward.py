@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.contract.settings import TrainingConfig, setting
+from rlhf.contract.settings import TuningConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(TrainingConfig):
+class RewardConfig(TuningConfig):
     """Reward model on preference rows: -w [p log s(d) + (1 - p) log s(-d)], d = r_chosen - r_rejected - margin."""
 
     kind: ClassVar[str] = "reward"

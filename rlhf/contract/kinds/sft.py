@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.contract.settings import TrainingConfig, setting
+from rlhf.contract.settings import TuningConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(TrainingConfig):
+class SFTConfig(TuningConfig):
     """Supervised fine-tuning on data/train.jsonl ({"messages": [...]}), loss on assistant turns only."""
 
     kind: ClassVar[str] = "sft"
