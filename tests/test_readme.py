@@ -10,8 +10,9 @@ ROOT = Path(__file__).parent.parent
 # Rooms named as a whole: their files are one kind of thing each.
 FOLDERS = {
     "labeling/api/", "labeling/forms/", "labeling/management/commands/", "labeling/migrations/", "labeling/templatetags/",
-    "labeling/views/", "labeling/domain/intake/", "rlhf/contract/kinds/", "rlhf/api/", "rlhf/forms/", "rlhf/management/commands/", "rlhf/migrations/",
-    "rlhf/templatetags/", "rlhf/views/", "templates/", "static/", "locale/", "tests/", "benchmarks/", "docs/", ".ci/",
+    "labeling/views/", "labeling/domain/intake/", "rlhf/contract/kinds/", "rlhf/api/", "rlhf/forms/",
+    "rlhf/management/commands/", "rlhf/migrations/", "rlhf/templatetags/", "rlhf/views/", "templates/", "static/",
+    "locale/", "tests/", "benchmarks/", "docs/", ".ci/",
 }  # fmt: skip
 
 

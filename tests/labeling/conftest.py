@@ -6,7 +6,6 @@ import pytest
 from django.test import Client
 
 from labeling.domain.people import add_member
-from labeling.domain.selection import RNG
 from labeling.models import Project, User
 
 
@@ -14,12 +13,6 @@ def make_member(project: Project, name: str, role: str = "labeler") -> User:
     user = User.objects.create_user(name, password="correct horse")
     add_member(project, user, role=role)
     return user
-
-
-@pytest.fixture(autouse=True)
-def chance_keeps_out() -> None:
-    """The first claims of a test are by the project's own order: neither the random share's, nor probes."""
-    RNG.seed(200472)
 
 
 @pytest.fixture

@@ -7,7 +7,18 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labeling.models import Project
-from rlhf.models import Checkpoint, Dataset, DatasetSource, Metric, Round, Run
+from rlhf.models import (
+    AIJudgment,
+    Annotator,
+    Checkpoint,
+    Constitution,
+    Dataset,
+    DatasetSource,
+    Loop,
+    Metric,
+    Round,
+    Run,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -133,6 +144,39 @@ def register_a_run_twice(project):
         )
 
 
+def train_on_a_benchmark(project):
+    dataset = make_dataset(project, kind="benchmark")
+    Dataset.objects.filter(pk=dataset.pk).update(sealed_at=timezone.now())
+    make_run(project, dataset=dataset)
+
+
+def leave_chance_less_than_a_tenth(project):
+    Loop.objects.create(project=project, random_share=0.05)
+
+
+def decide_about_no_candidate(project):
+    Round.objects.create(project=project, number=1, stages=[], decision="promoted", decided_at=timezone.now())
+
+
+def change_a_constitution(project):
+    constitution = Constitution.objects.create(project=project, version=1, principles=[])
+    Constitution.objects.filter(pk=constitution.pk).update(principles=["be kind"])
+
+
+def make_annotator(project, **changes):
+    constitution = Constitution.objects.create(project=project, version=1, principles=[])
+    facts = {"name": "n", "source": "endpoint", "endpoint": "http://127.0.0.1:1/v1", "template_sha256": HASH}
+    return Annotator.objects.create(project=project, constitution=constitution, **facts | changes)
+
+
+def annotate_from_nowhere(project):
+    make_annotator(project, endpoint="")
+
+
+def be_surer_than_sure(project):
+    AIJudgment.objects.create(annotator=make_annotator(project), comparison_id=1, p=1.5, p_ab=1.5)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -156,6 +200,12 @@ def register_a_run_twice(project):
         register_under_an_old_fence,
         register_without_a_manifest,
         register_a_run_twice,
+        train_on_a_benchmark,
+        leave_chance_less_than_a_tenth,
+        decide_about_no_candidate,
+        change_a_constitution,
+        annotate_from_nowhere,
+        be_surer_than_sure,
     ],
     ids=lambda write: write.__name__,
 )

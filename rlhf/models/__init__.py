@@ -1,0 +1,28 @@
+"""Frozen datasets, runs, their metrics and checkpoints, samples, rounds, AI feedback: what models learned and from what.
+
+Rows point at labeling rows, and every such relation ends in related_name="+": labeling cannot look back.
+What must never be true is a constraint here or a trigger in the migrations (labeling/guards.py).
+"""
+
+from rlhf.models.checkpoints import Checkpoint
+from rlhf.models.datasets import Dataset, DatasetSource
+from rlhf.models.exports import Export
+from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Revision
+from rlhf.models.loops import Loop, Round
+from rlhf.models.runs import Metric, Run, Sample
+
+__all__ = [
+    "AIJudgment",
+    "Annotator",
+    "Checkpoint",
+    "Constitution",
+    "Dataset",
+    "DatasetSource",
+    "Export",
+    "Loop",
+    "Metric",
+    "Revision",
+    "Round",
+    "Run",
+    "Sample",
+]
