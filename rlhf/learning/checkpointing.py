@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from rlhf.contract.run_dir import CHECKPOINTS, FINAL, newest_checkpoint, sealed_folder
-from rlhf.learning.reporting import HandedBack, NonFiniteError, Reporter, require_finite, stop_requested
+from rlhf.learning.finite_steps import FiniteSteps
+from rlhf.learning.reporting import HandedBack, Reporter, stop_requested
+from rlhf.learning.stops import NonFiniteError, Rule, require_finite, require_rules
 
 KEPT_CHECKPOINTS = 2
 
 
-class SealedCheckpoints:
+class SealedCheckpoints(FiniteSteps):
     """Mixin, named before a Trainer class: its checkpoints are written aside, hashed, fsynced and renamed.
 
     What is left in a checkpoint: safetensors weights, the tokenizer, and the optimizer, scheduler and RNG states that
@@ -39,6 +41,7 @@ class SealedCheckpoints:
     _aside: Path | None = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.require_finite_steps()
         require_finite_weights(self.model, self.state.global_step)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with sealed_folder(folder) as part:
@@ -59,11 +62,15 @@ class SealedCheckpoints:
 
 
 class ReportToRun(TrainerCallback):
-    """Feeds the run's reporter, stops the Trainer on request after a checkpoint, and ends a run that diverged."""
+    """Feeds the run's reporter, stops the Trainer on request after a checkpoint, and ends a run that diverged.
 
-    def __init__(self, run_dir: Path, *, stage: str) -> None:
+    Args: rules: what else ends it.
+    """
+
+    def __init__(self, run_dir: Path, *, stage: str, rules: Sequence[Rule] = ()) -> None:
         self.run_dir = run_dir
         self.stage = stage
+        self.rules = rules
         self.reporter: Reporter | None = None
         self.handed_back = False
 
@@ -103,12 +110,13 @@ class ReportToRun(TrainerCallback):
         require_finite(state.global_step, values)
         if self.reporter is not None:
             self.reporter.log(state.global_step, values)
+        require_rules(self.rules, state.log_history)
 
 
 def train_sealed(trainer: Trainer, report: ReportToRun) -> None:
     """Train from the newest sound checkpoint of the run, if any, to the end, and report to the run.
 
-    Raises: HandedBack when the worker asked for it (a checkpoint was saved), NonFiniteError.
+    Raises: HandedBack when the worker asked for it (a checkpoint was saved), StopError.
     """
     trainer.add_callback(report)
     checkpoint = newest_checkpoint(report.run_dir)

@@ -13,6 +13,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.reporting import HandedBack, install_stop_signal
+from rlhf.learning.stops import StopError
 
 # kind -> the module whose train(config, run_dir) does it. Imported one by one: trl alone costs seconds.
 METHODS = {
@@ -69,7 +70,7 @@ def record_failure(run_dir: Path, cause: str) -> None:
 def describe_failure(error: Exception) -> str:
     """Return one line for people: what happened and what to do about it."""
     message = " ".join(str(error).split())
-    if isinstance(error, ContractError):
+    if isinstance(error, (ContractError, StopError)):
         return message
     if (
         isinstance(error, MemoryError)

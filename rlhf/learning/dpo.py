@@ -36,9 +36,10 @@ from rlhf.learning.pair_logps import pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
+from rlhf.learning.stops import dpo_rules
 from rlhf.learning.tables import add_reference_logps, pair_dataset
 
-LABELS = ("target", "weight", "ref_chosen_logps", "ref_rejected_logps")
+LABELS = ("row", "target", "weight", "ref_chosen_logps", "ref_rejected_logps")
 
 
 class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
@@ -88,6 +89,7 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         if self.sft_coef:
             loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].mean()
         self.note_rewards(logps.detach(), ratios.detach(), inputs["n_tokens"])
+        self.note_fall(chosen_ratios.detach() / chosen_lengths)
         if self.logs_after_this_step():
             self.note_tokens(logits.detach(), targets, lengths)
         return (loss, logits) if return_outputs else loss
@@ -113,6 +115,10 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         gathered["logps/chosen"].append(chosen_logps.mean())
         gathered["logps/rejected"].append(rejected_logps.mean())
 
+    def note_fall(self, ratios: Tensor) -> None:
+        """Gather how far the chosen completions fell under the reference. ratios: (B,), nats a token."""
+        self._metrics["train" if self.model.training else "eval"]["logps/chosen_fall"].append(-ratios.mean())
+
     @torch.no_grad()
     def note_tokens(self, logits: Tensor, targets: Tensor, lengths: Tensor) -> None:
         """Gather TRL's metrics of tokens. logits: (N, V), targets: (N,), lengths: (2B,)."""
@@ -135,7 +141,7 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
-    train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO"))
+    train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))
     final = save_final(run_dir, policy, tokenizer)
     rewards = implicit_rewards(config, final, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
     return {

@@ -22,6 +22,7 @@ from rlhf.learning.experience import Experience, ScoreScale
 from rlhf.learning.logps import token_logps
 from rlhf.learning.losses import ppo_policy_losses, ppo_value_losses
 from rlhf.learning.rollouts import RolloutSource
+from rlhf.learning.stops import ppo_rules
 from rlhf.learning.update_metrics import UpdateMetrics
 
 PPO_STATE = "ppo_state.json"
@@ -102,7 +103,9 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         # Each by itself: a critic that starts badly would leave the policy nothing of a norm they share.
         groups = [group["params"] for group in self.optimizer.param_groups]
         norms = [self.accelerator.clip_grad_norm_(parameters, self.args.max_grad_norm) for parameters in groups]
-        return torch.stack(norms).norm()
+        norm = torch.stack(norms).norm()
+        self.note_norm(norm)
+        return norm
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Learn from the next minibatch, drawing a rollout first when the last one is used up. Returns its loss."""
@@ -110,6 +113,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
             self.start_rollout()
         started_s = time.monotonic()
         loss = self.learn(model, self.minibatches.pop(0))
+        self.note_loss(loss)
         self.rollout_metrics["time/train"] += time.monotonic() - started_s
         return loss
 
@@ -206,7 +210,7 @@ class ReportRollouts(ReportToRun):
     """Reports, logs, saves and stops where a rollout is used up, so that no checkpoint needs a half-used one."""
 
     def __init__(self, run_dir: Path, trainer: PPOTrainer) -> None:
-        super().__init__(run_dir, stage="training the policy with PPO")
+        super().__init__(run_dir, stage="training the policy with PPO", rules=ppo_rules(trainer.config))
         self.trainer = trainer
 
     def count_steps(self, state: TrainerState) -> int:

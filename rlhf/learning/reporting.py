@@ -10,10 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from rlhf.contract.run_dir import append_metrics, write_progress
+from rlhf.learning.stops import require_finite
 
 PROGRESS_INTERVAL_S = 0.25
-# Values that end the run when they are not finite. Others (a ratio of an empty mask, say) are only left out of the log.
-GUARDED = ("loss", "grad_norm", "loss/policy_avg", "loss/value_avg", "objective/kl")
 
 # One flag a process, because a signal is delivered to the process.
 _stop = threading.Event()
@@ -21,10 +20,6 @@ _stop = threading.Event()
 
 class HandedBack(Exception):
     """The run stopped on request after it saved what it could; it may be taken up again."""
-
-
-class NonFiniteError(ArithmeticError):
-    """A loss or a gradient became NaN or infinite: the run cannot go on and nothing of it may be published."""
 
 
 def install_stop_signal() -> None:
@@ -40,15 +35,6 @@ def _note_stop(number: int, frame: FrameType | None) -> None:
 def stop_requested() -> bool:
     """Return whether SIGTERM has arrived since `install_stop_signal`."""
     return _stop.is_set()
-
-
-def require_finite(step: int, values: dict[str, float]) -> None:
-    """Raise NonFiniteError, naming the step, when a loss or a gradient norm among `values` is NaN or infinite."""
-    for name in GUARDED:
-        if not math.isfinite(values.get(name, 0.0)):
-            raise NonFiniteError(
-                f"non-finite {name} at step {step}; lower learning_rate or max_grad_norm, or look at this step's rows"
-            )
 
 
 class Reporter:

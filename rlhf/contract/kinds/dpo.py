@@ -31,6 +31,11 @@ class DPOConfig(TuningConfig):
         0.0, "Weight of an SFT term on the chosen completions, which keeps them likely; orpo needs it.", low=0
     )
     simpo_margin: float = setting(0.5, "Reward difference that simpo asks for, nats.", low=0)
+    chosen_drop: float = setting(
+        3.0,
+        "Mean fall of the chosen completions under the reference, nats a token, at which the run stops; 0 sets no limit.",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,6 +74,20 @@ class PPOConfig(AdapterConfig):
         "What is to come after a completion cut at its limit: nothing, or what the critic expects there.",
         choices=("zero", "critic"),
     )
+    kl_limit: float = setting(
+        100.0, "KL to the reference, nats a completion, beyond which the run stops; 0 sets no limit.", low=0
+    )
+    score_drop: float = setting(
+        3.0,
+        "Fall of the mean normalised score under its best, twice in a row, at which the run stops; 0 sets no limit.",
+        low=0,
+    )
+    finished_drop: float = setting(
+        0.5,
+        "Fall of the share of finished completions under its best, twice in a row, at which the run stops; 0 sets none.",
+        low=0,
+        high=1,
+    )
     critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     ptx_coef: float = setting(

@@ -11,7 +11,8 @@ from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, verify_sealed
 from rlhf.learning import checkpointing, reward_model
 from rlhf.learning.models import load_policy
-from rlhf.learning.reporting import HandedBack, NonFiniteError, install_stop_signal
+from rlhf.learning.reporting import HandedBack, install_stop_signal
+from rlhf.learning.stops import NonFiniteError
 from tests.rlhf.learning.conftest import write_pairs
 
 # 40 rows in batches of 8: the runs of 12 steps below see two whole epochs and a part of a third.

@@ -11,7 +11,7 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result
 from rlhf.learning.door import describe_failure, execute_run
-from rlhf.learning.reporting import NonFiniteError
+from rlhf.learning.stops import NonFiniteError
 from tests.rlhf.learning.conftest import write_pairs
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[3]
             "disk full: free space where the run directory is, then retry "
             "(I/O error: No space left on device (os error 28))",
         ),
-        (NonFiniteError("non-finite loss at step 3"), "NonFiniteError: non-finite loss at step 3"),
+        (NonFiniteError("non-finite loss at step 3"), "non-finite loss at step 3"),
         (KeyError(), "KeyError"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rlhf.contract.run_dir import read_progress, tail_metrics
-from rlhf.learning.reporting import NonFiniteError, Reporter, install_stop_signal, stop_requested
+from rlhf.learning.reporting import Reporter, install_stop_signal, stop_requested
+from rlhf.learning.stops import NonFiniteError
 
 
 @pytest.fixture

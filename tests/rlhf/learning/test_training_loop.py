@@ -8,7 +8,8 @@ import torch
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.run_dir import CHECKPOINTS, newest_checkpoint, prepare_run_dir, tail_metrics
 from rlhf.learning.models import load_policy, load_tokenizer
-from rlhf.learning.reporting import HandedBack, NonFiniteError, install_stop_signal
+from rlhf.learning.reporting import HandedBack, install_stop_signal
+from rlhf.learning.stops import NonFiniteError
 from rlhf.learning.training_loop import TrainingLoop, list_checkpoints, rate_factor
 
 
