@@ -17,7 +17,7 @@ from rlhf.learning.stops import (
 
 
 def history(name: str, *values: float) -> list[dict[str, float]]:
-    return [{"step": 8.0 * number, name: value} for number, value in enumerate(values, 1)]
+    return [{"step": 8 * number, name: value} for number, value in enumerate(values, 1)]
 
 
 def test_a_value_at_the_limit_goes_on_and_one_beyond_it_stops():
