@@ -10,6 +10,8 @@ from typing import Any, NotRequired, TypedDict
 
 from rlhf.contract.errors import RecordError
 
+ROLES = ("system", "user", "assistant")
+
 
 class Message(TypedDict):
     """One turn of a conversation; role is system, user or assistant."""
@@ -53,6 +55,7 @@ class UnpairedRow(TypedDict):
     prompt: list[Message]
     completion: list[Message]
     label: bool
+    weight: NotRequired[float]
     group: NotRequired[str]
     split: NotRequired[str]
 
@@ -73,6 +76,76 @@ class SampleRow(TypedDict):
     n_tokens: int
     finished: bool
     seed: int
+
+
+def read_conversation(row: Any) -> list[Message]:
+    """Return the conversation of a demonstration in any of its three spellings. Raises: RecordError.
+
+    Args: row: {"messages"}, {"prompt", "completion"} (texts or lists of messages), or Alpaca's {"instruction", "input",
+        "output"}, of which the input may be missing or empty; each with a "system" text if it has one.
+    """
+    if not isinstance(row, dict):
+        raise RecordError(f"a row must be an object, got {row!r:.60}")
+    if "messages" in row:
+        messages = as_messages(row["messages"], role="user")
+    elif "prompt" in row and "completion" in row:
+        messages = as_messages(row["prompt"], role="user") + as_messages(row["completion"], role="assistant")
+    elif "instruction" in row and "output" in row:
+        asked = [message["content"] for key in ("instruction", "input") for message in as_turn(row.get(key), "user")]
+        messages = as_turn("\n\n".join(asked), "user") + as_turn(row["output"], "assistant")
+    else:
+        raise RecordError(
+            f"a row must have messages, prompt and completion, or instruction and output, got {', '.join(row) or 'none'}"
+        )
+    if row.get("system"):
+        messages = as_messages(row["system"], role="system") + messages
+    return messages
+
+
+def read_unpaired(row: Any) -> list[UnpairedRow]:
+    """Return the judged completions of a row: its own one with its label, or a pair's two. Raises: RecordError.
+
+    A pair that is a tie says of neither completion that it is good or bad: it has none.
+    """
+    if not isinstance(row, dict) or "prompt" not in row:
+        raise RecordError("a row must have prompt, completion and label, or prompt, chosen and rejected")
+    prompt = as_messages(row["prompt"], role="user")
+    weight = float(row.get("weight", 1.0))
+    if isinstance(row.get("label"), bool) and "completion" in row:
+        sides = [(row["completion"], row["label"])]
+    elif "chosen" in row and "rejected" in row:
+        target = float(row.get("target", 1.0))
+        sides = [] if target == 0.5 else [(row["chosen"], target > 0.5), (row["rejected"], target < 0.5)]
+    else:
+        raise RecordError("a row must have prompt, completion and label, or prompt, chosen and rejected")
+    return [
+        UnpairedRow(prompt=prompt, completion=as_messages(text, role="assistant"), label=label, weight=weight)
+        for text, label in sides
+    ]
+
+
+def as_turn(text: Any, role: str) -> list[Message]:
+    """Return a text as one message, nothing for none. Raises: RecordError."""
+    if text is None or text == "":
+        return []
+    if not isinstance(text, str):
+        raise RecordError(f"expected a text, got {text!r:.60}")
+    return [Message(role=role, content=text)]
+
+
+def as_messages(value: Any, *, role: str) -> list[Message]:
+    """Return a list of messages, or a text as one message of `role`. Raises: RecordError."""
+    if isinstance(value, str):
+        return as_turn(value, role)
+    if not isinstance(value, list) or not value:
+        raise RecordError(f"expected a text or a list of messages, got {value!r:.60}")
+    for message in value:
+        known = isinstance(message, dict) and message.get("role") in ROLES and isinstance(message.get("content"), str)
+        if not known:
+            raise RecordError(
+                f"a message must have a role ({', '.join(ROLES)}) and a text as content, got {message!r:.60}"
+            )
+    return [Message(role=message["role"], content=message["content"]) for message in value]
 
 
 def canonical_line(row: Any) -> bytes:

@@ -18,9 +18,11 @@ from django.db import connection, transaction
 from rlhf.contract import run_dir as seam
 from rlhf.contract.config import TRAINING_KINDS
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
+from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.launching import LearningProcess, LearningServer
@@ -109,7 +111,10 @@ def prepare_folder(run: Run, folder: Path) -> None:
     """Write config.json and data/; checkpoints of an earlier attempt stay, so that it resumes."""
     seam.prepare_run_dir(folder, resolve_config(run))
     if run.dataset is not None:
-        materialize_dataset(run.dataset, folder / seam.DATA)
+        if run.kind == KTOConfig.kind:
+            materialize_unpaired(run.dataset, folder / seam.DATA)
+        else:
+            materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
     # Which functions of its own may reward a policy is the host's to say, never a run's.

@@ -141,6 +141,7 @@ def learning_environment() -> dict[str, str]:
         "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "PREFLOOP_HOME": str(settings.PREFLOOP_HOME),
     }
     return kept | offline
 

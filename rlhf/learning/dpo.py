@@ -32,9 +32,9 @@ from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_batches import PairBatch, read_shared
-from rlhf.learning.pair_logps import pair_logps, pair_logratios
+from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
-from rlhf.learning.reporting import Reporter
+from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
 from rlhf.learning.stops import dpo_rules
 from rlhf.learning.tables import add_reference_logps, pair_dataset
@@ -206,13 +206,9 @@ def ask_reference(
     """Return the reference's log-probabilities of chosen and rejected, (n, 2), nats; 0 for losses without one."""
     if config.is_reference_free:
         return torch.zeros(len(pairs), 2)
-    return pair_logps(
-        policy,
-        pairs,
-        pad_id=pad_id,
-        dtype=pick_dtype(config.dtype, policy.device),
-        reporter=Reporter(run_dir, stage="asking the reference", total_steps=2 * len(pairs)),
-    )
+    dtype = pick_dtype(config.dtype, policy.device)
+    logps = reference_logps(run_dir, config.base_model, policy, *list_sides(pairs), pad_id=pad_id, dtype=dtype)
+    return logps.view(-1, 2)
 
 
 def implicit_rewards(config: DPOConfig, final: Path, pairs: list[EncodedPair], *, pad_id: int) -> Tensor:

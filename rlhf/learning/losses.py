@@ -99,6 +99,33 @@ def one_sided_dpo_loss(
     raise ValueError(f"loss_type must be sigmoid, hinge, ipo, robust, simpo or orpo, got {loss_type!r}")
 
 
+def kto_loss(
+    logratios: Tensor,
+    kl: Tensor,
+    *,
+    label: Tensor,
+    weight: Tensor,
+    beta: float,
+    loss_type: str = "kto",
+) -> Tensor:
+    """Return the mean of w (1 - v), where v is what a completion is worth to people who feel losses and gains alike.
+
+    Args:
+        logratios: (B,), log pi(y|x) - log ref(y|x) summed over the completion, nats.
+        kl: scalar >= 0, nats, without gradient: how far the policy is from the reference; apo_zero_unpaired ignores it.
+        label: (B,) bool, whether the completion is good. weight: (B,), >= 0.
+        beta: strength of the pull to the reference. loss_type: kto or apo_zero_unpaired.
+    Returns: scalar.
+    Raises: ValueError for an unknown loss_type.
+    Source: kto: arXiv 2402.01306 eq. 8; apo_zero_unpaired: arXiv 2408.06266 eq. 7, for one completion.
+    """
+    if loss_type not in ("kto", "apo_zero_unpaired"):
+        raise ValueError(f"loss_type must be kto or apo_zero_unpaired, got {loss_type!r}")
+    gain = logratios - kl if loss_type == "kto" else logratios  # (B,)
+    worth = torch.sigmoid(beta * torch.where(label, gain, -gain))  # (B,)
+    return (weight * (1 - worth)).mean()
+
+
 def ppo_policy_losses(
     logps: Tensor, old_logps: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, dual_clip: float = 0.0
 ) -> tuple[Tensor, Tensor]:

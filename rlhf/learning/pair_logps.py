@@ -17,7 +17,6 @@ from rlhf.learning.reporting import HandedBack, Reporter
 from rlhf.learning.scoring import SCORING_TOKENS, evaluating
 
 
-@torch.no_grad()
 def pair_logps(
     policy: Any,
     pairs: Sequence[EncodedPair],
@@ -28,13 +27,36 @@ def pair_logps(
 ) -> Tensor:
     """Return log pi(y|x) of the completions: (n, 2) fp32 on the CPU, chosen then rejected, nats.
 
-    Args:
-        dtype: precision of the trunk's matrix products; a reference is computed as the policy will be.
-        reporter: is told the completions done, of 2n.
+    Args: as of `sequence_logps`; the reporter is told the completions done, of 2n.
     Raises: HandedBack, when the reporter was asked to stop.
     """
+    prompts, completions = list_sides(pairs)
+    return sequence_logps(policy, prompts, completions, pad_id=pad_id, dtype=dtype, reporter=reporter).view(-1, 2)
+
+
+def list_sides(pairs: Sequence[EncodedPair]) -> tuple[list[list[int]], list[list[int]]]:
+    """Return prompts and completions of all pairs, each chosen before its rejected: 2n of both."""
     prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
-    completions = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    return prompts, [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+
+
+@torch.no_grad()
+def sequence_logps(
+    policy: Any,
+    prompts: Sequence[list[int]],
+    completions: Sequence[list[int]],
+    *,
+    pad_id: int,
+    dtype: torch.dtype = torch.float32,
+    reporter: Reporter | None = None,
+) -> Tensor:
+    """Return log pi(y|x) of each completion after its prompt: (n,) fp32 on the CPU, nats.
+
+    Args:
+        dtype: precision of the trunk's matrix products; a reference is computed as the policy will be.
+        reporter: is told the completions done, of n.
+    Raises: HandedBack, when the reporter was asked to stop.
+    """
     lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
     logps = torch.zeros(len(prompts))
     n_done = 0
@@ -46,7 +68,7 @@ def pair_logps(
             n_done += len(rows)
             if reporter is not None:
                 report_batch(reporter, n_done)
-    return logps.view(-1, 2)
+    return logps
 
 
 def report_batch(reporter: Reporter, n_done: int) -> None:

@@ -70,18 +70,31 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
     for row, prompt_ids, whole_chosen, whole_rejected in render_rows(rows, tokenizer):
         chosen_ids = cut_completion(whole_chosen, prompt_ids, end_id=tokenizer.eos_token_id)
         rejected_ids = cut_completion(whole_rejected, prompt_ids, end_id=tokenizer.eos_token_id)
-        # What the template writes at the end of a prompt alone, and otherwise once an answer follows.
-        overhang = len(prompt_ids) - count_common_prefix(prompt_ids, whole_chosen)
         room = max_length - max(len(chosen_ids), len(rejected_ids))
-        if len(prompt_ids) > room:
-            try:
-                prompt_ids = encode_prompt(tokenizer, row["prompt"], room)
-            except ContractError:
-                n_dropped += 1
-                continue
-            n_cut += 1
-        pairs.append(build_pair(row, prompt_ids[: len(prompt_ids) - overhang], chosen_ids, rejected_ids))
+        fitted = fit_prompt(tokenizer, row["prompt"], prompt_ids, whole_chosen, room=room)
+        if fitted is None:
+            n_dropped += 1
+            continue
+        n_cut += len(prompt_ids) > room
+        pairs.append(build_pair(row, fitted, chosen_ids, rejected_ids))
     return EncodedPairs(pairs, n_dropped, n_cut)
+
+
+def fit_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], prompt_ids: list[int], whole: list[int], *, room: int
+) -> list[int] | None:
+    """Return the ids of a prompt that leave off where its completion begins, at most `room` of them; None if none fit.
+
+    Args: prompt_ids: of the prompt alone. whole: of the prompt and a completion.
+    """
+    # What the template writes at the end of a prompt alone, and otherwise once an answer follows.
+    overhang = len(prompt_ids) - count_common_prefix(prompt_ids, whole)
+    if len(prompt_ids) > room:
+        try:
+            prompt_ids = encode_prompt(tokenizer, prompt, room)
+        except ContractError:
+            return None
+    return prompt_ids[: len(prompt_ids) - overhang]
 
 
 def render_rows(

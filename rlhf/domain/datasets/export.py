@@ -43,6 +43,19 @@ def export_dataset(dataset: Dataset, *, format: str, path: Path) -> list[Path]:
     return [path / name for name in [*names.values(), "README.md"]]
 
 
+def materialize_unpaired(dataset: Dataset, data_dir: Path) -> None:
+    """Write the completions of preferences into a run's data folder, each good or bad; both bad ones are among them.
+
+    Raises: ExportRefused, CorruptError.
+    """
+    check_format(dataset, "kto")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        part = data_dir / f".{split}.jsonl.part"
+        write_rows(part, read_export(dataset, split, format="kto"))
+        os.replace(part, data_dir / f"{split}.jsonl")
+
+
 def check_format(dataset: Dataset, format: str) -> None:
     """Raises: ExportRefused where the format has no rows for what the dataset holds."""
     if format not in FORMATS:

@@ -25,6 +25,12 @@ BAD = ("No, go away from me now.", "I do not care at all.", "Stop asking me thin
 QUESTIONS = ("Can you help me?", "May I come in?", "Is the shop open?", "Will you tell me the way to the town?")
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a house of its own: what the reference said to one is not there for the next."""
+    monkeypatch.setenv("PREFLOOP_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="session")
 def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer Llama and a tokenizer with distinct pad and end tokens."""
