@@ -316,7 +316,7 @@ def test_the_scripts_are_found_by_their_names_in_production(settings, tmp_path, 
 
     named = set(re.findall(r'"/static/([\w.]+)"', as_grace.get(PAGE).content.decode()))
 
-    assert {name.split(".")[0] for name in named} >= {"judge", "outbox", "tokens"}
+    assert {name.split(".")[0] for name in named} >= {"judge", "tokens"}
     assert [name for name in named if not (tmp_path / name).exists()] == []
     assert [
         path.name for path in tmp_path.glob("*.js") if "import" in path.read_text() and '"./' in path.read_text()
