@@ -10,6 +10,8 @@ import json
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.reward import RewardConfig
@@ -19,9 +21,19 @@ from rlhf.contract.settings import RunConfig, build_config
 
 CONFIGS: dict[str, type[RunConfig]] = {
     config.kind: config
-    for config in (PretrainConfig, SFTConfig, RewardConfig, DPOConfig, PPOConfig, SampleConfig, EvaluateConfig)
+    for config in (
+        PretrainConfig,
+        SFTConfig,
+        RewardConfig,
+        DPOConfig,
+        KTOConfig,
+        PPOConfig,
+        GRPOConfig,
+        SampleConfig,
+        EvaluateConfig,
+    )
 }
-TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "ppo")
+TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
 def load_config(text: str) -> RunConfig:

@@ -79,7 +79,7 @@ def show_dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "counts": describe_counts(dataset.counts),
         "runs": dataset.runs.select_related("checkpoint", "project"),
         "n_labelers": dataset.sources.values("judgment__labeler").exclude(judgment=None).distinct().count(),
-        "next_runs": [choice for choice in Run.Kind.choices if DATASET_KINDS[choice[0]] == dataset.kind],
+        "next_runs": [choice for choice in Run.Kind.choices if DATASET_KINDS.get(choice[0]) == dataset.kind],
         "splits": [split for split in SPLITS if dataset.n_test or split == "train"],
     }
     try:

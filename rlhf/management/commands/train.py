@@ -11,7 +11,7 @@ from rlhf.management.commands._run_command import RunCommand
 
 
 class Command(RunCommand):
-    help = "Train a model: pretrain, sft, reward, dpo or ppo."
+    help = f"Train a model: {', '.join(TRAINING_KINDS[:-1])} or {TRAINING_KINDS[-1]}."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", choices=TRAINING_KINDS)

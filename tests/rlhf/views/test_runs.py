@@ -37,9 +37,9 @@ def test_no_form_asks_for_a_path(as_manager, project, kind):
     fields = as_manager.get(NEW, {"kind": kind}).context["form"].fields
 
     assert not {"base_model", "reference_model"} & set(fields)
-    # PPO's rewards are named with their weights; a name is one of a list, never where something lies.
+    # Rewards are named with their weights; a name is one of a list, never where something lies.
     free_texts = {name for name, field in fields.items() if field.__class__.__name__ == "CharField"}
-    assert free_texts == ({"rewards"} if kind == "ppo" else set())
+    assert free_texts == ({"rewards"} if kind in ("ppo", "grpo") else set())
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -13,7 +13,7 @@ from labeling.domain.intake.detection import FORMATS as IMPORT_FORMATS
 from labeling.domain.intake.items import Pair
 from labeling.domain.intake.staging import stage_file
 from labeling.models import Project
-from rlhf.domain.datasets.export import ExportRefused, export_dataset
+from rlhf.domain.datasets.export import ExportRefused, export_dataset, materialize_unpaired
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.models import Dataset
 
@@ -192,3 +192,34 @@ def test_a_folder_with_something_in_it_is_not_written_over(project: Project, tmp
         export_dataset(dataset, format="trl", path=tmp_path / "out")
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_kto_run_reads_each_completion_once_and_those_that_were_both_bad(project: Project, tmp_path: Path) -> None:
+    both_bad = [{**unpaired(9, f"awful {side}"), "group": "g9", "split": "train"} for side in "ab"]
+    dataset = freeze_rows(
+        project,
+        kind="preference",
+        name="pairs",
+        train=[row(1), row(1, rejected=[{"role": "assistant", "content": "worse 1"}])],
+        test=[row(2)],
+        unpaired=both_bad,
+        rule={"seed": 1},
+    )
+
+    materialize_unpaired(dataset, tmp_path / "data")
+
+    assert read_lines(tmp_path / "data" / "train.jsonl") == [
+        unpaired(1, f"good 1{HOSTILE}", label=True),
+        unpaired(1, "bad 1"),
+        unpaired(1, "worse 1"),
+        unpaired(9, "awful a"),
+        unpaired(9, "awful b"),
+    ]
+    assert read_lines(tmp_path / "data" / "test.jsonl") == [
+        unpaired(2, f"good 2{HOSTILE}", label=True),
+        unpaired(2, "bad 2"),
+    ]
+
+
+def unpaired(number: int, text: str, *, label: bool = False) -> dict[str, Any]:
+    return {"prompt": row(number)["prompt"], "completion": [{"role": "assistant", "content": text}], "label": label}
