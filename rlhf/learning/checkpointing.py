@@ -20,6 +20,7 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from rlhf.contract.run_dir import CHECKPOINTS, FINAL, newest_checkpoint, sealed_folder
+from rlhf.learning.adapters import adapter_layers, load_adapter, publish_adapter, save_adapter
 from rlhf.learning.finite_steps import FiniteSteps
 from rlhf.learning.reporting import HandedBack, Reporter, stop_requested
 from rlhf.learning.stops import NonFiniteError, Rule, require_finite, require_rules
@@ -31,7 +32,7 @@ class SealedCheckpoints(FiniteSteps):
     """Mixin, named before a Trainer class: its checkpoints are written aside, hashed, fsynced and renamed.
 
     What is left in a checkpoint: safetensors weights, the tokenizer, and the optimizer, scheduler and RNG states that
-    torch reads back with weights_only. No pickle that runs code.
+    torch reads back with weights_only. No pickle that runs code. Where adapters are trained, their weights alone.
     """
 
     args: TrainingArguments
@@ -56,9 +57,19 @@ class SealedCheckpoints(FiniteSteps):
         return str(self._aside or self.args.output_dir)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        if adapter_layers(self.model):
+            save_adapter(self.model, folder)  # type: ignore[arg-type]
+            return
         super()._save(output_dir, state_dict)  # type: ignore[misc]
         # A pickle of the arguments that nothing of ours reads.
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if adapter_layers(self.model):
+            load_adapter(self.model, Path(resume_from_checkpoint))  # type: ignore[arg-type]
+            return
+        super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
 
 class ReportToRun(TrainerCallback):
@@ -135,10 +146,13 @@ def save_final(
 ) -> Path:
     """Publish the trained model with its tokenizer, and what write_more puts beside them, as checkpoints/final.
 
+    A policy is whole: an adapter is merged into the model first, and lies beside it in the folder `adapter`.
+
     Returns: the folder.
     """
     folder = run_dir / CHECKPOINTS / FINAL
     with sealed_folder(folder) as part:
+        publish_adapter(model, part)
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         if write_more is not None:

@@ -17,6 +17,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices
+from rlhf.learning.adapters import add_adapter, using
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
@@ -30,7 +31,7 @@ from rlhf.learning.logps import (
 )
 from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_batches import PairBatch, read_shared
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
@@ -138,12 +139,13 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     """
     tokenizer = load_tokenizer(config.base_model)
     policy = load_policy(config.base_model)
+    add_adapter(policy, config)
+    choose_recomputing(policy, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))
-    final = save_final(run_dir, policy, tokenizer)
-    rewards = implicit_rewards(config, final, test_set.pairs, pad_id=tokenizer.pad_token_id)  # (n, 2)
+    rewards = publish(config, run_dir, policy, tokenizer, test_set.pairs)  # (n, 2)
     return {
         **describe_policy(test_set.pairs, rewards),
         "slices": describe_slices(test_set.pairs, (rewards[:, 0] - rewards[:, 1]).tolist()),
@@ -207,12 +209,32 @@ def ask_reference(
     if config.is_reference_free:
         return torch.zeros(len(pairs), 2)
     dtype = pick_dtype(config.dtype, policy.device)
-    logps = reference_logps(run_dir, config.base_model, policy, *list_sides(pairs), pad_id=pad_id, dtype=dtype)
+    with using(policy, None):
+        logps = reference_logps(run_dir, config.base_model, policy, *list_sides(pairs), pad_id=pad_id, dtype=dtype)
     return logps.view(-1, 2)
 
 
+def publish(
+    config: DPOConfig,
+    run_dir: Path,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[EncodedPair],
+) -> Tensor:
+    """Publish the trained policy and return the rewards it gives to chosen and rejected of held-out pairs: (n, 2), nats."""
+    pad_id = tokenizer.pad_token_id
+    if config.lora_rank and not config.is_reference_free:
+        # Before the adapter becomes one with the weights, for they are the reference: no second model is in memory.
+        rewards = config.beta * pair_logps(policy, pairs, pad_id=pad_id)
+        with using(policy, None):
+            rewards -= config.beta * pair_logps(policy, pairs, pad_id=pad_id)
+        save_final(run_dir, policy, tokenizer)
+        return rewards
+    return implicit_rewards(config, save_final(run_dir, policy, tokenizer), pairs, pad_id=pad_id)
+
+
 def implicit_rewards(config: DPOConfig, final: Path, pairs: list[EncodedPair], *, pad_id: int) -> Tensor:
-    """Return the rewards that the trained policy gives to chosen and rejected by the loss it was trained on: (n, 2)."""
+    """Return the rewards that a published policy gives to chosen and rejected by the loss it was trained on: (n, 2)."""
     if not config.is_reference_free:
         return config.beta * pair_logratios(final, config.base_model, pairs, pad_id=pad_id)
     lengths = torch.tensor([[len(pair.chosen_ids), len(pair.rejected_ids)] for pair in pairs])

@@ -12,6 +12,7 @@ from rlhf.contract.errors import ContractError
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # x86, then ARM
 LONGEST_EAGER_ROW = 512
+LARGE_MODEL = 1_000_000_000  # weights
 
 
 def load_policy(folder: str | Path, *, device: torch.device | None = None) -> PreTrainedModel:
@@ -34,6 +35,16 @@ def choose_attention(model: PreTrainedModel, *, longest_row: int) -> None:
     """
     if model.device.type == "cpu" and longest_row <= LONGEST_EAGER_ROW:
         model.set_attn_implementation("eager")
+
+
+def choose_recomputing(model: PreTrainedModel, setting: str) -> None:
+    """Let the model compute its activations twice rather than keep them (gradient checkpointing), or not.
+
+    `auto` does so where memory is short and a third more time is worth it: on a GPU, from a billion weights on.
+    """
+    is_large = model.device.type == "cuda" and model.num_parameters() >= LARGE_MODEL
+    if setting == "on" or (setting == "auto" and is_large):
+        model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

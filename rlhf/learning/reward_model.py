@@ -17,12 +17,13 @@ from trl.trainer.reward_trainer import RewardTrainer
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, log_loss
+from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
 from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import choose_attention, load_tokenizer
+from rlhf.learning.models import choose_attention, choose_recomputing, load_tokenizer
 from rlhf.learning.pair_batches import PairRows, read_shared
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
@@ -112,6 +113,8 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     """
     tokenizer = load_tokenizer(config.base_model)
     model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
+    add_adapter(model, config)
+    choose_recomputing(model, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))

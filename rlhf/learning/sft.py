@@ -14,8 +14,9 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint
+from rlhf.learning.adapters import add_adapter
 from rlhf.learning.logps import CompletionBatch, completion_logps, require_compact_head
-from rlhf.learning.models import autocast, choose_attention, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.packing import pad_right
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import EncodedConversation, encode_conversation
@@ -31,19 +32,22 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
     torch.manual_seed(config.seed)
     checkpoint = newest_checkpoint(run_dir)
     tokenizer = load_tokenizer(config.base_model)
-    model = load_policy(checkpoint or config.base_model)
+    model = load_policy(config.base_model if config.lora_rank or not checkpoint else checkpoint)
+    add_adapter(model, config)
+    choose_recomputing(model, config.gradient_checkpointing)
     conversations = load_conversations(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     lengths = [len(conversation.ids) for conversation in conversations]
     choose_attention(model, longest_row=max(lengths))
     require_compact_head(model, build_conversation_batch(conversations[:1], tokenizer.pad_token_id).to(model.device))
     batches = StepBatches(lengths, batch_size=config.batch_size, seed=config.seed)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     loop = TrainingLoop(
         config,
         run_dir,
         stage="instruction tuning",
         model=model,
         tokenizer=tokenizer,
-        optimizers=[AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)],
+        optimizers=[AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)],
         n_steps=config.max_steps or math.ceil(config.epochs * batches.n_per_epoch),
     )
     if checkpoint:

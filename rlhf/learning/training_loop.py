@@ -11,8 +11,10 @@ import torch
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.contract.run_dir import CHECKPOINTS, FINAL, sealed_folder
+from rlhf.contract.run_dir import CHECKPOINTS, sealed_folder
 from rlhf.contract.settings import TrainingConfig
+from rlhf.learning.adapters import adapter_layers, load_adapter, save_adapter
+from rlhf.learning.checkpointing import save_final
 from rlhf.learning.reporting import HandedBack, Reporter
 
 STATE = "training_state.pt"
@@ -132,15 +134,19 @@ class TrainingLoop:
 
     def save_final(self) -> None:
         """Seal the model and its tokenizer as checkpoints/final."""
-        with sealed_folder(self.run_dir / CHECKPOINTS / FINAL) as part:
-            self._save_model(part)
+        save_final(self.run_dir, self.model, self.tokenizer)
 
     def _save_model(self, folder: Path) -> None:
+        if adapter_layers(self.model):
+            save_adapter(self.model, folder)
+            return
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def resume(self, checkpoint: Path) -> None:
-        """Take up optimizers, random state and step from a checkpoint whose weights the model already has."""
+        """Take up optimizers, random state and step from a checkpoint whose weights the model has; and its adapter."""
+        if adapter_layers(self.model):
+            load_adapter(self.model, checkpoint)
         state = torch.load(checkpoint / STATE, weights_only=True)
         for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(optimizer_state)

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from rlhf.contract.errors import ContractError
-from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_dtype
+from rlhf.contract.kinds.sft import SFTConfig
+from rlhf.learning.adapters import add_adapter
+from rlhf.learning.models import (
+    choose_attention,
+    choose_recomputing,
+    find_stop_ids,
+    load_policy,
+    load_tokenizer,
+    pick_dtype,
+)
 
 
 def test_a_policy_is_loaded_in_float32(tiny_policy: Path):
@@ -64,3 +73,22 @@ def test_a_named_precision_is_taken_at_its_word():
 
     assert [pick_dtype(name, cpu) for name in ("float32", "bfloat16")] == [torch.float32, torch.bfloat16]
     assert pick_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(("setting", "n_forward"), [("on", 2), ("off", 1), ("auto", 1)])
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_recomputed_activations_change_no_gradient(tiny_policy: Path, setting: str, n_forward: int, lora_rank: int):
+    gradients, counts = [], []
+    for each in ("off", setting):
+        model = load_policy(tiny_policy, device=torch.device("cpu")).train()
+        add_adapter(model, SFTConfig(lora_rank=lora_rank))
+        choose_recomputing(model, each)
+        passes = []
+        model.model.layers[1].mlp.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
+        model(torch.arange(10, 30)[None], use_cache=False).logits.square().mean().backward()
+        gradients.append([value.grad for value in model.parameters() if value.grad is not None])
+        counts.append(len(passes))
+
+    assert counts == [1, n_forward]
+    assert len(gradients[0]) == (28 if lora_rank else 20)
+    torch.testing.assert_close(gradients[1], gradients[0])
