@@ -15,7 +15,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
-from rlhf.learning.models import autocast, choose_attention, load_policy, pick_device, pick_dtype
+from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, pick_device, pick_dtype
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
 from rlhf.learning.shapes import IN_BLOCK, build_model
 from rlhf.learning.step_batches import StepBatches
@@ -75,6 +75,7 @@ def prepare_loop(
     checkpoint = newest_checkpoint(run_dir)
     model = load_policy(checkpoint) if checkpoint else build_model(config, tokenizer).to(pick_device())
     choose_attention(model, longest_row=config.max_length)
+    choose_recomputing(model, config.gradient_checkpointing)
     loop = TrainingLoop(
         config,
         run_dir,
