@@ -17,6 +17,7 @@ from trl.trainer.kto_trainer import KTOTrainer
 from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_share
+from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
 from rlhf.learning.logps import (
@@ -30,7 +31,7 @@ from rlhf.learning.logps import (
 )
 from rlhf.learning.losses import kto_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.unpaired import EncodedCompletion, load_unpaired
@@ -119,6 +120,8 @@ def train(config: KTOConfig, run_dir: Path) -> dict[str, Any]:
     """
     tokenizer = load_tokenizer(config.base_model)
     policy = load_policy(config.base_model)
+    add_adapter(policy, config)
+    choose_recomputing(policy, config.gradient_checkpointing)
     train_set = load_unpaired(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     test_set = load_unpaired(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, rows=train_set.completions)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
-from rlhf.contract.settings import TrainingConfig, setting
+from rlhf.contract.settings import TuningConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class KTOConfig(TrainingConfig):
+class KTOConfig(TuningConfig):
     """KTO on completions that are good or bad by themselves (arXiv 2402.01306)."""
 
     kind: ClassVar[str] = "kto"

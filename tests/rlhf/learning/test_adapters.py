@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 
@@ -22,7 +23,8 @@ from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.run_dir import prepare_run_dir, verify_sealed
-from rlhf.learning import dpo, reward_model, sft
+from rlhf.contract.settings import TuningConfig
+from rlhf.learning import dpo, kto, reward_model, sft
 from rlhf.learning.adapters import (
     adapter_layers,
     add_adapter,
@@ -36,10 +38,26 @@ from rlhf.learning.adapters import (
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.scoring import load_reward_model, score_rows
 from tests.rlhf.learning.conftest import write_pairs
+from tests.rlhf.learning.test_kto import prepare as prepare_kto
 from tests.rlhf.learning.test_sft import prepare as prepare_sft
 
 IDS = torch.arange(10, 30)[None]
 LORA = {"lora_rank": 4, "lora_alpha": 8.0, "dtype": "float32"}
+
+
+def prepare_pairs(run_dir: Path, base_model: Path, *, kind: type[TuningConfig], **settings) -> TuningConfig:
+    config = kind(base_model=str(base_model), **settings)
+    prepare_run_dir(run_dir, config)
+    write_pairs(run_dir, n_train=32, n_test=4)
+    return config
+
+
+PREPARE = {
+    sft: prepare_sft,
+    reward_model: partial(prepare_pairs, kind=RewardConfig),
+    dpo: partial(prepare_pairs, kind=DPOConfig),
+    kto: prepare_kto,
+}
 
 
 @pytest.fixture
@@ -228,18 +246,12 @@ def test_dpo_measures_its_adapter_against_its_own_base(tiny_policy: Path, tmp_pa
     assert metrics["eval_rewards/margins"] > 0.1
 
 
-@pytest.mark.parametrize("method", [sft, reward_model, dpo])
+@pytest.mark.parametrize("method", [sft, reward_model, dpo, kto])
 def test_a_run_taken_up_at_its_checkpoint_ends_with_the_same_bytes(method, tiny_policy: Path, tmp_path: Path):
-    kinds = {sft: SFTConfig, reward_model: RewardConfig, dpo: DPOConfig}
     settings = {"batch_size": 8, "max_steps": 5, "save_steps": 3, "learning_rate": 1e-2, **LORA}
-    config = kinds[method](base_model=str(tiny_policy), **settings)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for run_dir in (whole, resumed):
-        if method is sft:
-            prepare_sft(run_dir, tiny_policy, **settings)
-        else:
-            prepare_run_dir(run_dir, config)
-            write_pairs(run_dir, n_train=32, n_test=4)
+        config = PREPARE[method](run_dir, tiny_policy, **settings)
     method.train(config, whole)
     checkpoint = whole / "checkpoints" / "checkpoint-3"
     copytree(checkpoint, resumed / "checkpoints" / "checkpoint-3")
