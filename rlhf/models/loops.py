@@ -79,7 +79,9 @@ class Loop(models.Model):
     policy = models.ForeignKey(
         "Checkpoint", on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Promoted last."
     )
-    cause = models.TextField(blank=True, help_text="Why it is paused or stopped, for people.")
+    cause = models.TextField(
+        blank=True, help_text="Why it is paused or stopped, or what else holds it back, for people."
+    )
     changed_at = models.DateTimeField(default=timezone.now, help_text="When its state changed.")
 
     class Meta:
@@ -104,7 +106,10 @@ class Loop(models.Model):
 
 
 class Round(models.Model):
-    """One turn of a project's circle: freeze, train, sample, queue. A first round makes the policy out of nothing."""
+    """One turn of a project's circle: freeze, train, evaluate, sample, queue.
+
+    A first round makes the policy out of nothing; a round without a candidate only fills the queue again.
+    """
 
     class State(models.TextChoices):
         RUNNING = "running"
@@ -118,7 +123,7 @@ class Round(models.Model):
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     number = models.PositiveIntegerField()
-    stages = models.JSONField(help_text="The kinds of run it goes through, in order.")
+    stages = models.JSONField(help_text='The runs it goes through, in order: "kind", or "kind:part".')
     base = models.ForeignKey(
         "Checkpoint", on_delete=models.PROTECT, null=True, related_name="+", help_text="The policy it starts from."
     )
@@ -135,6 +140,7 @@ class Round(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
     cause = models.TextField(blank=True)
     n_queued = models.PositiveIntegerField(default=0, help_text="Comparisons this round put into the queue.")
+    counts = models.JSONField(default=dict, help_text="What became of its samples, and of pairs that were stale.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True)
 

@@ -45,6 +45,9 @@ class Run(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     round = models.ForeignKey(Round, on_delete=models.PROTECT, null=True, related_name="runs")
     kind = models.CharField(max_length=16, choices=Kind)
+    part = models.CharField(
+        max_length=16, blank=True, help_text="What it is for, where a round has several stages of its kind."
+    )
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     config = models.JSONField(help_text="What contract.config.load_config reads.")
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, null=True, related_name="runs")
@@ -100,7 +103,7 @@ class Run(models.Model):
                 fields=["project", "kind"], condition=Q(state="running"), name="one_running_run_per_kind"
             ),
             models.UniqueConstraint(
-                fields=["round", "kind"],
+                fields=["round", "kind", "part"],
                 condition=Q(state__in=["queued", "running", "succeeded"], round__isnull=False),
                 name="one_run_per_stage_of_a_round",
             ),
