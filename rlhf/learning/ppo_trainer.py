@@ -112,8 +112,9 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         if not self.minibatches:
             self.start_rollout()
         started_s = time.monotonic()
-        loss = self.learn(model, self.minibatches.pop(0))
-        self.note_loss(loss)
+        rows = self.minibatches.pop(0)
+        loss = self.learn(model, rows)
+        self.note_loss(loss, rows)
         self.rollout_metrics["time/train"] += time.monotonic() - started_s
         return loss
 

@@ -49,7 +49,7 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
         with autocast(model.device, dtype):
             return next_token_loss(model, rows[batches.rows_of(step)].to(model.device), pad_id=tokenizer.pad_token_id)
 
-    metrics = loop.run(compute_loss)
+    metrics = loop.run(compute_loss, rows_of=batches.rows_of)
     metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length)
     loop.save_final()
     return metrics | {

@@ -59,7 +59,7 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
         with autocast(model.device, dtype):
             return answer_loss(model, batch.to(model.device))
 
-    metrics = loop.run(compute_loss)
+    metrics = loop.run(compute_loss, rows_of=batches.rows_of)
     loop.save_final()
     n_target_tokens = sum(sum(conversation.loss_mask) for conversation in conversations)
     return metrics | {"n_train": float(len(conversations)), "n_target_tokens": float(n_target_tokens)}

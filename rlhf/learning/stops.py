@@ -104,7 +104,7 @@ def describe_rows(rows: Sequence[int]) -> str:
     if not rows:
         return ""
     more = f" and {len(rows) - N_ROWS_NAMED} more" if len(rows) > N_ROWS_NAMED else ""
-    return f" (rows {', '.join(str(row) for row in rows[:N_ROWS_NAMED])}{more}, counted from 0)"
+    return f" (rows {', '.join(str(row) for row in rows[:N_ROWS_NAMED])}{more} of those learned from, counted from 0)"
 
 
 def ppo_rules(config: PPOConfig) -> list[Rule]:
@@ -113,7 +113,7 @@ def ppo_rules(config: PPOConfig) -> list[Rule]:
     if config.kl_limit:
         advice = "raise kl_coef, lower learning_rate, or raise kl_limit if that distance is wanted"
         rules.append(Ceiling("objective/kl", config.kl_limit, advice))
-    if config.score_drop:
+    if config.score_drop and config.reward_norm == "reference":  # without a norm, a fall has no unit
         advice = "lower learning_rate or target_kl, raise kl_coef, or raise score_drop"
         rules.append(Fall("objective/scores_norm", config.score_drop, advice))
     if config.finished_drop:

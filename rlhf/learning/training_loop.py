@@ -16,6 +16,7 @@ from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.adapters import adapter_layers, load_adapter, save_adapter
 from rlhf.learning.checkpointing import save_final
 from rlhf.learning.reporting import HandedBack, Reporter
+from rlhf.learning.stops import require_finite
 
 STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
@@ -59,17 +60,22 @@ class TrainingLoop:
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         self.finished_steps = 0
         # Loss and gradient norm of the steps since the last log, left on the device until then.
+        self._rows_of: Callable[[int], list[int]] = lambda step: []
         self._unlogged: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def run(self, compute_loss: Callable[[int], torch.Tensor]) -> dict[str, float]:
+    def run(
+        self, compute_loss: Callable[[int], torch.Tensor], *, rows_of: Callable[[int], list[int]] | None = None
+    ) -> dict[str, float]:
         """Train to the last step and return the last logged metrics.
 
         Args:
             compute_loss: takes a step's number from 0 and returns its mean loss, a scalar with a graph.
+            rows_of: takes a step's number from 0 and returns the rows it learns from, to name those of a bad step.
         Raises: NonFiniteError; HandedBack after saving a checkpoint, when the process was asked to stop.
         """
         reporter = Reporter(self.run_dir, stage=self.stage, total_steps=self.n_steps, first_step=self.finished_steps)
         self.model.train()
+        self._rows_of = rows_of or (lambda step: [])
         metrics: dict[str, float] = {}
         while self.finished_steps < self.n_steps:
             self._step(compute_loss)
@@ -108,7 +114,7 @@ class TrainingLoop:
         self._unlogged.clear()
         for number, (loss, grad_norm) in enumerate(steps, self.finished_steps - len(steps) + 1):
             if not math.isfinite(loss + grad_norm):
-                reporter.log(number, {"loss": loss, "grad_norm": grad_norm})  # raises, naming the step
+                require_finite(number, {"loss": loss, "grad_norm": grad_norm}, rows=self._rows_of(number - 1))
         values = {
             "loss": sum(loss for loss, _ in steps) / len(steps),
             "grad_norm": sum(grad_norm for _, grad_norm in steps) / len(steps),

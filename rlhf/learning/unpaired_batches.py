@@ -14,7 +14,7 @@ from rlhf.learning.batching import LengthGroupedOrder, split_evenly
 from rlhf.learning.logps import build_batch
 from rlhf.learning.unpaired import EncodedCompletion
 
-NUMBERS = ("ref_logps", "ref_KL_logps", "weight")
+NUMBERS = ("row", "ref_logps", "ref_KL_logps", "weight")
 
 
 class FixedBatches(Sampler[int]):
@@ -74,6 +74,7 @@ def build_table(rows: Sequence[EncodedCompletion], *, batch_size: int, seed: int
         partners[-1] = order[-2]
     return Dataset.from_dict(
         {
+            "row": order,
             "prompt_ids": [rows[number].prompt_ids for number in order],
             "completion_ids": [rows[number].completion_ids for number in order],
             "KL_completion_ids": [rows[number].completion_ids for number in partners],
