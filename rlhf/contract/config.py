@@ -10,6 +10,7 @@ import json
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
@@ -31,6 +32,7 @@ CONFIGS: dict[str, type[RunConfig]] = {
         GRPOConfig,
         SampleConfig,
         EvaluateConfig,
+        FeedbackConfig,
     )
 }
 TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")

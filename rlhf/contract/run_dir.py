@@ -1,7 +1,7 @@
 """The run directory: its names, atomic writes, sealed folders, and how metrics travel.
 
     config.json  data/  metrics.jsonl  progress.json  checkpoints/checkpoint-N/  checkpoints/final/  samples.jsonl
-    result.json  learning.log
+    feedback.jsonl  result.json  learning.log
 
 The worker writes config.json and data/, the learning process everything else.
 """
@@ -29,6 +29,7 @@ PROGRESS = "progress.json"
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SAMPLES = "samples.jsonl"
+FEEDBACK = "feedback.jsonl"
 RESULT = "result.json"
 LOG = "learning.log"
 MANIFEST = "manifest.json"

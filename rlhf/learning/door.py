@@ -26,6 +26,7 @@ METHODS = {
     "grpo": "rlhf.learning.grpo",
     "sample": "rlhf.learning.sampling",
     "evaluate": "rlhf.learning.evaluation",
+    "feedback": "rlhf.learning.feedback",
 }
 
 
