@@ -28,6 +28,8 @@ CSRF_TRUSTED_ORIGINS = read_origins("CSRF_TRUSTED_ORIGINS")
 METRICS_TOKEN = read_token("METRICS_TOKEN")
 PORT = read_int("PORT", default=8000, low=1, high=65535)
 WEB_CONCURRENCY = read_int("WEB_CONCURRENCY", default=2, low=1, high=64)
+# A labeler's votes, and her skips; nobody reads so fast, and the judge page itself takes 100 a minute. 0 sets no limit.
+JUDGMENTS_PER_MINUTE = read_int("JUDGMENTS_PER_MINUTE", default=120, low=0, high=100_000)
 # Behind TLS every cookie is marked Secure and plain HTTP is redirected; on one machine there is no TLS to insist on.
 BEHIND_TLS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 

@@ -36,7 +36,9 @@ from labeling.domain.errors import (
     InvalidJudgment,
     LabelingError,
     NotAMember,
+    TooManyActs,
 )
+from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import record_judgment
 from labeling.domain.progress import measure_progresses
 from labeling.domain.skipping import skip_comparison
@@ -46,7 +48,7 @@ from labeling.permissions import get_known_project
 IDEMPOTENCY_KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="A UUID you made.")
 PROJECT = OpenApiParameter("project", str, description="Only judgments of the project with this slug.")
 CURSOR = OpenApiParameter("cursor", str, description="The page, as next and previous name it.")
-REFUSALS = dict.fromkeys((400, 403, 409, 410), RefusalSerializer)
+REFUSALS = dict.fromkeys((400, 403, 409, 410, 429), RefusalSerializer)
 STATUSES: dict[type[LabelingError], int] = {
     InvalidContent: status.HTTP_400_BAD_REQUEST,
     InvalidJudgment: status.HTTP_400_BAD_REQUEST,
@@ -54,6 +56,7 @@ STATUSES: dict[type[LabelingError], int] = {
     AlreadyJudged: status.HTTP_409_CONFLICT,
     IdempotencyConflict: status.HTTP_409_CONFLICT,
     ClaimLost: status.HTTP_410_GONE,
+    TooManyActs: status.HTTP_429_TOO_MANY_REQUESTS,
 }
 
 
@@ -110,6 +113,7 @@ class SkipList(APIView):
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
         try:
+            refuse_flood_of_skips(request.user)
             skip = skip_comparison(
                 said["slot"], request.user, lease_token=said["lease_token"], reason=said["reason"], project=project
             )
@@ -155,6 +159,7 @@ class JudgmentList(APIView):
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
         try:
+            refuse_flood_of_votes(request.user)
             judgment = record_judgment(
                 said["slot"],
                 request.user,
@@ -185,4 +190,5 @@ def claim_following(project: Project, request: Request) -> dict[str, Any]:
 
 def refuse(error: LabelingError) -> Response:
     """Answer what the domain refuses, in its words and with the status of its kind."""
-    return Response({"detail": str(error)}, status=STATUSES[type(error)])
+    headers = {"Retry-After": str(error.wait_s)} if isinstance(error, TooManyActs) else None
+    return Response({"detail": str(error)}, status=STATUSES[type(error)], headers=headers)

@@ -47,6 +47,14 @@ class AlreadyGraded(LabelingError):
     """The judgment belongs to an exam whose result is known."""
 
 
+class TooManyActs(LabelingError):
+    """The labeler acts faster than anyone can read; wait_s: after so many seconds the next is taken."""
+
+    def __init__(self, message: str, *, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
 class InvalidGold(LabelingError):
     """A right answer that cannot be one."""
 

@@ -16,18 +16,21 @@ from labeling.domain.errors import (
     InvalidContent,
     InvalidJudgment,
 )
+from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import record_judgment
 from labeling.domain.progress import find_last_act
 from labeling.domain.skipping import decline_slice, skip_comparison, undo_skip
 from labeling.forms.judging import NO_TOKEN, ClaimForm, JudgmentForm, SkipForm
 from labeling.models import Judgment, Project, Slot
 from labeling.permissions import get_known_project, login_required
+from labeling.views.flood import put_off_flood
 from labeling.views.pair import go_on, show_next, show_slot
 from labeling.views.revision import reopen, tell_stranger
 
 
 @login_required
 @require_POST
+@put_off_flood(refuse_flood_of_votes)
 @tell_stranger
 def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)
@@ -59,6 +62,7 @@ def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_POST
+@put_off_flood(refuse_flood_of_skips)
 @tell_stranger
 def create_skip(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)

@@ -21,11 +21,13 @@ from labeling.domain.errors import (
     InvalidJudgment,
     NotAMember,
 )
+from labeling.domain.flood import refuse_flood_of_votes
 from labeling.domain.judging import refuse_sealed, revise_judgment
 from labeling.forms.judging import VoteForm
 from labeling.models import Judgment, Project
 from labeling.permissions import View, get_known_project, login_required
 from labeling.querysets import JudgmentQuerySet
+from labeling.views.flood import put_off_flood
 from labeling.views.pair import show_judgment, show_next
 
 
@@ -46,6 +48,7 @@ def tell_stranger(view: View) -> View:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
+@put_off_flood(refuse_flood_of_votes)
 @tell_stranger
 def revise(request: HttpRequest, slug: str, judgment_id: int) -> HttpResponse:
     project = get_known_project(request.user, slug)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, Route
 
 from labeling.domain.assignment import find_claim
+from labeling.domain.people import pause_member, reinstate_member
 from labeling.models import Judgment, Skip, Slot, User
 from tests.browser.conftest import (
     PAGE,
@@ -15,7 +20,8 @@ from tests.browser.conftest import (
     wait_until_ready,
     wait_until_saved,
 )
-from tests.labeling.rows import add_pairs, claim, expire, judge
+from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge
+from tests.labeling.votes import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -106,6 +112,26 @@ def test_a_server_in_trouble_is_asked_again(kitchen, grace, open_page):
     wait_until_saved(page)
 
     assert count_by_slot() == [int(slot)]
+
+
+def test_a_vote_that_came_too_fast_is_sent_again_when_the_server_takes_it(kitchen, grace, open_page, settings):
+    settings.JUDGMENTS_PER_MINUTE = 1
+    add_pairs(kitchen, 3)
+    page = open_page(grace, PAGE)
+    slot = wait_until_ready(page)
+    say(add_pair(kitchen), grace, 1, submitted_at=timezone.now() - timedelta(seconds=54))
+    answers: list[tuple[int, float]] = []
+    page.on("response", lambda answer: answers.append((answer.status, time.monotonic())))
+
+    vote_offline(page)
+    page.wait_for_selector(".sync[data-state=unsynced]")
+    assert Judgment.objects.count() == 1
+    wait_until_saved(page)
+
+    (first, refused_at), (second, taken_at), *_ = answers
+    assert (first, second) == (429, 200)
+    assert taken_at - refused_at > 2, "the wait of a first failure is a second; the server asked for more"
+    assert Judgment.objects.filter(slot=slot).count() == 1
 
 
 def test_a_closed_page_sends_what_was_left_when_it_is_opened_again(kitchen, grace, open_page):
@@ -313,6 +339,25 @@ def test_a_vote_refused_behind_her_waits_until_she_mends_it(kitchen, grace, open
     assert read_slot(page) == following
     assert page.evaluate("Object.keys(localStorage).filter((name) => name.includes('refused'))") == []
     assert not page.locator("[data-refusal]").is_visible()
+
+
+def test_a_member_suspended_at_work_is_told_and_keeps_what_she_said(kitchen, grace, open_page):
+    add_pairs(kitchen, 4)
+    page = open_page(grace, PAGE)
+    slot = wait_until_ready(page)
+    membership = kitchen.memberships.get(user=grace)
+    pause_member(membership, None)
+
+    vote_offline(page)
+    page.wait_for_selector("[data-refusal]:visible")
+    wait_until_saved(page)
+
+    assert "grace is no active member of Kitchen" in page.locator("[data-refusal]").inner_text()
+    assert Judgment.objects.count() == 0
+    reinstate_member(membership, None)
+    page.get_by_role("button", name="Open the refused vote").click()
+    page.wait_for_selector("[data-refusal]", state="hidden")
+    assert count_by_slot() == [int(slot)]
 
 
 def test_a_login_in_another_tab_wakes_the_page(kitchen, grace, open_page):

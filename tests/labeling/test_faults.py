@@ -53,7 +53,8 @@ for n in range({N_LABELERS}):
 
 def make_environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "DJANGO_SETTINGS_MODULE")}
-    return kept | {"PREFLOOP_HOME": str(home), "DEBUG": "True", "CELERY_BROKER_URL": "memory://"}
+    nobody_reads = {"JUDGMENTS_PER_MINUTE": "0"}
+    return kept | nobody_reads | {"PREFLOOP_HOME": str(home), "DEBUG": "True", "CELERY_BROKER_URL": "memory://"}
 
 
 @pytest.fixture(scope="module")
