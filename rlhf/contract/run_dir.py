@@ -31,6 +31,7 @@ FINAL = "final"
 SAMPLES = "samples.jsonl"
 FEEDBACK = "feedback.jsonl"
 RESULT = "result.json"
+USAGE = "usage"  # in result.json: what the run took
 LOG = "learning.log"
 MANIFEST = "manifest.json"
 
@@ -103,14 +104,26 @@ def tail_metrics(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]], int]
     return [json.loads(line) for line in block[:end].splitlines()], offset + end
 
 
-def write_result(run_dir: Path, *, succeeded: bool, metrics: dict[str, Any] | None = None, cause: str = "") -> None:
-    """Write the run's last word. cause: why it failed, for people; empty when it succeeded."""
-    result = {"succeeded": succeeded, "metrics": metrics or {}, "cause": cause}
+def write_result(
+    run_dir: Path,
+    *,
+    succeeded: bool,
+    metrics: dict[str, Any] | None = None,
+    cause: str = "",
+    usage: dict[str, Any] | None = None,
+) -> None:
+    """Write the run's last word.
+
+    Args:
+        cause: why it failed, for people; empty when it succeeded.
+        usage: what this attempt took: seconds, peak_memory_bytes, and of which host.
+    """
+    result = {"succeeded": succeeded, "metrics": metrics or {}, "cause": cause, "usage": usage or {}}
     write_atomic(run_dir / RESULT, json.dumps(result, ensure_ascii=False, indent=1))
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return {succeeded, metrics, cause}, or None while there is none."""
+    """Return {succeeded, metrics, cause, usage}, or None while there is none."""
     try:
         result: dict[str, Any] = json.loads((run_dir / RESULT).read_text("utf-8"))
     except FileNotFoundError:

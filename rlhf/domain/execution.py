@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -174,15 +175,20 @@ def record_outcome(run: Run, folder: Path, exit_code: int | None, *, is_leaving:
     result = seam.read_result(folder)
     if exit_code == seam.EXIT_DONE and result and result["succeeded"]:
         try:
-            publish(run, folder, result["metrics"])
+            publish(run, folder, with_usage(result))
         except (LearningError, ContractError) as error:
             runs.end_run(run, Run.State.FAILED, cause=f"its outcome cannot be used: {error}")
     elif exit_code == seam.EXIT_HANDED_BACK or (is_leaving and result is None):
         runs.hand_back_run(run)
     elif result and not result["succeeded"]:
-        runs.end_run(run, Run.State.FAILED, result=result["metrics"], cause=result["cause"])
+        runs.end_run(run, Run.State.FAILED, result=with_usage(result), cause=result["cause"])
     else:
         runs.requeue_run(run, f"{describe_exit(exit_code)}{last_words(folder)}")
+
+
+def with_usage(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a result together with what the run took, for the run's row."""
+    return {**result["metrics"], seam.USAGE: result.get(seam.USAGE, {})}
 
 
 def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESU
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.stops import StopError
+from rlhf.learning.usage import measure_usage
 
 # kind -> the module whose train(config, run_dir) does it. Imported one by one: trl alone costs seconds.
 METHODS = {
@@ -38,6 +40,7 @@ def execute_run(run_dir: Path) -> int:
     Returns: EXIT_DONE, EXIT_FAILED, or EXIT_HANDED_BACK (no result.json: the run is not over).
     """
     install_stop_signal()
+    started_s = time.monotonic()
     # A result left by an earlier attempt would speak for this one.
     (run_dir / RESULT).unlink(missing_ok=True)
     try:
@@ -47,9 +50,9 @@ def execute_run(run_dir: Path) -> int:
         return EXIT_HANDED_BACK
     except Exception as error:  # noqa: BLE001 -- the last line of a worker: the run must carry its cause, whatever it is
         traceback.print_exc()
-        record_failure(run_dir, describe_failure(error))
+        record_failure(run_dir, describe_failure(error), usage=measure_usage(started_s))
         return EXIT_FAILED
-    write_result(run_dir, succeeded=True, metrics=metrics)
+    write_result(run_dir, succeeded=True, metrics=metrics, usage=measure_usage(started_s))
     return EXIT_DONE
 
 
@@ -60,10 +63,10 @@ def train(config: RunConfig, run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def record_failure(run_dir: Path, cause: str) -> None:
+def record_failure(run_dir: Path, cause: str, *, usage: dict[str, Any]) -> None:
     """Write the failed result. On a full disk it may be impossible: then the exit code and the log must do."""
     try:
-        write_result(run_dir, succeeded=False, cause=cause)
+        write_result(run_dir, succeeded=False, cause=cause, usage=usage)
     except OSError as error:
         print(f"result.json could not be written: {error}", file=sys.stderr, flush=True)
 

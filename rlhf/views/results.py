@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlhf.contract.run_dir import USAGE
+
 # The shares that say how good the run is, best known first, and the rules that know nothing but length.
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate")
 BASELINES = {"baseline_longer": "the longer is better", "baseline_shorter": "the shorter is better"}
 
 SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own
+APART = (SLICES, USAGE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def list_figures(result: dict[str, Any]) -> list[Figure]:
     figures = [
         Figure(key, value, result.get(f"{key}_low"), result.get(f"{key}_high"))
         for key, value in result.items()
-        if key not in ends and key != SLICES
+        if key not in ends and key not in APART
     ]
     order = [*SHARES, *BASELINES]
     return sorted(figures, key=lambda figure: order.index(figure.key) if figure.key in order else len(order))

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
 from rlhf.contract.errors import ContractError
+from rlhf.contract.run_dir import USAGE
 from rlhf.domain.checkpoints import register_folder
 from rlhf.domain.errors import LearningError
 from rlhf.domain.planning import default_config, plan_run
@@ -63,7 +64,7 @@ class RunCommand(BaseCommand):
         except LearningError as error:
             raise CommandError(str(error)) from error
         for name, value in sorted(run.result.items()):
-            if name != "slices":
+            if name not in ("slices", USAGE):
                 self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")
         for row in run.result.get("slices", []):
             interval = f"[{row['low']:.3f}, {row['high']:.3f}]"

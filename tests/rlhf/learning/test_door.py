@@ -49,8 +49,11 @@ def test_a_run_that_cannot_start_says_why_in_its_result(tmp_path: Path, capfd: p
 
     code = execute_run(tmp_path)
 
+    result = read_result(tmp_path)
+    usage = result.pop("usage")
     assert code == EXIT_FAILED
-    assert read_result(tmp_path) == {
+    assert usage.keys() == {"seconds", "peak_memory_bytes", "total_memory_bytes", "host"}
+    assert result == {
         "succeeded": False,
         "metrics": {},
         "cause": f"{tmp_path / 'data'} lacks train.jsonl, test.jsonl, which a reward run needs",
