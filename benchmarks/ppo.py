@@ -35,6 +35,7 @@ def ppo_ours(folder: str) -> dict[str, float]:
     from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.actor_critic import ActorCritic, Critic  # noqa: PLC0415
+    from rlhf.learning.backends import LoopBackend  # noqa: PLC0415
     from rlhf.learning.ppo import score_completions, trainer_arguments  # noqa: PLC0415
     from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts  # noqa: PLC0415
     from rlhf.learning.rollouts import RolloutSource  # noqa: PLC0415
@@ -57,6 +58,7 @@ def ppo_ours(folder: str) -> dict[str, float]:
         prompts=ppo_prompts(),
         reference=build_model(),
         rewards={"model": lambda prompts, completions: score_completions(reward_model, prompts, completions)},
+        backend=LoopBackend(config.n_completions),
         stop_ids=[TOKENIZER.eos_token_id],
         pad_id=TOKENIZER.pad_token_id,
     )

@@ -24,6 +24,7 @@ from rlhf.contract.settings import RunConfig
 CONFIG = "config.json"
 DATA = "data"
 ALLOWED_REWARDS = "rewards.json"  # of the host, in data/: reward functions by name
+PTX = "ptx.jsonl"  # in data/: what PPO learns to write besides
 METRICS = "metrics.jsonl"
 PROGRESS = "progress.json"
 CHECKPOINTS = "checkpoints"

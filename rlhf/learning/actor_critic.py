@@ -42,6 +42,9 @@ class ActorCritic(nn.Module):
         self.policy = policy
         self.critic = critic
 
-    def forward(self, batch: CompletionBatch, *, with_policy: bool = True) -> tuple[Tensor | None, Tensor]:
-        """Return the logits (N, V) of each completion token, None without policy, and the values (N,)."""
-        return completion_logits(self.policy, batch) if with_policy else None, self.critic(batch)
+    def forward(
+        self, batch: CompletionBatch, *, with_policy: bool = True, with_critic: bool = True
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the logits (N, V) and the value (N,) of each completion token, None for who is not asked."""
+        logits = completion_logits(self.policy, batch) if with_policy else None
+        return logits, self.critic(batch) if with_critic else None

@@ -32,23 +32,27 @@ def steer_kl_coef(kl_coef: float, kl: float, *, goal: float, n_completions: int,
     return kl_coef * (1 + error * n_completions / horizon)
 
 
-def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Return generalised advantage estimates and returns. After the last token of a row the value is 0.
+def gae(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float, end_values: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return generalised advantage estimates and returns.
 
-    Args: rewards, values: (B, C). mask: (B, C) bool, rows begin at column 0. gamma: discount. lam: GAE's lambda.
+    Args:
+        rewards, values: (B, C). mask: (B, C) bool, rows begin at column 0. gamma: discount. lam: GAE's lambda.
+        end_values: (B,), the value of the state after each row's last token; 0 where it is not given.
     Returns: advantages and returns = advantages + values, (B, C), 0 outside the mask.
     Source: arXiv 1506.02438 eq. 16.
     """
     values = values * mask
     advantages = torch.zeros_like(values)
     running = torch.zeros_like(values[:, 0])  # (B,), the advantage of the token after
-    next_value = torch.zeros_like(running)
+    next_value = torch.zeros_like(running) if end_values is None else end_values
     for column in range(values.shape[1] - 1, -1, -1):
         inside = mask[:, column]
         delta = rewards[:, column] + gamma * next_value - values[:, column]
         running = (delta + gamma * lam * running) * inside
         advantages[:, column] = running
-        next_value = values[:, column]
+        next_value = torch.where(inside, values[:, column], next_value)
     return advantages, (advantages + values) * mask
 
 

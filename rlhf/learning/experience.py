@@ -15,10 +15,12 @@ from rlhf.learning.advantages import gae, token_rewards, whiten
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.generation import Rollout
 from rlhf.learning.logps import CompletionBatch, align_left, build_batch, completion_logps, length_mask, token_logps
+from rlhf.learning.models import autocast
+from rlhf.learning.processes import share_of, sum_over_processes
 
 # Scores that differ less than this do not differ: they are left in their own units rather than blown up.
 SMALLEST_STD = 1e-6
-TOKEN_COLUMNS = ("logps", "reference_logps", "entropies", "values")
+TOKEN_COLUMNS = ("logps", "reference_logps", "entropies", "values", "sampler_logps")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class ScoreScale:
 class Experience:
     """One rollout. (B, C) tensors begin each row at column 0 and are 0 after the row's completion.
 
-    scores: (B,), normalised, penalty included. raw_scores: (B,). logps, reference_logps: nats. values, rewards, returns:
-    in units of normalised score. entropies: nats. advantages: whitened.
+    scores: (B,), normalised, penalty included. raw_scores: (B,). logps, reference_logps, sampler_logps: nats, by the code
+    that trains and, where it tells, the one that drew. values, rewards, returns: in units of normalised score. entropies:
+    nats. advantages: whitened.
     """
 
     prompts: list[list[int]]
@@ -45,6 +48,7 @@ class Experience:
     mask: Tensor
     logps: Tensor
     reference_logps: Tensor
+    sampler_logps: Tensor
     entropies: Tensor
     values: Tensor
     rewards: Tensor
@@ -94,21 +98,27 @@ def build_experience(
     kl_coef: float,
     config: PPOConfig,
     pad_id: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Experience:
-    """Return the experience of sampled completions.
+    """Return the experience of sampled completions. Several processes compute a part each and all return the whole.
 
     Args:
         prompts, rollouts: B of each. raw_scores: (B,), the reward model's. kl_coef: weight of the KL penalty now.
         models: policy and critic as they are now. reference: the frozen policy of the KL penalty.
+        dtype: of the trunks' matrix products.
     """
     completions = [rollout.ids for rollout in rollouts]
     device = next(models.parameters()).device
     finished = torch.tensor([rollout.finished for rollout in rollouts], device=device)
     mask = length_mask(torch.tensor([len(ids) for ids in completions], device=device))  # (B, C)
-    columns = score_tokens(prompts, completions, mask, models=models, reference=reference, config=config, pad_id=pad_id)
+    scorer = TokenScorer(models, reference, config=config, pad_id=pad_id, dtype=dtype)
+    columns = scorer.score(prompts, rollouts, mask)
     scores = normalise_scores(raw_scores.to(device), finished, scale, config)
     rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=kl_coef)
-    advantages, returns = gae(rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam)
+    end_values = scorer.expect(prompts, completions, finished) if config.truncated_value == "critic" else None
+    advantages, returns = gae(
+        rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam, end_values=end_values
+    )
     return Experience(
         prompts=prompts,
         completions=completions,
@@ -123,32 +133,73 @@ def build_experience(
     )
 
 
-def score_tokens(
-    prompts: list[list[int]],
-    completions: list[list[int]],
-    mask: Tensor,
-    *,
-    models: ActorCritic,
-    reference: PreTrainedModel,
-    config: PPOConfig,
-    pad_id: int,
-) -> dict[str, Tensor]:
-    """Return logps, reference_logps, entropies and values of every completion token: (B, C) each, 0 outside the mask."""
-    columns = {name: torch.zeros(mask.shape, device=mask.device) for name in TOKEN_COLUMNS}
-    row_lengths = [len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True)]
-    for rows in batch_by_tokens(row_lengths, config.micro_batch_tokens):
-        batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=pad_id)
-        batch = batch.to(mask.device)
-        logits, values = models(batch)
-        found = {
-            "logps": token_logps(logits, batch.targets, temperature=config.temperature),
-            "reference_logps": completion_logps(reference, batch, temperature=config.temperature),
-            "entropies": token_entropies(logits / config.temperature),
-            "values": values,
-        }
-        for name, tokens in found.items():
-            put_rows(columns[name], rows, tokens, batch)
-    return columns
+@dataclass(frozen=True)
+class TokenScorer:
+    """Asks policy, reference and critic about tokens that were drawn, rows of like length together.
+
+    Args: pad_id: fills rows on the right. dtype: of the trunks' matrix products.
+    """
+
+    models: ActorCritic
+    reference: PreTrainedModel
+    config: PPOConfig
+    pad_id: int
+    dtype: torch.dtype
+
+    def score(self, prompts: list[list[int]], rollouts: list[Rollout], mask: Tensor) -> dict[str, Tensor]:
+        """Return TOKEN_COLUMNS of every completion token: (B, C) each, 0 outside the mask."""
+        columns = torch.zeros(len(TOKEN_COLUMNS), *mask.shape, device=mask.device)
+        completions = [rollout.ids for rollout in rollouts]
+        for rows in self.plan(prompts, completions):
+            batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=self.pad_id)
+            batch = batch.to(mask.device)
+            drawn = torch.tensor([logp for row in rows for logp in rollouts[row].logps], device=mask.device)
+            found = self.ask(batch, drawn)
+            for name, tokens in found.items():
+                put_rows(columns[TOKEN_COLUMNS.index(name)], rows, tokens, batch)
+        return dict(zip(TOKEN_COLUMNS, sum_over_processes(columns), strict=True))
+
+    def ask(self, batch: CompletionBatch, drawn: Tensor) -> dict[str, Tensor]:
+        """Return what is known of the tokens of one batch: (N,) each. drawn: (N,) or nothing, by whoever sampled, nats."""
+        temperature = self.config.temperature
+        with autocast(batch.input_ids.device, self.dtype):
+            reference_logps = completion_logps(self.reference, batch, temperature=temperature)
+            if self.config.old_logps == "sampler":
+                # -log p of a drawn token is the entropy in the mean.
+                found = {"logps": drawn, "entropies": -drawn, "values": self.models.critic(batch)}
+            else:
+                logits, values = self.models(batch)
+                found = {
+                    "logps": token_logps(logits, batch.targets, temperature=temperature),
+                    "entropies": token_entropies(logits / temperature),
+                    "values": values,
+                }
+        known = {"sampler_logps": drawn} if len(drawn) else {}
+        return {**found, **known, "reference_logps": reference_logps}
+
+    def expect(self, prompts: list[list[int]], completions: list[list[int]], finished: Tensor) -> Tensor:
+        """Return what the critic expects after the last token of each unfinished completion: (B,), 0 for the others."""
+        expected = torch.zeros(len(prompts), device=finished.device)
+        cut = [row for row, done in enumerate(finished.tolist()) if not done]
+        # A value is read before each completion token; one more token makes it read after the last.
+        longer = [[*completions[row], self.pad_id] for row in cut]
+        for numbers in self.plan([prompts[row] for row in cut], longer):
+            rows = [cut[number] for number in numbers]
+            batch = build_batch(
+                [prompts[row] for row in rows], [longer[number] for number in numbers], pad_id=self.pad_id
+            )
+            batch = batch.to(finished.device)
+            with autocast(finished.device, self.dtype):
+                values = align_left(self.models.critic(batch), batch.lengths)  # (b, C + 1)
+            expected[rows] = values.gather(1, batch.lengths[:, None] - 1).squeeze(1)
+        return sum_over_processes(expected)
+
+    def plan(self, prompts: list[list[int]], completions: list[list[int]]) -> list[list[int]]:
+        """Return this process's rows in batches of like length."""
+        lengths = [len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True)]
+        mine = share_of(sorted(range(len(lengths)), key=lambda row: -lengths[row]))
+        batches = batch_by_tokens([lengths[row] for row in mine], self.config.micro_batch_tokens)
+        return [[mine[number] for number in batch] for batch in batches]
 
 
 def put_rows(target: Tensor, rows: list[int], values: Tensor, batch: CompletionBatch) -> None:

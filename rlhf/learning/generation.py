@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,10 +19,15 @@ IDLE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion. ids: without the prompt, the stop token included. finished: it ended with a stop token."""
+    """One completion.
+
+    ids: without the prompt, the stop token included. finished: it ended with a stop token. logps: of each token as it was
+    drawn, nats; empty where the backend tells none.
+    """
 
     ids: list[int]
     finished: bool
+    logps: list[float] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,37 +52,47 @@ def generate(
     stop_ids: list[int],
     seed: int,
     batch_size: int,
+    only: Sequence[int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[list[Rollout]]:
     """Return `n` completions of each prompt.
 
     Prompts of like length are batched, padded on the left and read once for all their completions; finished rows leave
-    the batch. The same arguments give the same completions; another batch size gives others of the same distribution.
+    the batch. What is drawn is a function of the seed, of the prompt's place and of the model: rows that are drawn
+    together, padding and batch size change it by rounding alone.
 
     Args:
         prompts: token ids, each at least one.
+        only: numbers of the prompts to complete. Several processes that share the prompts draw together what one would.
         on_batch: called after every batch with the number of completions drawn in it.
+    Returns: by prompt, those of `only` in its order.
     Raises: ContractError when a completion could outgrow the model's positions.
     """
     check_positions(model, prompts, max_new_tokens)
     decoding = Decoding(temperature, top_p, max_new_tokens, stop_ids)
-    generator = torch.Generator(device=model.device).manual_seed(seed)
+    wanted = list(range(len(prompts))) if only is None else list(only)
+    generator = torch.Generator().manual_seed(seed)
+    uniforms = torch.rand(len(prompts), n, max_new_tokens, generator=generator).to(model.device)
     was_training = model.training
     model.eval()
-    rollouts: list[list[Rollout]] = [[] for _ in prompts]
-    for indices, n_each in plan_batches(prompts, n=n, batch_size=batch_size):
-        drawn = generate_batch(model, [prompts[index] for index in indices], n_each, decoding, generator)
+    rollouts: dict[int, list[Rollout]] = {index: [] for index in wanted}
+    for indices, n_each in plan_batches(prompts, wanted, n=n, batch_size=batch_size):
+        first = len(rollouts[indices[0]])
+        chances = uniforms[indices, first : first + n_each].flatten(0, 1)  # (B, max_new_tokens)
+        drawn = generate_batch(model, [prompts[index] for index in indices], n_each, decoding, chances)
         for number, rollout in enumerate(drawn):
             rollouts[indices[number // n_each]].append(rollout)
         if on_batch is not None:
             on_batch(len(drawn))
     model.train(was_training)
-    return rollouts
+    return [rollouts[index] for index in wanted]
 
 
-def plan_batches(prompts: list[list[int]], *, n: int, batch_size: int) -> Iterator[tuple[list[int], int]]:
+def plan_batches(
+    prompts: list[list[int]], wanted: list[int], *, n: int, batch_size: int
+) -> Iterator[tuple[list[int], int]]:
     """Yield batches of at most batch_size rows: prompt indices, longest prompts first, and completions of each."""
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    order = sorted(wanted, key=lambda index: -len(prompts[index]))
     n_left = n
     while n_left > 0:
         n_each = min(n_left, batch_size)
@@ -88,9 +103,9 @@ def plan_batches(prompts: list[list[int]], *, n: int, batch_size: int) -> Iterat
 
 
 def generate_batch(
-    model: PreTrainedModel, prompts: list[list[int]], n_each: int, decoding: Decoding, generator: torch.Generator
+    model: PreTrainedModel, prompts: list[list[int]], n_each: int, decoding: Decoding, uniforms: Tensor
 ) -> list[Rollout]:
-    """Return n_each completions of each prompt, prompt by prompt."""
+    """Return n_each completions of each prompt, prompt by prompt. uniforms: (B, max_new_tokens), in [0, 1)."""
     input_ids, mask = pad_left(prompts, model.device)  # (P, T)
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (P, T)
@@ -104,12 +119,12 @@ def generate_batch(
     logits = output.logits[:, -1].repeat_interleave(n_each, 0)  # (B, V)
 
     stops = torch.tensor(decoding.stop_ids, device=model.device)
-    columns: list[tuple[Tensor, Tensor]] = []  # the tokens of each step and the rows they belong to
+    columns: list[tuple[Tensor, Tensor, Tensor]] = []  # each step's rows, their tokens and these tokens' logps
     rows = torch.arange(len(mask), device=model.device)
     active = torch.ones_like(rows, dtype=torch.bool)
     for step in range(decoding.max_new_tokens):
-        tokens = draw_tokens(logits, decoding, generator)  # (B,)
-        columns.append((tokens[active], rows[active]))
+        tokens, logps = draw_tokens(logits, decoding, uniforms[rows, step])  # (B,) each
+        columns.append((rows[active], tokens[active], logps[active]))
         active &= ~torch.isin(tokens, stops)
         n_active = int(active.sum())
         if n_active == 0 or step + 1 == decoding.max_new_tokens:
@@ -126,14 +141,25 @@ def generate_batch(
     return collect_rollouts(columns, len(prompts) * n_each, decoding.stop_ids)
 
 
-def draw_tokens(logits: Tensor, decoding: Decoding, generator: torch.Generator) -> Tensor:
-    """Return one token a row. logits: (B, V). Returns: (B,)."""
+def draw_tokens(logits: Tensor, decoding: Decoding, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one token a row and its log-probability, nats, by inverting the distribution function.
+
+    One number decides a row's token: less to draw than noise for every token of the vocabulary, and nothing that depends
+    on the rows beside it.
+
+    Args: logits: (B, V). uniforms: (B,), in [0, 1).
+    Returns: (B,) each; log-probabilities of greedy tokens are those at temperature 1.
+    """
     if decoding.temperature == 0:
-        return logits.argmax(-1)
+        best, tokens = logits.float().log_softmax(-1).max(-1)
+        return tokens, best
     probabilities = (logits.float() / decoding.temperature).softmax(-1)
     if decoding.top_p < 1:
         probabilities = keep_nucleus(probabilities, decoding.top_p)
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+    below = probabilities.cumsum(-1)  # (B, V)
+    total = below[:, -1:]
+    tokens = torch.searchsorted(below, uniforms[:, None] * total, right=True).clamp(max=logits.shape[-1] - 1)
+    return tokens.squeeze(1), (probabilities.gather(1, tokens) / total).log().squeeze(1)
 
 
 def keep_nucleus(probabilities: Tensor, top_p: float) -> Tensor:
@@ -143,13 +169,15 @@ def keep_nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(before >= top_p, 0.0))
 
 
-def collect_rollouts(columns: list[tuple[Tensor, Tensor]], n_rows: int, stop_ids: list[int]) -> list[Rollout]:
-    """Return the completions from the tokens of each step and the rows they belong to."""
+def collect_rollouts(columns: list[tuple[Tensor, Tensor, Tensor]], n_rows: int, stop_ids: list[int]) -> list[Rollout]:
+    """Return the completions from each step's rows, tokens and log-probabilities."""
     ids: list[list[int]] = [[] for _ in range(n_rows)]
-    for tokens, rows in columns:
-        for token, row in zip(tokens.tolist(), rows.tolist(), strict=True):
+    logps: list[list[float]] = [[] for _ in range(n_rows)]
+    for column in columns:
+        for row, token, logp in zip(*(part.tolist() for part in column), strict=True):
             ids[row].append(token)
-    return [Rollout(row, finished=row[-1] in stop_ids) for row in ids]
+            logps[row].append(logp)
+    return [Rollout(row, row[-1] in stop_ids, drawn) for row, drawn in zip(ids, logps, strict=True)]
 
 
 def pad_left(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

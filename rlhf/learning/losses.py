@@ -151,10 +151,15 @@ def ppo_value_losses(
 ) -> tuple[Tensor, Tensor]:
     """Return half the clipped squared error of every token's value, and which tokens were clipped.
 
-    Args: values, old_values, returns: (...), in units of normalised reward. value_clip: how far a value may move.
+    Args:
+        values, old_values, returns: (...), in units of normalised reward.
+        value_clip: how far a value may move; 0 sets no limit.
     Returns: losses (...) and clipped (...) bool.
     Source: PPO's reference implementation; arXiv 2005.12729 section 3.
     """
+    plain = (values - returns) ** 2
+    if not value_clip:
+        return 0.5 * plain, torch.zeros_like(plain, dtype=torch.bool)
     near = old_values + (values - old_values).clamp(-value_clip, value_clip)
-    plain, clipped = (values - returns) ** 2, (near - returns) ** 2
+    clipped = (near - returns) ** 2
     return 0.5 * torch.maximum(plain, clipped), clipped > plain

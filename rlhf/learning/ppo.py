@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
@@ -14,9 +15,12 @@ from rlhf.contract.kinds.ppo import PPOConfig, parse_weights
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import save_final, train_sealed
-from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
+from rlhf.learning.logps import build_batch, require_compact_head
+from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device, pick_dtype
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.ptx import load_ptx
 from rlhf.learning.reward_card import require_parity
 from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
@@ -70,18 +74,39 @@ def build_trainer(
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
     for model in (policy, reference, reward_model, critic.model):
         choose_attention(model, longest_row=longest)
+    pad_id = tokenizer.pad_token_id
+    require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     scores = partial(score_completions, reward_model, ensemble=config.ensemble)
     source = RolloutSource(
         config,
         prompts=prompts,
         reference=reference,
         rewards=build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer),
+        backend=pick_backend(
+            config.generation_backend,
+            device=policy.device,
+            base_model=config.base_model,
+            batch_size=config.n_completions,
+        ),
         stop_ids=find_stop_ids(policy, tokenizer),
-        pad_id=tokenizer.pad_token_id,
+        pad_id=pad_id,
+        dtype=pick_trunk_dtype(config.dtype, policy.device),
     )
     return PPOTrainer(
-        config, models=ActorCritic(policy, critic), source=source, arguments=trainer_arguments(config, run_dir)
+        config,
+        models=ActorCritic(policy, critic),
+        source=source,
+        arguments=trainer_arguments(config, run_dir),
+        ptx=load_ptx(run_dir / DATA, tokenizer, config),
     )
+
+
+def pick_trunk_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the trunks' matrix products; heads, log-probabilities and advantages are fp32 in any case.
+
+    Ratios of probabilities are what the method steers by: on a CPU `auto` does not trade their digits for speed.
+    """
+    return torch.float32 if setting == "auto" and device.type == "cpu" else pick_dtype(setting, device)
 
 
 def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
@@ -95,7 +120,7 @@ def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="no",
         seed=config.seed,
-        bf16=False,  # fp32: ratios of probabilities are what the method steers by
+        bf16=False,  # the trunks' precision is ours to set, the same where a rollout is drawn and where it is learned from
         use_cpu=pick_device().type == "cpu",
         dataloader_pin_memory=False,
         remove_unused_columns=False,

@@ -16,14 +16,12 @@ from transformers import PreTrainedModel, Trainer, TrainerControl, TrainerState,
 
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
-from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints
-from rlhf.learning.experience import Experience, ScoreScale
-from rlhf.learning.logps import token_logps
-from rlhf.learning.losses import ppo_policy_losses, ppo_value_losses
+from rlhf.learning.experience import ScoreScale
+from rlhf.learning.policy_update import PolicyUpdate
+from rlhf.learning.ptx import PtxRows
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.stops import ppo_rules
-from rlhf.learning.update_metrics import UpdateMetrics
 
 PPO_STATE = "ppo_state.json"
 WARMUP_SHARE = 0.03
@@ -47,16 +45,25 @@ class NumberedSteps(Dataset[dict[str, Tensor]]):
 class PPOTrainer(SealedCheckpoints, Trainer):
     """Proximal policy optimization of a language model.
 
-    Args: models: the policy and the critic to train; they stay in eval mode, so dropout is off everywhere.
+    Args:
+        models: the policy and the critic to train; they stay in eval mode, so dropout is off everywhere.
+        source: draws the rollouts. ptx: rows to learn to write besides, or None.
     """
 
     model: ActorCritic
 
     def __init__(
-        self, config: PPOConfig, *, models: ActorCritic, source: RolloutSource, arguments: TrainingArguments
+        self,
+        config: PPOConfig,
+        *,
+        models: ActorCritic,
+        source: RolloutSource,
+        arguments: TrainingArguments,
+        ptx: PtxRows | None = None,
     ) -> None:
         self.config = config
         self.source = source
+        self.ptx = ptx
         self.rollouts_started = 0
         self.early_stops = 0
         self.minibatches: list[list[int]] = []
@@ -124,54 +131,29 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         n_tokens = [len(ids) for ids in self.experience.completions]
         self.minibatches = self.source.split(self.rollouts_started, n_tokens)
         self.rollouts_started += 1
-        self.updates = UpdateMetrics(self.config, self.args.device)
+        self.update = PolicyUpdate(
+            self.config,
+            self.experience,
+            accelerator=self.accelerator,
+            ptx=self.ptx,
+            pad_id=self.source.pad_id,
+            dtype=self.source.dtype,
+            with_policy=not self.warming_up,
+        )
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.rollout_metrics = {**metrics, "lr_policy": rates[0], "lr_value": rates[1], "time/train": 0.0}
 
     def learn(self, model: Any, rows: list[int]) -> Tensor:
-        """Accumulate the gradient of one minibatch and return its loss, a mean over its valid tokens.
-
-        Padding, the order of the rows and how they are cut into micro-batches change nothing but rounding.
-        """
-        n_tokens = int(self.experience.mask[rows].sum())
-        lengths = self.experience.row_lengths
-        total = torch.zeros((), device=self.args.device)
-        for part in batch_by_tokens([lengths[row] for row in rows], self.config.micro_batch_tokens):
-            loss = self.micro_loss(model, self.experience, [rows[number] for number in part]) / n_tokens
-            self.accelerator.backward(loss)
-            total += loss.detach()
-        if self.updates.close_minibatch(n_tokens) > self.config.target_kl and self.minibatches:
+        """Accumulate the gradient of one minibatch, return its loss, and drop the rest of a rollout that has moved enough."""
+        loss, kl = self.update.learn(model, rows, step=self.state.global_step)
+        if kl > self.config.target_kl and self.minibatches:
             self.early_stops += 1
             self.minibatches = []
-        return total
-
-    def micro_loss(self, model: Any, experience: Experience, rows: list[int]) -> Tensor:
-        """Return the summed loss of the completion tokens of some rows."""
-        batch = experience.batch(rows, pad_id=self.source.pad_id).to(self.args.device)
-        logits, values = model(batch, with_policy=not self.warming_up)  # (N, V), (N,)
-        value_losses, value_clipped = ppo_value_losses(
-            values,
-            experience.tokens(experience.values, rows),
-            experience.tokens(experience.returns, rows),
-            value_clip=self.config.value_clip,
-        )
-        self.updates.add_values(value_losses, value_clipped)
-        if logits is None:
-            return self.config.vf_coef * value_losses.sum()
-        policy_losses, ratios = ppo_policy_losses(
-            token_logps(logits, batch.targets, temperature=self.config.temperature),
-            experience.tokens(experience.logps, rows),
-            experience.tokens(experience.advantages, rows),
-            clip_low=self.config.clip_low,
-            clip_high=self.config.clip_high,
-            dual_clip=self.config.dual_clip,
-        )
-        self.updates.add_policy(policy_losses, ratios)
-        return policy_losses.sum() + self.config.vf_coef * value_losses.sum()
+        return loss
 
     def collect_metrics(self) -> dict[str, float]:
         """Return the metrics of the last rollout and of what was learned from it."""
-        metrics = {**self.rollout_metrics, **self.updates.read(), "early_stops": float(self.early_stops)}
+        metrics = {**self.rollout_metrics, **self.update.metrics.read(), "early_stops": float(self.early_stops)}
         seconds = sum(metrics[f"time/{phase}"] for phase in ("generate", "score", "train"))
         metrics["tokens_per_s"] = int(self.experience.mask.sum()) / max(seconds, 1e-9)
         return metrics

@@ -73,6 +73,13 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def max_over_processes(tensor: Tensor) -> Tensor:
+    """Return the largest of a tensor over the processes; the tensor itself is overwritten."""
+    if process_count() > 1:
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace every gradient by its sum over the processes; a parameter without one counts as 0 where others have one."""
     if process_count() == 1:

@@ -135,6 +135,8 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         processing_class=tokenizer,
     )
     train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
+    # Training leaves autocast in the model's forward, and rounded scores would not be those of the published model.
+    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     by_head = head_differences(model, test_set.pairs)  # (n, K)
     differences = by_head.mean(1).tolist()
     calibration = calibrate(test_set.pairs, differences)

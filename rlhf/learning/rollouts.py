@@ -11,9 +11,12 @@ from transformers import PreTrainedModel
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.advantages import steer_kl_coef
+from rlhf.learning.backends import Backend
 from rlhf.learning.batching import split_evenly
 from rlhf.learning.experience import Experience, ScoreScale, build_experience, measure_scale
-from rlhf.learning.generation import Rollout, generate
+from rlhf.learning.generation import Decoding, Rollout
+from rlhf.learning.models import autocast
+from rlhf.learning.processes import gather_parts, share_of, sum_over_processes
 from rlhf.learning.rewards import Reward
 from rlhf.learning.rollout_metrics import describe_rollout
 
@@ -28,7 +31,8 @@ class RolloutSource:
         prompts: token ids of the prompts, generation prompt included.
         reference: the frozen policy of the KL penalty.
         rewards: what a completion's raw score is the sum of, by name.
-        stop_ids: token ids that end a completion.
+        backend: draws the completions. stop_ids: token ids that end one.
+        dtype: of the trunks' matrix products.
     """
 
     def __init__(
@@ -38,24 +42,29 @@ class RolloutSource:
         prompts: list[list[int]],
         reference: PreTrainedModel,
         rewards: dict[str, Reward],
+        backend: Backend,
         stop_ids: list[int],
         pad_id: int,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = config
         self.prompts = prompts
         self.reference = reference.requires_grad_(False)
         self.reference.train(False)
         self.rewards = rewards
+        self.backend = backend
         self.stop_ids = stop_ids
         self.pad_id = pad_id
+        self.dtype = dtype
         self.scale: ScoreScale | None = None
         self.kl_coef = config.kl_coef
 
     def draw(self, number: int, models: ActorCritic) -> tuple[Experience, dict[str, float]]:
         """Return the rollout of a number, counted from 0, and its metrics."""
         started_s = time.monotonic()
-        prompts = [self.prompts[row] for row in self.choose_prompts(number)]
-        completions = self.sample(prompts, number, models)
+        chosen = [self.prompts[row] for row in self.choose_prompts(number)]
+        completions = self.sample(chosen, number, models)
+        prompts = [prompt for prompt in chosen for _ in range(self.config.samples_per_prompt)]
         generated_s = time.monotonic()
         parts = self.score(prompts, completions)
         raw_scores = torch.stack(list(parts.values())).sum(0)  # (B,)
@@ -69,11 +78,12 @@ class RolloutSource:
             kl_coef=self.kl_coef,
             config=self.config,
             pad_id=self.pad_id,
+            dtype=self.dtype,
         )
         metrics = {
             **describe_rollout(experience),
             **{f"rewards/{name}/mean": part.mean().item() for name, part in parts.items()},
-            "episode": float((number + 1) * self.config.rollout_batch_size),
+            "episode": float((number + 1) * self.config.n_completions),
             "kl_coef": self.kl_coef,
             "time/generate": generated_s - started_s,
             "time/score": time.monotonic() - generated_s,
@@ -88,33 +98,40 @@ class RolloutSource:
                 self.kl_coef,
                 kl,
                 goal=self.config.kl_goal,
-                n_completions=self.config.rollout_batch_size,
+                n_completions=self.config.n_completions,
                 horizon=self.config.kl_horizon,
             )
 
     def score(self, prompts: list[list[int]], completions: list[Rollout]) -> dict[str, Tensor]:
-        """Return the weighted rewards of completions by name: (B,) each."""
-        ids = [completion.ids for completion in completions]
-        return {name: reward(prompts, ids) for name, reward in self.rewards.items()}
+        """Return the weighted rewards of completions by name: (B,) each. Processes score a part each."""
+        mine = share_of(sorted(range(len(prompts)), key=lambda row: -len(completions[row].ids)))
+        parts = torch.zeros(len(self.rewards), len(prompts))
+        for part, reward in zip(parts, self.rewards.values(), strict=True):
+            if mine:
+                part[mine] = reward([prompts[row] for row in mine], [completions[row].ids for row in mine]).cpu()
+        whole = sum_over_processes(parts.to(self.reference.device))
+        return dict(zip(self.rewards, whole, strict=True))
 
     def sample(self, prompts: list[list[int]], number: int, models: ActorCritic) -> list[Rollout]:
-        """Return one completion of each prompt."""
-        rollouts = generate(
-            models.policy,
-            prompts,
-            n=1,
-            temperature=self.config.temperature,
-            top_p=1.0,
-            max_new_tokens=self.config.max_new_tokens,
-            stop_ids=self.stop_ids,
-            seed=self.config.seed + ROLLOUT_SEED_STRIDE * (number + 1),
-            batch_size=self.config.rollout_batch_size,
-        )
-        return [each[0] for each in rollouts]
+        """Return samples_per_prompt completions of each prompt, prompt by prompt. Processes draw a part each."""
+        mine = share_of(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
+        with autocast(self.reference.device, self.dtype):
+            drawn = self.backend(
+                models.policy,
+                prompts,
+                Decoding(self.config.temperature, 1.0, self.config.max_new_tokens, self.stop_ids),
+                n=self.config.samples_per_prompt,
+                seed=self.config.seed + ROLLOUT_SEED_STRIDE * (number + 1),
+                only=mine,
+            )
+        parts = gather_parts(dict(zip(mine, drawn, strict=True)))
+        by_prompt = {index: each for part in parts for index, each in part.items()}
+        return [rollout for index in range(len(prompts)) for rollout in by_prompt[index]]
 
     def fix_scale(self, raw_scores: Tensor, models: ActorCritic) -> ScoreScale:
         """Take the scale of scores from the first rollout: nothing is learned yet, so it is the reference's."""
-        self.restore_scale(measure_scale(raw_scores), models)
+        is_normed = self.config.reward_norm == "reference"
+        self.restore_scale(measure_scale(raw_scores) if is_normed else ScoreScale(0.0, 1.0), models)
         assert self.scale is not None
         return self.scale
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sample import SampleConfig
@@ -19,3 +20,4 @@ SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80, batch_size=256)
 REWARD = RewardConfig(batch_size=16, epochs=2.0, learning_rate=1e-3)
 # A round learns from its own judgments: pairs of earlier policies are far from what the policy would say now.
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
+PPO = PPOConfig(max_new_tokens=80)

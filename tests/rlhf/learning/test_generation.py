@@ -82,6 +82,30 @@ def test_the_seed_decides_the_draw(model):
     assert draws[0] == draws[1] != draws[2]
 
 
+def test_a_draw_depends_on_its_prompt_alone_whatever_is_drawn_beside_it(model):
+    whole = complete(model, n=3, temperature=1.0)
+
+    assert complete(model, n=3, temperature=1.0, batch_size=2) == whole
+    assert complete(model, n=3, temperature=1.0, only=[3, 0]) == [whole[3], whole[0]]
+
+
+def test_every_token_comes_with_its_log_probability(model):
+    [[rollout]] = complete(model, [PROMPTS[0]], temperature=0.7)
+
+    logits = model(torch.tensor([PROMPTS[0] + rollout.ids])).logits[0, len(PROMPTS[0]) - 1 : -1]
+    expected = (logits / 0.7).log_softmax(-1)[range(len(rollout.ids)), rollout.ids]
+    assert rollout.logps == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_the_ends_of_the_unit_interval_draw_no_token_without_probability():
+    logits = torch.tensor([[-math.inf, 0.0, 1.0, -math.inf]]).expand(2, -1)
+    ends = torch.tensor([0.0, 1 - 2**-24])  # the last is the largest below 1
+
+    tokens, _ = draw_tokens(logits, Decoding(temperature=1.0, top_p=1.0, max_new_tokens=1, stop_ids=[]), ends)
+
+    assert tokens.tolist() == [1, 2]
+
+
 def test_draws_follow_the_model_probabilities(model):
     n = 4000
     rollouts = complete(model, [PROMPTS[0]], n=n, temperature=0.7, max_new_tokens=1, batch_size=n)[0]
@@ -105,7 +129,9 @@ def test_a_tiny_nucleus_draws_the_likeliest_token_at_any_temperature():
     logits = torch.tensor([[0.0, math.log(3), 0.0]])
     decoding = Decoding(temperature=5.0, top_p=0.01, max_new_tokens=1, stop_ids=[])
 
-    assert draw_tokens(logits, decoding, torch.Generator().manual_seed(0)).tolist() == [1]
+    tokens, logps = draw_tokens(logits, decoding, torch.tensor([0.99]))
+
+    assert (tokens.tolist(), logps.tolist()) == ([1], [0.0])
 
 
 def test_a_completion_beyond_the_model_positions_is_refused():

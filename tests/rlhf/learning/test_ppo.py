@@ -148,7 +148,7 @@ def test_gradients_depend_neither_on_micro_batches_nor_on_the_order_of_rows(buil
     start_learning_rollout(trainer)
     expected = gradients(trainer, [0, 1, 2, 3, 4])
 
-    trainer.config = trainer.config.replace(micro_batch_tokens=64)
+    trainer.update.config = trainer.config.replace(micro_batch_tokens=64)
     found = gradients(trainer, [3, 0, 4, 2, 1])
 
     assert found.keys() == expected.keys()

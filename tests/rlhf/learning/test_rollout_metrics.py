@@ -26,6 +26,7 @@ def make_experience(log_ratios: torch.Tensor) -> Experience:
         mask=ones,
         logps=log_ratios - 1,
         reference_logps=zeros - 1,
+        sampler_logps=zeros,
         entropies=zeros,
         values=zeros,
         rewards=zeros,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.learning.backends import LoopBackend
 from rlhf.learning.rollouts import RolloutSource
 
 
@@ -18,7 +19,9 @@ def source():
     def make_source(n_rows: int, n_minibatches: int, *, seed: int = 0) -> RolloutSource:
         config = PPOConfig(rollout_batch_size=n_rows, num_minibatches=n_minibatches, ppo_epochs=3, seed=seed)
         nothing = torch.nn.Identity()
-        return RolloutSource(config, prompts=[], reference=nothing, rewards={}, stop_ids=[], pad_id=0)
+        return RolloutSource(
+            config, prompts=[], reference=nothing, rewards={}, backend=LoopBackend(1), stop_ids=[], pad_id=0
+        )
 
     return make_source
 

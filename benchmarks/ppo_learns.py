@@ -1,0 +1,155 @@
+"""Does PPO learn what people prefer, and not what the reward model mistakes for it?
+
+    PYTHONPATH=. python benchmarks/ppo_learns.py --seeds 1 2 3 --home bases
+
+In the small world of the demo: a fine-tuned model answers, a simulated labeler compares 300 pairs of its answers, a reward
+model learns from them, and PPO follows the reward model. The curve is drawn by the hidden rule that the labeler follows,
+which the reward model never sees: how often the policy's answer to a fresh prompt beats the fine-tuned model's.
+--home keeps base and fine-tuned models (two minutes a seed) for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.first_circle import label, run, run_once, sample, split_rows
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.records import Message, PreferenceRow
+from rlhf.contract.run_dir import CHECKPOINTS, FINAL, prepare_run_dir
+from rlhf.learning.lifetime import prepare_environment
+from rlhf.world import recipe
+from rlhf.world.corpus import demonstrations, pretraining_texts
+from rlhf.world.labelers import SimulatedLabeler
+from rlhf.world.prompts import draw_prompts
+from rlhf.world.win_rate import WinRate, win_rate
+
+N_EVALUATION_PROMPTS = 500
+N_PPO_PROMPTS = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--rounds", type=int, default=1, help="each labels answers of the policy of the round before")
+    parser.add_argument("--labels", type=int, default=recipe.N_LABELS_A_ROUND, help="judgments a round")
+    parser.add_argument("--home", type=Path, help="where models are kept; a temporary folder by default")
+    parser.add_argument("--every", type=int, default=4, help="rollouts between two points of the curve")
+    parser.add_argument("--ppo", nargs="*", default=[], help="PPO settings as key=value")
+    parser.add_argument("--reward", nargs="*", default=[], help="reward model settings as key=value")
+    options = parser.parse_args()
+    prepare_environment()
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in options.seeds:
+            go_round(options, (options.home or Path(temporary)) / f"seed-{seed}", seed)
+
+
+def go_round(options: argparse.Namespace, home: Path, seed: int) -> None:
+    """Make one seed's models, then label, learn a reward, follow it, and measure, as often as there are rounds."""
+    sft = make_sft(home, seed)
+    prompts = draw_prompts(seed, N_EVALUATION_PROMPTS, split="test")
+    baseline = [texts[0] for texts in sample(home / "sample-sft", sft, prompts, n=1, seed=1000 + seed)]
+    to_label = draw_prompts(seed, options.labels * options.rounds, split="train")
+    policy, rows = sft, []
+    for number in range(1, options.rounds + 1):
+        started_s = time.monotonic()
+        shown = to_label[(number - 1) * options.labels : number * options.labels]
+        pairs = sample(home / f"pairs-{number}", policy, shown, n=2, seed=100 * number + seed)
+        rows += label(shown, pairs, SimulatedLabeler(seed=100 * number + seed))
+        reward_model = learn_reward(options, home / f"reward-{number}", sft, rows, seed)
+        config = recipe.PPO.replace(seed=seed, base_model=str(policy), reward_model=str(reward_model))
+        policy = follow(options, home / f"ppo-{number}", config.with_settings(options.ppo), prompts, baseline)
+        print(f"seed {seed}: round {number} took {time.monotonic() - started_s:.0f} s, the curve included", flush=True)
+
+
+def make_sft(home: Path, seed: int) -> Path:
+    """Return the fine-tuned model of a seed, made when it is not there."""
+    base = run_once(home / "pretrain", recipe.PRETRAIN.replace(seed=seed), {
+        "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
+        "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
+    })  # fmt: skip
+    return run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
+        "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
+    })  # fmt: skip
+
+
+def learn_reward(options: argparse.Namespace, run_dir: Path, sft: Path, rows: list[PreferenceRow], seed: int) -> Path:
+    """Train a reward model on the judgments and return its folder."""
+    config = recipe.REWARD.replace(seed=seed, base_model=str(sft)).with_settings(options.reward)
+    return run(run_dir, config, split_rows(rows, seed=seed))
+
+
+def follow(
+    options: argparse.Namespace, run_dir: Path, config: PPOConfig, prompts: list[list[Message]], baseline: list[str]
+) -> Path:
+    """Train a policy, print its curve and return its folder."""
+    from rlhf.learning import ppo  # noqa: PLC0415 -- torch reads the environment that main() prepares
+    from rlhf.learning.checkpointing import save_final, train_sealed  # noqa: PLC0415 -- torch, as above
+    from rlhf.learning.models import load_tokenizer  # noqa: PLC0415 -- torch, as above
+    from rlhf.learning.ppo_trainer import ReportRollouts  # noqa: PLC0415 -- torch, as above
+    from rlhf.learning.tokenization import encode_prompt  # noqa: PLC0415 -- torch, as above
+
+    prepare_run_dir(run_dir, config)
+    tokenizer = load_tokenizer(config.base_model)
+    to_learn, fresh = (
+        [encode_prompt(tokenizer, prompt, config.max_prompt_tokens) for prompt in drawn]
+        for drawn in (draw_prompts(config.seed + 500, N_PPO_PROMPTS, split="train"), prompts)
+    )
+    trainer = ppo.build_trainer(config, run_dir, prompts=to_learn, tokenizer=tokenizer)
+    seconds_measuring = 0.0
+
+    class Curve(ReportRollouts):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            nonlocal seconds_measuring
+            super().on_step_end(args, state, control, **kwargs)
+            number = self.trainer.rollouts_started
+            if self.may_stop() and (number % options.every == 0 or number == config.rollouts):
+                started_s = time.monotonic()
+                print_point(number, self.trainer, measure(self.trainer, tokenizer, fresh, prompts, baseline))
+                seconds_measuring += time.monotonic() - started_s
+
+    print("  rollout  win over SFT           KL    proxy  tokens  ended   correct  polite  brief")
+    started_s = time.monotonic()
+    train_sealed(trainer, Curve(run_dir, trainer))
+    print(f"  {config.rollouts} rollouts in {time.monotonic() - started_s - seconds_measuring:.0f} s", flush=True)
+    save_final(run_dir, trainer.model.policy, tokenizer)
+    return run_dir / CHECKPOINTS / FINAL
+
+
+def measure(
+    trainer: Any, tokenizer: Any, fresh: list[list[int]], prompts: list[list[Message]], baseline: list[str]
+) -> WinRate:
+    """Return how often the policy's answers beat the baseline's now, sampled as the baseline was."""
+    from rlhf.learning.generation import generate  # noqa: PLC0415 -- torch reads the environment that main() prepares
+
+    rollouts = generate(
+        trainer.model.policy,
+        fresh,
+        n=1,
+        temperature=recipe.SAMPLE.temperature,
+        top_p=recipe.SAMPLE.top_p,
+        max_new_tokens=recipe.SAMPLE.max_new_tokens,
+        stop_ids=trainer.source.stop_ids,
+        seed=2000 + trainer.config.seed,
+        batch_size=recipe.SAMPLE.batch_size,
+    )
+    texts = [tokenizer.decode(rollout.ids, skip_special_tokens=True).strip() for [rollout] in rollouts]
+    return win_rate(prompts, texts, baseline)
+
+
+def print_point(number: int, trainer: Any, result: WinRate) -> None:
+    """Print one row of the curve; KL, score and lengths are those of the last rollout."""
+    metrics = trainer.collect_metrics()
+    print(
+        f"  {number:7} {result.rate:.3f} [{result.low:.3f}, {result.high:.3f}] {metrics['objective/kl']:7.2f} "
+        f"{metrics['objective/scores_norm']:7.2f} {metrics['rollout/len_mean']:6.1f} {metrics['rollout/finished_frac']:6.2f} "
+        f"{result.parts['correctness']:8.3f} {result.parts['politeness']:7.3f} {result.parts['brevity']:6.3f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""PPO-ptx: a fine-tuning loss beside the reward, so that a policy that chases a reward does not forget what it knew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.records import read_rows
+from rlhf.contract.run_dir import PTX
+from rlhf.learning.batching import batch_by_tokens
+from rlhf.learning.logps import CompletionBatch
+from rlhf.learning.packing import pad_right
+from rlhf.learning.processes import share_of
+from rlhf.learning.step_batches import StepBatches
+from rlhf.learning.tokenization import EncodedConversation, encode_conversation
+
+
+class PtxRows:
+    """Which rows a step of PPO learns to write besides, as a function of the step's number alone.
+
+    Args: rows: each with at least one token to learn. pad_id: fills them on the right.
+    Source: InstructGPT, arXiv 2203.02155 eq. 2; here the mean over the batch's tokens, weighted by ptx_coef.
+    """
+
+    def __init__(self, rows: list[EncodedConversation], config: PPOConfig, *, pad_id: int) -> None:
+        self.rows = rows
+        self.pad_id = pad_id
+        self.micro_batch_tokens = config.micro_batch_tokens
+        lengths = [len(row.ids) for row in rows]
+        self.batches = StepBatches(lengths, batch_size=config.ptx_batch_size, seed=config.seed)
+
+    def count_tokens(self, step: int) -> int:
+        """Return how many tokens a step learns to write, all processes together."""
+        return sum(sum(self.rows[row].loss_mask[1:]) for row in self.batches.rows_of(step))
+
+    def batches_of(self, step: int) -> Iterator[CompletionBatch]:
+        """Yield this process's part of a step's rows in micro-batches."""
+        mine = [self.rows[row] for row in share_of(self.batches.rows_of(step))]
+        for part in batch_by_tokens([len(row.ids) for row in mine], self.micro_batch_tokens):
+            ids = pad_right([mine[number].ids for number in part], fill=self.pad_id)
+            mask = pad_right([[int(flag) for flag in mine[number].loss_mask] for number in part], fill=0).bool()
+            mask[:, 0] = False  # nothing stands before the first token to predict it
+            yield CompletionBatch(ids, mask)
+
+
+def load_ptx(run_dir_data: Path, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> PtxRows | None:
+    """Return the rows of data/ptx.jsonl, None without a ptx_coef.
+
+    Raises: ContractError when the file is missing or holds nothing to learn from; RecordError.
+    """
+    if not config.ptx_coef:
+        return None
+    path = run_dir_data / PTX
+    if not path.exists():
+        raise ContractError(
+            f"ptx_coef needs {PTX}, rows of messages or text; add it to the run's data or set ptx_coef=0"
+        )
+    encoded = [encode_row(tokenizer, row, config.ptx_max_length) for row in read_rows(path)]
+    usable = [row for row in encoded if any(row.loss_mask[1:])]
+    if not usable:
+        raise ContractError(
+            f"{PTX}: no row has anything to learn within ptx_max_length={config.ptx_max_length}; raise it"
+        )
+    return PtxRows(usable, config, pad_id=tokenizer.pad_token_id)
+
+
+def encode_row(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], max_tokens: int) -> EncodedConversation:
+    """Return a conversation, of which the assistant's words are learned, or a text, which is learned whole."""
+    if "messages" in row:
+        return encode_conversation(tokenizer, row["messages"], max_tokens)
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id][:max_tokens]
+    return EncodedConversation(ids, [True] * len(ids))
