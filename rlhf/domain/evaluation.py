@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from django.conf import settings
+
 from labeling.models import User
 from rlhf.domain.errors import NotReady
 from rlhf.models import Checkpoint, Dataset, Round, Run
@@ -25,4 +29,11 @@ def plan_evaluation(
 
 def find_evaluation(candidate: Checkpoint, *, baseline: Checkpoint) -> Run | None:
     """Return the newest evaluation of the candidate against the baseline that succeeded."""
-    return None
+    runs = Run.objects.filter(kind=Run.Kind.EVALUATE, state=Run.State.SUCCEEDED, base=candidate)
+    found: Run | None = runs.filter(config__reference_model=name_folder(baseline)).order_by("-id").first()
+    return found
+
+
+def name_folder(checkpoint: Checkpoint) -> str:
+    """Return where the checkpoint lies, whether or not it does on this machine."""
+    return str(Path(settings.PREFLOOP_HOME) / checkpoint.path)
