@@ -1,13 +1,179 @@
-"""Policy gradients without a critic: TRL's GRPOTrainer and RLOOTrainer with our rewards."""
+"""Policy gradients without a critic: TRL's GRPOTrainer and RLOOTrainer with our reward model and reward functions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+from trl.trainer.grpo_config import GRPOConfig as GRPOArguments
+from trl.trainer.rloo_config import RLOOConfig as RLOOArguments
+
+from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.contract.kinds.ppo import parse_weights
+from rlhf.contract.records import PromptRow, read_rows
+from rlhf.contract.run_dir import CHECKPOINTS, DATA
+from rlhf.learning.adapters import add_adapter
+from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
+from rlhf.learning.generation import check_positions
+from rlhf.learning.group_trainers import GroupRelativeTrainer, GroupRollouts, LeaveOneOutTrainer
+from rlhf.learning.logps import build_batch, require_compact_head
+from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
+from rlhf.learning.rewards import Reward, build_rewards
+from rlhf.learning.scorer import load_scorer
+from rlhf.learning.tokenization import encode_prompt
+
+REPORTED = (
+    "reward",
+    "reward_std",
+    "kl",
+    "entropy",
+    "frac_reward_zero_std",
+    "completions/mean_length",
+    "completions/clipped_ratio",
+)
 
 
 def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
-    """Train a policy on data/prompts.jsonl against a reward model and publish it."""
-    raise NotImplementedError
+    """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
+
+    Returns: metrics of the last rollout, sampled before its own updates.
+    Raises: ContractError on models or prompts that cannot be used, HandedBack, StopError.
+    """
+    tokenizer = load_tokenizer(config.base_model)
+    rows: list[PromptRow] = list(read_rows(run_dir / DATA / "prompts.jsonl"))
+    if not rows:
+        raise ContractError("prompts.jsonl holds no prompt")
+    trainer = build_trainer(config, run_dir, rows=rows, tokenizer=tokenizer)
+    train_sealed(trainer, ReportGroups(run_dir, config))
+    save_final(run_dir, trainer.model, tokenizer)
+    last = next(logged for logged in reversed(trainer.state.log_history) if "reward" in logged)
+    rewards = {name: value for name, value in last.items() if name.startswith("rewards/")}
+    return {**{name: last[name] for name in REPORTED if name in last}, **rewards, "n_prompts": len(rows)}
+
+
+def build_trainer(
+    config: GRPOConfig, run_dir: Path, *, rows: list[PromptRow], tokenizer: PreTrainedTokenizerBase
+) -> GroupRollouts:
+    """Return the trainer of a run with its models loaded; the reference is read from base_model by the trainer."""
+    policy = load_policy(config.base_model)
+    prompts = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows]
+    check_positions(policy, prompts, config.max_new_tokens)
+    choose_attention(policy, longest_row=max(len(prompt) for prompt in prompts) + config.max_new_tokens)
+    add_adapter(policy, config)
+    probe = build_batch(prompts[:1], [[tokenizer.eos_token_id]], pad_id=tokenizer.pad_token_id)
+    require_compact_head(policy, probe.to(policy.device))
+    stop_ids = find_stop_ids(policy, tokenizer)
+    scores = load_scorer(
+        config.reward_model,
+        tokenizer,
+        conversations={tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)},
+        stop_ids=stop_ids,
+        ensemble=config.ensemble,
+        seed=config.seed,
+    )
+    rewards = build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer)
+    if config.missing_eos_penalty:
+        rewards["unfinished"] = charge_unfinished(config.missing_eos_penalty, stop_ids)
+    trainer_class, arguments = choose_method(config, run_dir)
+    return trainer_class(
+        model=policy,
+        args=arguments,
+        reward_funcs=[ask_by_number(name, reward, prompts) for name, reward in rewards.items()],
+        train_dataset=Dataset.from_dict({"prompt": [str(number) for number in range(len(prompts))]}),
+        processing_class=tokenizer,
+        config=config,
+        prompts=prompts,
+        stop_ids=stop_ids,
+    )
+
+
+def choose_method(config: GRPOConfig, run_dir: Path) -> tuple[type[GroupRollouts], TrainingArguments]:
+    """Return TRL's trainer of the method and its arguments."""
+    if config.method == "rloo":
+        return LeaveOneOutTrainer, RLOOArguments(**describe_arguments(config, run_dir))
+    settings = describe_arguments(config, run_dir)
+    return GroupRelativeTrainer, GRPOArguments(**settings, loss_type=config.loss_type, scale_rewards="group")
+
+
+def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
+    """Return the keyword arguments that both methods share. One optimizer step learns from a whole rollout."""
+    return {
+        "output_dir": str(run_dir / CHECKPOINTS),
+        "max_steps": config.n_steps,
+        "per_device_train_batch_size": config.n_completions // config.micro_batches,
+        "gradient_accumulation_steps": config.micro_batches,
+        "num_generations": config.samples_per_prompt,
+        "num_iterations": config.updates_per_rollout,
+        "max_completion_length": config.max_new_tokens,
+        "temperature": config.temperature,
+        "beta": config.kl_coef,
+        "epsilon": config.clip_low,
+        "epsilon_high": config.clip_high,
+        "disable_dropout": True,  # TRL leaves it on, so that the ratio of one policy to itself would not be 1
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": config.warmup_ratio,
+        "adam_beta2": 0.95,
+        "max_grad_norm": config.max_grad_norm,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # ReportGroups saves where a rollout is used up
+        "seed": config.seed,
+        "bf16": False,  # fp32: ratios of probabilities are what the method steers by
+        "use_cpu": pick_device().type == "cpu",
+        "gradient_checkpointing": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": [],
+    }
+
+
+class ReportGroups(ReportToRun):
+    """Saves and stops where a rollout is used up, so that no checkpoint needs a half-used one."""
+
+    def __init__(self, run_dir: Path, config: GRPOConfig) -> None:
+        super().__init__(run_dir, stage=f"training the policy with {config.method.upper()}")
+        self.config = config
+        self.is_between = True
+
+    def may_stop(self) -> bool:
+        """Whether the rollout is used up."""
+        return self.is_between
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask for a checkpoint every so many rollouts."""
+        n_rollouts, n_left = divmod(state.global_step, self.config.updates_per_rollout)
+        self.is_between = n_left == 0
+        is_done = state.global_step >= self.config.n_steps
+        control.should_save = self.is_between and not is_done and n_rollouts % self.config.save_rollouts == 0
+        super().on_step_end(args, state, control, **kwargs)
+
+
+def ask_by_number(name: str, reward: Reward, prompts: list[list[int]]) -> Callable[..., list[float]]:
+    """Return a reward as TRL calls it: its `prompts` are texts of numbers. TRL names its metrics after the function."""
+
+    ids_of = prompts
+
+    def score(*, prompts: list[str], completion_ids: list[list[int]], **unused: Any) -> list[float]:
+        values: list[float] = reward([ids_of[int(number)] for number in prompts], completion_ids).tolist()
+        return values
+
+    score.__name__ = name
+    return score
+
+
+def charge_unfinished(penalty: float, stop_ids: list[int]) -> Reward:
+    """Return a reward that takes `penalty` from completions without an end token at their end."""
+
+    def charge(prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+        return torch.tensor([0.0 if ids and ids[-1] in stop_ids else -penalty for ids in completions])
+
+    return charge

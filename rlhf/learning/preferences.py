@@ -80,6 +80,23 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
     return EncodedPairs(pairs, n_dropped, n_cut)
 
 
+def encode_answer(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], text: str, *, is_finished: bool, max_length: int
+) -> tuple[list[int], list[int]]:
+    """Return a prompt and an answer as the ids of a pair's row have them: at most `max_length` in all.
+
+    An answer that was cut off comes without the end token. One that leaves no room for the prompt, such as training
+    leaves out, loses its end.
+    """
+    (prompt_ids,) = render_many(tokenizer, [prompt], add_generation_prompt=True)
+    (whole,) = render_many(tokenizer, [[*prompt, Message(role="assistant", content=text)]])
+    ids = cut_completion(whole, prompt_ids, end_id=tokenizer.eos_token_id)
+    fitted = fit_prompt(tokenizer, prompt, prompt_ids, whole, room=max_length - len(ids))
+    if fitted is None:
+        fitted = prompt_ids[: max_length // 2]
+    return fitted, ids[: max_length - len(fitted)] if is_finished else ids[:-1][: max_length - len(fitted)]
+
+
 def fit_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: list[Message], prompt_ids: list[int], whole: list[int], *, room: int
 ) -> list[int] | None:

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.batching import batch_by_tokens
@@ -16,6 +22,12 @@ from rlhf.learning.models import check_model_folder, pick_device
 from rlhf.learning.preferences import EncodedPair
 
 SCORING_TOKENS = 8192
+# Roles are words: an encoder has no tokens for them. Each turn ends with the token that its pre-training ended texts with.
+ENCODER_TEMPLATE = (
+    "{{ cls_token }}"
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
 
 def load_reward_model(
@@ -38,6 +50,28 @@ def load_reward_model(
     )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model.to(pick_device())
+
+
+def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a reward model, or of a model to make one of.
+
+    An encoder's tokenizer seldom has a chat template or an end token: it gets one of each, which are saved with the
+    reward model.
+
+    Raises: ContractError when it has no padding token of its own, or neither an end nor a separator token.
+    """
+    check_model_folder(folder)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.eos_token is None and tokenizer.sep_token is not None:
+        tokenizer.eos_token = tokenizer.sep_token
+    if tokenizer.eos_token is None:
+        raise ContractError(f"the tokenizer in {folder} has no eos_token; set one in its tokenizer_config.json")
+    require_distinct_pad(tokenizer)
+    if not tokenizer.chat_template and tokenizer.cls_token is not None:
+        tokenizer.chat_template = ENCODER_TEMPLATE
+    return tokenizer
 
 
 def is_reward_model(folder: str | Path) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlhf.contract.errors import ConfigError
 from rlhf.contract.kinds.ppo import parse_weights
-from rlhf.contract.settings import RunConfig, setting
+from rlhf.contract.settings import AdapterConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(RunConfig):
-    """GRPO (arXiv 2402.03300) or RLOO (arXiv 2402.14740) on data/prompts.jsonl: a completion is worth what it is better
-    than the others of its prompt."""
+class GRPOConfig(AdapterConfig):
+    """GRPO (arXiv 2402.03300) or RLOO (arXiv 2402.14740) on data/prompts.jsonl: no critic, but several completions of a
+    prompt, each worth what it is better than the others."""
 
     kind: ClassVar[str] = "grpo"
     needs: ClassVar[tuple[str, ...]] = ("prompts.jsonl",)
@@ -21,7 +22,7 @@ class GRPOConfig(RunConfig):
     reward_model: str = setting("", "Folder of the reward model.")
     method: str = setting(
         "grpo",
-        "What a completion is compared with: the mean and spread of its group, or the mean of the others alone.",
+        "What a completion is compared with: grpo, mean and spread of its prompt's; rloo, the mean of the others.",
         choices=("grpo", "rloo"),
     )
     rewards: str = setting(
@@ -33,22 +34,49 @@ class GRPOConfig(RunConfig):
         "What counts of a reward model's several heads: their mean, or the least of them.",
         choices=("mean", "min"),
     )
-    max_steps: int = setting(50, "Groups of prompts sampled and learned from.", low=1)
-    batch_size: int = setting(16, "Prompts per step.", low=1, high=65536)
+    missing_eos_penalty: float = setting(1.0, "Taken from the reward of an unfinished completion.", low=0)
+    rollouts: int = setting(50, "How often fresh completions are sampled and learned from.", low=1)
+    rollout_batch_size: int = setting(16, "Prompts of a rollout.", low=1, high=65536)
     samples_per_prompt: int = setting(4, "Completions of each prompt that are compared.", low=2, high=1024)
-    updates_per_sample: int = setting(1, "Optimizer steps on the same completions.", low=1)
+    updates_per_rollout: int = setting(1, "Optimizer steps on the completions of a rollout.", low=1)
+    micro_batches: int = setting(1, "Parts in which a step's completions are learned from, to spare memory.", low=1)
     max_prompt_tokens: int = setting(256, "Longest prompt; older turns are cut whole.", low=8)
     max_new_tokens: int = setting(48, "Longest completion.", low=1)
     temperature: float = setting(1.0, "Sampling temperature; every log-probability is divided by it.", above=0)
     learning_rate: float = setting(1e-4, "Peak AdamW learning rate.", above=0, high=1)
-    kl_coef: float = setting(0.05, "Weight of the KL penalty to the reference; 0 does without.", low=0)
+    kl_coef: float = setting(
+        0.05,
+        "Weight of the KL penalty: in the loss by k3 for grpo, in the reward by k1 for rloo; 0 does without.",
+        low=0,
+    )
+    loss_type: str = setting(
+        "dapo",
+        "What a step averages over, for grpo: the tokens of all completions, each completion's own, or its longest.",
+        choices=("dapo", "grpo", "dr_grpo"),
+    )
     clip_low: float = setting(0.2, "The ratio is clipped to 1 - clip_low.", above=0, high=1)
     clip_high: float = setting(0.2, "The ratio is clipped to 1 + clip_high.", above=0)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
-    logging_steps: int = setting(1, "Steps between two logged metrics.", low=1)
-    save_steps: int = setting(20, "Steps between two resumable checkpoints.", low=1)
+    save_rollouts: int = setting(10, "Rollouts between two resumable checkpoints.", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_weights(self.rewards)
+        if self.n_completions % self.micro_batches:
+            raise ConfigError(
+                "micro_batches must divide rollout_batch_size times samples_per_prompt, got "
+                f"{self.micro_batches} and {self.rollout_batch_size} times {self.samples_per_prompt}"
+            )
+        if self.method == "rloo" and self.loss_type != "dapo":
+            raise ConfigError(f"loss_type acts on method=grpo only, got method=rloo and loss_type={self.loss_type}")
+
+    @property
+    def n_completions(self) -> int:
+        """Completions of a rollout."""
+        return self.rollout_batch_size * self.samples_per_prompt
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return self.rollouts * self.updates_per_rollout

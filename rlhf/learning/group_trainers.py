@@ -1,0 +1,170 @@
+"""TRL's GRPOTrainer and RLOOTrainer with our sampling, our log-probabilities and an order of prompts that resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, islice
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import Sampler
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_trainer import RLOOTrainer
+
+from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.learning.checkpointing import SealedCheckpoints
+from rlhf.learning.experience import token_entropies
+from rlhf.learning.generation import Rollout, generate
+from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_logps
+
+# Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
+ROLLOUT_SEED_STRIDE = 1_000_003
+
+
+class GroupRollouts(SealedCheckpoints):
+    """Mixin, named before TRL's trainer: what it samples and how it reads log-probabilities are ours.
+
+    TRL scores prompts padded on the left without telling positions, which shifts every absolute position, and samples
+    from the global random state, which a resumed run cannot find again. Here rows are padded on the right for scoring,
+    and a rollout is a function of its number, the seed and the policy.
+
+    Args: config: of the run. prompts: token ids by number, which the table's `prompt` column names as a text.
+        stop_ids: token ids that end a completion.
+    """
+
+    def __init__(
+        self, *args: Any, config: GRPOConfig, prompts: list[list[int]], stop_ids: list[int], **kwargs: Any
+    ) -> None:
+        self.config = config
+        self.prompts = prompts
+        self.stop_ids = stop_ids
+        super().__init__(*args, **kwargs)
+
+    @property
+    def rollout_number(self) -> int:
+        """The rollout under way, counted from 0."""
+        return int(self.state.global_step) // self.config.updates_per_rollout
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler[int]:
+        return PromptOrder(len(self.prompts), self.config)
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [self.prompts[int(number)] for number in prompts], None, {}
+
+    def draw(self, prompt_ids: list[list[int]]) -> list[Rollout]:
+        """Return a completion of each prompt; the prompts of a group stand together."""
+        n = self.config.samples_per_prompt
+        drawn = generate(
+            self.accelerator.unwrap_model(self.model),  # type: ignore[attr-defined]
+            prompt_ids[::n],
+            n=n,
+            temperature=self.config.temperature,
+            top_p=1.0,
+            max_new_tokens=self.config.max_new_tokens,
+            stop_ids=self.stop_ids,
+            seed=self.config.seed + ROLLOUT_SEED_STRIDE * (self.rollout_number + 1),
+            batch_size=len(prompt_ids),
+        )
+        return [completion for group in drawn for completion in group]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **unused: Any,
+    ) -> tuple[Tensor, Tensor | None, None]:
+        """Return log-probabilities and entropies of the last `logits_to_keep` columns: (B, C) each, 0 outside the mask."""
+        found = [
+            self.read_tokens(model, ids, mask, logits_to_keep, with_entropies=compute_entropy)
+            for ids, mask in zip(
+                input_ids.split(batch_size or len(input_ids)),
+                attention_mask.split(batch_size or len(input_ids)),
+                strict=True,
+            )
+        ]
+        logps = torch.cat([logps for logps, _ in found])
+        return logps, torch.cat([entropies for _, entropies in found]) if compute_entropy else None, None
+
+    def read_tokens(
+        self, model: Any, input_ids: Tensor, mask: Tensor, n_columns: int, *, with_entropies: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and, if asked for, entropies of completion tokens: (B, C) each, else 0.
+
+        Args: input_ids: (B, P + C), prompts padded on the left, completions on the right. mask: (B, P + C), 1 at tokens.
+        """
+        batch = push_left(input_ids, mask.bool(), n_columns)
+        with self.accelerator.autocast():  # type: ignore[attr-defined]
+            logits = completion_logits(model, batch)  # (N, V)
+        logps = token_logps(logits, batch.targets, temperature=self.config.temperature)
+        columns = [widen(align_left(logps, batch.lengths), n_columns)]
+        with torch.no_grad():
+            entropies = token_entropies(logits / self.config.temperature) if with_entropies else torch.zeros_like(logps)
+            columns.append(widen(align_left(entropies, batch.lengths), n_columns))
+        return columns[0], columns[1]
+
+
+class GroupRelativeTrainer(GroupRollouts, GRPOTrainer):
+    """GRPO: a completion's advantage is its reward less its group's mean, over the group's spread."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *unused: Any) -> tuple[list[list[int]], None]:
+        return [completion.ids for completion in self.draw(prompt_ids)], None
+
+
+class LeaveOneOutTrainer(GroupRollouts, RLOOTrainer):
+    """RLOO: a completion's advantage is its reward less the mean of the others of its prompt."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *unused: Any) -> list[list[int]]:
+        return [completion.ids for completion in self.draw(prompt_ids)]
+
+
+class PromptOrder(Sampler[int]):
+    """The prompts of all rollouts of a run, each as often as TRL asks for it: once a completion and optimizer step.
+
+    Every prompt comes once an epoch, in an order drawn from the seed.
+    """
+
+    def __init__(self, n_prompts: int, config: GRPOConfig) -> None:
+        self.n_prompts = n_prompts
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.n_steps * self.config.micro_batches * self.config.n_completions
+
+    def __iter__(self) -> Iterator[int]:
+        prompts = self.walk_prompts()
+        for _ in range(self.config.rollouts):
+            chosen = list(islice(prompts, self.config.rollout_batch_size))
+            rows = [prompt for prompt in chosen for _ in range(self.config.samples_per_prompt)]
+            # Each of a step's micro-batches is handed the whole rollout and takes its part of it.
+            yield from rows * (self.config.updates_per_rollout * self.config.micro_batches)
+
+    def walk_prompts(self) -> Iterator[int]:
+        """Yield the prompts of epoch after epoch."""
+        for epoch in count():
+            yield from torch.randperm(
+                self.n_prompts, generator=torch.Generator().manual_seed(self.config.seed + epoch)
+            ).tolist()
+
+
+def push_left(input_ids: Tensor, mask: Tensor, n_columns: int) -> CompletionBatch:
+    """Return the rows with their padding all on the right.
+
+    Args: input_ids: (B, T). mask: (B, T) bool, True at tokens. n_columns: of completions, at the end.
+    """
+    lengths = mask.sum(1)  # (B,)
+    n_completion = mask[:, -n_columns:].sum(1)  # (B,)
+    moved = align_left(input_ids[mask], lengths)  # (B, max length)
+    column = torch.arange(moved.shape[1], device=moved.device)
+    is_completion = (column >= (lengths - n_completion)[:, None]) & (column < lengths[:, None])
+    return CompletionBatch(moved, is_completion)
+
+
+def widen(values: Tensor, n_columns: int) -> Tensor:
+    """Return the matrix with columns of zeros up to `n_columns`."""
+    return torch.nn.functional.pad(values, (0, n_columns - values.shape[1]))

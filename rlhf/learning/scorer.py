@@ -1,0 +1,113 @@
+"""A reward model as a reward of completions: by their ids where it reads the policy's tokens, else by their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.contract.records import Message
+from rlhf.learning.models import choose_attention
+from rlhf.learning.preferences import encode_answer
+from rlhf.learning.reward_card import read_card, require_parity
+from rlhf.learning.rewards import Reward
+from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
+
+SHORTEST_LIMIT = 512
+
+
+def load_scorer(
+    folder: str | Path,
+    policy_tokenizer: PreTrainedTokenizerBase,
+    *,
+    conversations: Mapping[tuple[int, ...], list[Message]],
+    stop_ids: list[int],
+    ensemble: str,
+    seed: int,
+) -> Reward:
+    """Return the raw scores of a reward model's folder for prompts and completions of a policy's ids.
+
+    Args:
+        conversations: the messages of every prompt, by its ids; a reward model with a tokenizer of its own reads them.
+        stop_ids: the policy's ids that end a completion.
+        ensemble: mean or min, of the reward model's heads.
+    Raises: ContractError when it no longer scores as it did when it was trained.
+    """
+    tokenizer = load_scoring_tokenizer(folder)
+    model = load_reward_model(folder, tokenizer, seed=seed).eval()
+    require_parity(model, folder)
+    max_length = int(read_card(folder).get("max_length", SHORTEST_LIMIT))
+    choose_attention(model, longest_row=max_length)
+    if reads_same_tokens(policy_tokenizer, tokenizer):
+        return partial(score_ids, model, ensemble=ensemble)
+    return TextScorer(
+        model,
+        tokenizer,
+        policy_tokenizer=policy_tokenizer,
+        conversations=conversations,
+        stop_ids=stop_ids,
+        ensemble=ensemble,
+        max_length=max_length,
+    )
+
+
+def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:
+    """Say whether the ids of one mean the same to the other: their words and their chat templates are the same."""
+    same_words = policy.get_vocab() == reward_model.get_vocab()
+    return same_words and policy.chat_template == reward_model.chat_template
+
+
+def score_ids(
+    model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean"
+) -> Tensor:
+    """Return the raw scores of completions: (B,) fp32.
+
+    Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
+    Source: worst-case optimization, arXiv 2310.02743 section 3.
+    """
+    by_head = score_heads(model, [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)])  # (B, K)
+    return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
+
+
+class TextScorer:
+    """Scores what a policy wrote with a reward model that reads other tokens, or has another chat template.
+
+    A completion is written out and read again within its conversation, exactly as a row the reward model was trained on.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        policy_tokenizer: PreTrainedTokenizerBase,
+        conversations: Mapping[tuple[int, ...], list[Message]],
+        stop_ids: list[int],
+        ensemble: str,
+        max_length: int,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.policy_tokenizer = policy_tokenizer
+        self.conversations = conversations
+        self.stop_ids = set(stop_ids)
+        self.ensemble = ensemble
+        self.max_length = max_length
+
+    def __call__(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+        """Return the raw scores: (B,) fp32."""
+        rows = [self.read(prompt, ids) for prompt, ids in zip(prompts, completions, strict=True)]
+        return score_ids(self.model, [prompt for prompt, _ in rows], [ids for _, ids in rows], ensemble=self.ensemble)
+
+    def read(self, prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]]:
+        """Return the ids, to the reward model, of a prompt and a completion of the policy's ids."""
+        return encode_answer(
+            self.tokenizer,
+            self.conversations[tuple(prompt)],
+            self.policy_tokenizer.decode(completion, skip_special_tokens=True),
+            is_finished=bool(completion) and completion[-1] in self.stop_ids,
+            max_length=self.max_length,
+        )
