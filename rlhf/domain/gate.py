@@ -10,7 +10,6 @@ from rlhf.domain.evaluation import find_evaluation
 from rlhf.domain.win_rate import Duel, Rating, measure_duel, rank_checkpoints
 from rlhf.models import Checkpoint, Loop, Run
 
-
 TERMS = ("gate", "gate_votes", "gate_win_rate", "tax_limit")
 # What an evaluation says of a policy, the best witness first.
 JUDGED = {

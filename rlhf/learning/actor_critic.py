@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rlhf.learning.adapters import using
 from rlhf.learning.logps import CompletionBatch, completion_logits
 
 
 class Critic(nn.Module):
     """A reward model that gives every state a value, in units of the normalised reward.
 
-    Args: reward_model: a decoder with a scalar head `score`; it becomes part of the critic.
+    Args:
+        reward_model: a decoder with a scalar head `score`; it becomes part of the critic.
+        adapter: the adapter it computes with, where its trunk is not its own.
     """
 
-    def __init__(self, reward_model: PreTrainedModel) -> None:
+    def __init__(self, reward_model: PreTrainedModel, *, adapter: str | None = None) -> None:
         super().__init__()
         self.model = reward_model
+        self.adapter = adapter
         # What normalises the scores also brings the reward model's head to their scale: the critic starts near them.
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
@@ -29,8 +36,11 @@ class Critic(nn.Module):
 
     def forward(self, batch: CompletionBatch) -> Tensor:
         """Return the value of the state before each completion token: (N,) fp32, row by row."""
-        hidden = self.model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
-        raw = self.model.score(hidden[batch.predicting]).float().mean(-1)  # (N,), over the heads
+        with using(self.model, self.adapter) if self.adapter else nullcontext():
+            hidden = self.model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
+        # The head computes in fp32 whatever the trunk was told: values are compared with sums of small rewards.
+        with torch.autocast(hidden.device.type, enabled=False):
+            raw = self.model.score(hidden[batch.predicting].float()).mean(-1)  # (N,), over the heads
         return (raw - self.mean) / self.std
 
 
@@ -48,3 +58,26 @@ class ActorCritic(nn.Module):
         """Return the logits (N, V) and the value (N,) of each completion token, None for who is not asked."""
         logits = completion_logits(self.policy, batch) if with_policy else None
         return logits, self.critic(batch) if with_critic else None
+
+    def trained_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Return what is trained of the policy, and of the critic."""
+        return list(self.policy.parameters()), list(self.critic.parameters())
+
+    def require_same_training(self) -> None:
+        """Check that the same weights are trained as at the start; whole models cannot lose any."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `load` needs into a folder."""
+        self.policy.save_pretrained(folder / "policy")
+        self.critic.model.save_pretrained(folder / "critic")
+
+    def load(self, folder: Path) -> None:
+        """Take up the weights of a folder that `save` wrote."""
+        load_weights(self.policy, folder / "policy")
+        load_weights(self.critic.model, folder / "critic")
+
+
+def load_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Load a saved model's weights into `model`, in place."""
+    saved = type(model).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    model.load_state_dict(saved.state_dict())

@@ -175,11 +175,20 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str = ADAPTER) -> N
             parameter.copy_(found[key])
 
 
-def describe_base(model: PreTrainedModel) -> dict[str, str]:
-    """Return which weights the model was loaded from: the hash of its folder's safetensors, and nothing of where it lay."""
-    digests = [
-        f"{path.name} {hash_file(path)}\n".encode() for path in sorted(Path(model.name_or_path).glob("*.safetensors"))
-    ]
+def merged_weights(model: PreTrainedModel, name: str = ADAPTER) -> dict[str, Tensor]:
+    """Return the weights the model would have with an adapter merged, by the names of a plain model; it stays as it is."""
+    weights = {
+        key.replace(".base_layer.", "."): value for key, value in model.state_dict().items() if ".lora_" not in key
+    }
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer) and name in module.lora_A:
+            weights[f"{path}.weight"] = module.get_base_layer().weight.detach() + module.get_delta_weight(name).detach()
+    return weights
+
+
+def describe_base(folder: Path) -> dict[str, str]:
+    """Return which weights a model folder holds: the hash of its safetensors, and nothing of where it lies."""
+    digests = [f"{path.name} {hash_file(path)}\n".encode() for path in sorted(folder.glob("*.safetensors"))]
     return {"weights_sha256": hash_lines(digests)}
 
 
@@ -190,7 +199,7 @@ def publish_adapter(model: PreTrainedModel, folder: Path, name: str = ADAPTER) -
     """
     if adapter_layers(model):
         save_adapter(model, folder / FOLDER, name)
-        (folder / FOLDER / BASE).write_text(json.dumps(describe_base(model)), "utf-8")
+        (folder / FOLDER / BASE).write_text(json.dumps(describe_base(Path(model.name_or_path))), "utf-8")
         merge_adapter(model, name)
 
 

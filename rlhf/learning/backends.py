@@ -15,6 +15,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from rlhf.contract.errors import ContractError
+from rlhf.learning.adapters import merged_weights
 from rlhf.learning.generation import Decoding, Rollout, check_positions, generate
 
 # A part of the GPU that sampling may take for its cache while the models that learn lie beside it.
@@ -175,7 +176,7 @@ class VLLMBackend:
     ) -> list[list[Rollout]]:
         """Return completions drawn by vLLM from the model's present weights."""
         check_positions(model, prompts, decoding.max_new_tokens)
-        weights = list(model.state_dict().items())
+        weights = list(merged_weights(model).items())
         self.engine.apply_model(lambda inner: inner.load_weights(weights))
         settings = self.vllm.SamplingParams(
             n=n,

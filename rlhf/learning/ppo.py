@@ -14,17 +14,16 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig, parse_weights
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
-from rlhf.learning.actor_critic import ActorCritic, Critic
 from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import save_final, train_sealed
 from rlhf.learning.logps import build_batch, require_compact_head
-from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device, pick_dtype
+from rlhf.learning.models import find_stop_ids, load_tokenizer, pick_device, pick_dtype
+from rlhf.learning.ppo_models import load_models
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.ptx import load_ptx
-from rlhf.learning.reward_card import require_parity
 from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scoring import load_reward_model, score_heads
+from rlhf.learning.scoring import score_heads
 from rlhf.learning.tokenization import encode_prompt
 
 REPORTED = (
@@ -66,15 +65,10 @@ def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
 def build_trainer(
     config: PPOConfig, run_dir: Path, *, prompts: list[list[int]], tokenizer: PreTrainedTokenizerBase
 ) -> PPOTrainer:
-    """Return the trainer of a run with its four models loaded; the critic starts as a copy of the reward model."""
-    policy, reference = load_policy(config.base_model), load_policy(config.base_model)
-    reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
-    require_parity(reward_model, config.reward_model)
-    critic = Critic(load_reward_model(config.reward_model, tokenizer, seed=config.seed))
+    """Return the trainer of a run with its models loaded."""
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
-    for model in (policy, reference, reward_model, critic.model):
-        choose_attention(model, longest_row=longest)
-    pad_id = tokenizer.pad_token_id
+    models, reference, reward_model = load_models(config, tokenizer, longest_row=longest)
+    policy, pad_id = models.policy, tokenizer.pad_token_id
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     scores = partial(score_completions, reward_model, ensemble=config.ensemble)
     source = RolloutSource(
@@ -94,7 +88,7 @@ def build_trainer(
     )
     return PPOTrainer(
         config,
-        models=ActorCritic(policy, critic),
+        models=models,
         source=source,
         arguments=trainer_arguments(config, run_dir),
         ptx=load_ptx(run_dir / DATA, tokenizer, config),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
@@ -86,9 +86,10 @@ class PPOTrainer(SealedCheckpoints, Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Make one AdamW with a rate each for policy and critic."""
         if self.optimizer is None:
+            of_policy, of_critic = self.model.trained_parameters()
             groups = [
-                {"params": list(self.model.policy.parameters()), "lr": self.config.learning_rate},
-                {"params": list(self.model.critic.parameters()), "lr": self.config.value_learning_rate},
+                {"params": of_policy, "lr": self.config.learning_rate},
+                {"params": of_critic, "lr": self.config.value_learning_rate},
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0)
         return self.optimizer
@@ -121,6 +122,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         started_s = time.monotonic()
         rows = self.minibatches.pop(0)
         loss = self.learn(model, rows)
+        self.model.require_same_training()
         self.note_loss(loss, rows)
         self.rollout_metrics["time/train"] += time.monotonic() - started_s
         return loss
@@ -128,6 +130,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
     def start_rollout(self) -> None:
         """Draw the next rollout."""
         self.experience, metrics = self.source.draw(self.rollouts_started, self.model)
+        self.model.require_same_training()
         n_tokens = [len(ids) for ids in self.experience.completions]
         self.minibatches = self.source.split(self.rollouts_started, n_tokens)
         self.rollouts_started += 1
@@ -167,8 +170,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.policy.save_pretrained(folder / "policy")
-        self.model.critic.model.save_pretrained(folder / "critic")
+        self.model.save(folder)
         assert self.source.scale is not None, "checkpoints are saved after a rollout, and the first one fixes the scale"
         state = {
             "rollouts_started": self.rollouts_started,
@@ -181,8 +183,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        load_weights(self.model.policy, folder / "policy")
-        load_weights(self.model.critic.model, folder / "critic")
+        self.model.load(folder)
         state = json.loads((folder / PPO_STATE).read_text("utf-8"))
         self.rollouts_started, self.early_stops = state["rollouts_started"], state["early_stops"]
         self.source.restore_scale(ScoreScale(state["mean"], state["std"]), self.model)
@@ -212,9 +213,3 @@ class ReportRollouts(ReportToRun):
             control.should_save = not done and trainer.rollouts_started % trainer.config.save_rollouts == 0
             control.should_training_stop = done
         super().on_step_end(args, state, control, **kwargs)
-
-
-def load_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Load a saved model's weights into `model`, in place."""
-    saved = type(model).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    model.load_state_dict(saved.state_dict())

@@ -31,6 +31,7 @@ from rlhf.learning.adapters import (
     find_targets,
     load_adapter,
     merge_adapter,
+    merged_weights,
     put_adapter,
     save_adapter,
     using,
@@ -101,7 +102,11 @@ def test_a_merged_model_gives_the_logits_of_its_adapter(shape: str, model):
     draw_adapter(model)
     adapted = model(IDS).logits
 
+    expected = merged_weights(model)
     merge_adapter(model)
+
+    assert expected.keys() == model.state_dict().keys()
+    torch.testing.assert_close(model.state_dict(), expected, atol=1e-6, rtol=0)
 
     torch.testing.assert_close(model(IDS).logits, adapted, atol=1e-5, rtol=0)
     assert (adapted - base).abs().max() > 0.01

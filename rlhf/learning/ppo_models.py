@@ -1,0 +1,86 @@
+"""The models PPO plays with, from the folders of its configuration: four whole ones, or adapters over one base or two."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.adapters import add_adapter, describe_adapter, put_adapter
+from rlhf.learning.models import choose_attention, load_policy
+from rlhf.learning.reward_card import require_parity
+from rlhf.learning.scoring import load_reward_model
+from rlhf.learning.shared_base import (
+    REWARD,
+    VALUE,
+    AdapterActorCritic,
+    Seen,
+    copy_adapter,
+    read_over,
+    share_trunk,
+    shares_base,
+)
+
+
+class PPOModels(NamedTuple):
+    """What is trained, the frozen reference of the KL penalty, and the frozen reward model."""
+
+    trained: ActorCritic
+    reference: nn.Module
+    reward_model: nn.Module
+
+
+def load_models(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, *, longest_row: int) -> PPOModels:
+    """Return the models of a run. The critic starts as the reward model, the policy as the reference.
+
+    Raises: ContractError for folders that cannot be used, a reward model that scores otherwise than when it was trained, or
+    a base that cannot be shared and must.
+    """
+    policy = load_policy(config.base_model)
+    if not config.lora_rank:
+        models = load_whole(config, tokenizer, policy)
+    elif shares_base(config):
+        models = load_over_one_base(config, policy)
+    else:
+        models = load_over_two_bases(config, tokenizer, policy)
+    for module in {id(module): module for each in models for module in find_models(each)}.values():
+        choose_attention(module, longest_row=longest_row)
+    require_parity(models.reward_model, config.reward_model)
+    return models
+
+
+def find_models(module: nn.Module) -> list[PreTrainedModel]:
+    """Return the transformers models that a module is or holds, trunks left out."""
+    if isinstance(module, PreTrainedModel):
+        return [module]
+    if isinstance(module, Seen):
+        return [module.model]
+    return [found for child in module.children() for found in find_models(child)]
+
+
+def load_whole(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, policy: PreTrainedModel) -> PPOModels:
+    """Return four models that share nothing."""
+    reward_model, critic = (load_reward_model(config.reward_model, tokenizer, seed=config.seed) for _ in range(2))
+    return PPOModels(ActorCritic(policy, Critic(critic)), load_policy(config.base_model), reward_model.eval())
+
+
+def load_over_one_base(config: PPOConfig, policy: PreTrainedModel) -> PPOModels:
+    """Return policy, critic and reward model as adapters over the policy's base, which bare is the reference."""
+    add_adapter(policy, config)
+    reward_model = read_over(policy, config.reward_model)
+    critic = share_trunk(reward_model)
+    copy_adapter(policy, source=REWARD, target=VALUE)
+    trained = AdapterActorCritic(policy, Critic(critic, adapter=VALUE))
+    return PPOModels(trained, Seen(policy, None), Seen(reward_model, REWARD))
+
+
+def load_over_two_bases(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, policy: PreTrainedModel) -> PPOModels:
+    """Return the policy as an adapter over the reference, and the critic as one over the reward model."""
+    add_adapter(policy, config)
+    reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
+    put_adapter(reward_model, describe_adapter(reward_model, config), name=VALUE, seed=config.seed)
+    trained = AdapterActorCritic(policy, Critic(share_trunk(reward_model), adapter=VALUE))
+    return PPOModels(trained, Seen(policy, None), Seen(reward_model, None))
