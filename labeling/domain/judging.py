@@ -192,7 +192,10 @@ def refuse_sealed(judgment: Judgment, project: Project) -> None:
 
 
 def seal_judgments(project: Project, upto: int) -> None:
-    """Let nobody revise the project's judgments up to this id any more: a dataset was frozen of them."""
+    """Let nobody revise the project's judgments up to this id any more: a dataset is frozen of them.
+
+    What has been revised when this returns stays so, and nothing else will be.
+    """
     Project.objects.filter(pk=project.pk, frozen_upto__lt=upto).update(frozen_upto=upto)
 
 

@@ -30,10 +30,13 @@ def load_given(slot_id: int) -> Slot:
 
 
 def load_judged(comparison_id: int) -> Comparison:
-    """Return a comparison with its texts and project, locked as load_given locks it."""
+    """Return a comparison with its texts and project, locked as load_given locks it.
+
+    So is the project: a freeze that seals its judgments waits for a change of one, and finds it.
+    """
     comparisons = Comparison.objects.with_texts().select_related("project")
     if connection.features.has_select_for_update_of:
-        comparisons = comparisons.select_for_update(of=("self",), no_key=True)
+        comparisons = comparisons.select_for_update(of=("self", "project"), no_key=True)
     return comparisons.get(pk=comparison_id)
 
 

@@ -47,13 +47,17 @@ def freeze_preferences(
 ) -> Dataset:
     """Freeze the project's votes into pairs; the same content again is the dataset there is.
 
-    From then on nobody revises the judgments that were counted. Raises: EmptyDataset, InvalidRule.
+    Nobody revises the judgments that are counted any more. Raises: EmptyDataset, InvalidRule.
     """
-    ballot = collect_votes(project, rule)
-    pairs = make_pairs(project, ballot, rule)
-    if not pairs.lines:
-        raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(ballot.votes)))
-    dataset = freeze_rows(
+    while True:
+        ballot = collect_votes(project, rule)
+        pairs = make_pairs(project, ballot, rule)
+        if not pairs.lines:
+            raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(ballot.votes)))
+        counted = {vote.judgment_id for found in ballot.votes.values() for vote in found if vote.judgment_id}
+        if seal_counted(project, counted, upto=rule.upto):
+            break
+    return freeze_rows(
         project,
         kind=Dataset.Kind.PREFERENCE,
         name=name,
@@ -65,10 +69,20 @@ def freeze_preferences(
         counts=pairs.counts,
         sources=list_sources(pairs),
     )
-    seal_judgments(
-        project, max((vote.judgment_id or 0 for found in ballot.votes.values() for vote in found), default=0)
-    )
-    return dataset
+
+
+def seal_counted(project: Project, judgments: set[int], *, upto: int = 0) -> bool:
+    """Let nobody revise the judgments that were read any more; False when one was revised after it was read.
+
+    Then they have to be read anew. A change of mind is counted or refused: sealed after the dataset is stored, one that
+    came between would be neither. It is not asked for again and again: only who changes what was said since the last
+    reading puts it off once more.
+    """
+    seal_judgments(project, max(judgments, default=0))
+    revisions = Judgment.objects.of_project(project).filter(revises__isnull=False)
+    if upto:
+        revisions = revisions.filter(pk__lte=upto)
+    return judgments.isdisjoint(revisions.values_list("revises", flat=True).iterator(CHUNK))
 
 
 def explain_no_pairs(project: Project, rule: FreezeRule, *, n_judged: int) -> str:
@@ -118,14 +132,16 @@ def freeze_demonstrations(
     rule: dict[str, Any] = {"include": "demonstrations", "test_share": test_share, "seed": seed, "use_fixes": use_fixes}
     if exclude_labelers:
         rule["exclude_labelers"] = list(exclude_labelers)
-    fixes = find_fixes(project, FreezeRule(exclude_labelers=exclude_labelers)) if use_fixes else {}
+    fixes: dict[int, tuple[int, int]] = {}
+    while use_fixes:
+        fixes = find_fixes(project, FreezeRule(exclude_labelers=exclude_labelers))
+        if seal_counted(project, {judgment for _, judgment in fixes.values()}):
+            break
     completions = Completion.objects.filter(Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)))
     kind = Dataset.Kind.DEMONSTRATION
-    dataset = freeze_completions(
+    return freeze_completions(
         completions, build_demonstration, kind=kind, project=project, name=name, rule=rule, fixes=fixes, user=user
     )
-    seal_judgments(project, max((judgment for _, judgment in fixes.values()), default=0))
-    return dataset
 
 
 def find_fixes(project: Project, rule: FreezeRule) -> dict[int, tuple[int, int]]:
