@@ -88,7 +88,9 @@ TEMPLATES = [
 # --- the database: SQLite under PREFLOOP_HOME, PostgreSQL by DATABASE_URL --------------------------------------------
 DATABASES = {"default": read_database("DATABASE_URL", PREFLOOP_HOME)}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none.
+    # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none. Threads keep
+    # their connections: to open one reads the whole schema and forgets every prepared statement.
+    DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -97,6 +99,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    # Of the statements in labeling/statements.py; those that Django binds itself are never prepared.
+    DATABASES["default"]["OPTIONS"]["prepare_threshold"] = 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the broker: the Redis that `manage.py up` starts on a unix socket, or CELERY_BROKER_URL --------------------------
@@ -180,6 +184,7 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "labeling.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = BEHIND_TLS

@@ -115,13 +115,18 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
 
     def close(self, labeler: User) -> bool:
         """End the slot with this labeler's judgment; False means someone was first."""
-        return self.update(state="done", labeler=labeler, lease_token=None, lease_until=None) == 1
+        return self.update(**closed_by(labeler)) == 1
 
     def with_texts(self) -> Self:
         """With project, prompt and completions, in one query."""
         return self.select_related(
             "project", "comparison__prompt", "comparison__completion_a", "comparison__completion_b"
         )
+
+
+def closed_by(labeler: User) -> dict[str, object]:
+    """Return what becomes of a slot by this labeler's judgment."""
+    return {"state": "done", "labeler": labeler, "lease_token": None, "lease_until": None}
 
 
 def rows_of(name: str) -> models.QuerySet:  # type: ignore[type-arg]

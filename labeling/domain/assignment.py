@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext as _
@@ -16,6 +17,7 @@ from labeling.domain.errors import ClaimLost, NotAMember
 from labeling.domain.selection import RNG, Turn, may_judge, select_slot
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
+from labeling.statements import Change, compiled, compiled_change
 
 __all__ = [
     "EmptyReason",
@@ -38,30 +40,37 @@ __all__ = [
 RETRIES = 20
 RESERVATION_S = 150  # a page renews what it keeps ready by its heartbeat; a page that is gone holds up nobody longer
 PRETENDED = timedelta(hours=1)  # so long a page without a network is believed
-HELD_COLUMNS = ("state", "labeler", "lease_token", "lease_until", "shown_at", "reason", "propensity")
 SWEEP_SHARE = 0.1  # of claims that first free what has expired; one that finds nothing always does
 
 
 def require_member(project: Project, labeler: User) -> Membership:
     """Return the labeler's active membership, or raise NotAMember."""
-    return check_member(Membership.objects.filter(project=project, user=labeler, is_active=True), project, labeler)
+    return check_member(list_memberships(project.pk, labeler.pk), project, labeler)
 
 
-def check_member(memberships: QuerySet[Membership], project: Project, labeler: User) -> Membership:
-    membership = memberships.first()
-    if membership is None:
-        message = _("%(labeler)s is no active member of %(project)s: ask its manager to be added")
-        raise NotAMember(message % {"labeler": labeler, "project": project})
-    return membership
+def check_member(memberships: list[Membership], project: Project, labeler: User) -> Membership:
+    for membership in memberships:
+        return membership
+    message = _("%(labeler)s is no active member of %(project)s: ask its manager to be added")
+    raise NotAMember(message % {"labeler": labeler, "project": project})
+
+
+@compiled
+def list_memberships(project: Any, labeler: Any) -> QuerySet[Membership]:
+    return Membership.objects.filter(project=project, user=labeler, is_active=True)
 
 
 def start_turn(project: Project, labeler: User) -> Turn:
     """Return who asks, her membership locked where the database has row locks; or raise NotAMember."""
-    slices = Slice.objects.filter(project=project)
-    memberships = Membership.objects.filter(project=project, user=labeler, is_active=True)
-    locked = memberships.annotate(has_slices=Exists(slices)).select_for_update(no_key=True)
-    membership = check_member(locked, project, labeler)
+    membership = check_member(lock_memberships(project.pk, labeler.pk), project, labeler)
     return Turn(project, labeler, membership, has_slices=membership.has_slices)  # type: ignore[attr-defined]
+
+
+@compiled
+def lock_memberships(project: Any, labeler: Any) -> QuerySet[Membership]:
+    memberships = Membership.objects.filter(project=project, user=labeler, is_active=True)
+    has_slices = Exists(Slice.objects.filter(project=OuterRef("project")))
+    return memberships.annotate(has_slices=has_slices).select_for_update(no_key=True)
 
 
 def make_lease_token(slot_id: int, labeler: User) -> uuid.UUID:
@@ -116,8 +125,12 @@ def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None
 
 def find_held(project: Project, labeler: User) -> list[Slot]:
     """Return the slot shown to her and the one reserved, in this order, where there are such; without their texts."""
-    held = Slot.objects.held_by(labeler).filter(project=project)
-    return sorted(held, key=lambda slot: (slot.shown_at is None, slot.pk))
+    return sorted(list_held(labeler.pk, project.pk), key=lambda slot: (slot.shown_at is None, slot.pk))
+
+
+@compiled
+def list_held(labeler: Any, project: Any) -> QuerySet[Slot]:
+    return Slot.objects.held_by(labeler).filter(project=project)
 
 
 def find_claim(project: Project, labeler: User) -> Slot | None:
@@ -158,24 +171,51 @@ def hold_slot(slot: Slot, labeler: User, *, is_shown: bool = True) -> bool:
 
     Time is the database's: that of the selection, where the slot was just selected.
     """
-    now = slot.shown_at or Now()
+    now = slot.shown_at or read_clock(slot.project_id)
     slot.state, slot.labeler = Slot.State.HELD, labeler
     slot.lease_until = now + (lease_of(slot.project) if is_shown else reservation_of(slot.project))
     slot.shown_at = now if is_shown else None
-    others = Slot.objects.held_by(labeler).filter(project=slot.project_id, shown_at__isnull=not is_shown)
     slot.lease_token = make_lease_token(slot.pk, labeler)
     if slot._state.adding:
-        return store_probe(slot, others)
-    free = Slot.objects.free().filter(~Exists(others), pk=slot.pk)
-    return free.update(**{name: getattr(slot, name) for name in HELD_COLUMNS}) == 1
+        return store_probe(slot, is_shown=is_shown)
+    lease = (slot.lease_token, slot.lease_until, slot.shown_at)
+    return hold_free(slot.pk, slot.project_id, labeler.pk, *lease, slot.reason, slot.propensity, is_shown=is_shown) == 1
+
+
+def read_clock(project_id: int) -> datetime:
+    clock: datetime = Project.objects.filter(pk=project_id).values_list(Now(), flat=True).get()
+    return clock
+
+
+@compiled_change
+def hold_free(
+    slot: Any,
+    project: Any,
+    labeler: Any,
+    lease_token: Any,
+    lease_until: Any,
+    shown_at: Any,
+    reason: Any,
+    propensity: Any,
+    *,
+    is_shown: bool,
+) -> Change:
+    others = list_others(project, labeler, is_shown=is_shown)
+    lease = {"lease_token": lease_token, "lease_until": lease_until, "shown_at": shown_at}
+    held = lease | {"state": Slot.State.HELD, "labeler": labeler, "reason": reason, "propensity": propensity}
+    return Change(Slot.objects.free().filter(~Exists(others), pk=slot), held)
+
+
+def list_others(project: Any, labeler: Any, *, is_shown: bool) -> QuerySet[Slot]:
+    """What she holds already that stands where another one would."""
+    return Slot.objects.held_by(labeler).filter(project=project, shown_at__isnull=not is_shown)
 
 
 @transaction.atomic
-def store_probe(slot: Slot, others: QuerySet[Slot]) -> bool:
-    if others.exists():
+def store_probe(slot: Slot, *, is_shown: bool) -> bool:
+    if list_others(slot.project, slot.labeler, is_shown=is_shown).exists():
         return False
     slot.save(force_insert=True)
-    slot.refresh_from_db(fields=["lease_until", "shown_at"])
     return True
 
 
@@ -254,4 +294,10 @@ def free_expired(project: Project, *, besides: User | None = None) -> int:
 
     besides: whoever is here to renew her own.
     """
-    return Slot.objects.filter(project=project).expired().exclude(labeler=besides).free_up()
+    expired = Slot.objects.filter(project=project).expired().exclude(labeler=besides)
+    return expired.free_up() if list_expired(project.pk) else 0
+
+
+@compiled
+def list_expired(project: Any) -> QuerySet[Slot]:
+    return Slot.objects.filter(project=project).expired()[:1]

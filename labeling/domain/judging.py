@@ -22,6 +22,7 @@ from labeling.domain.fixing import show_fix, store_fix, withdraw_fix
 from labeling.domain.overlap import ask_another
 from labeling.domain.placing import (
     check_given,
+    close_held,
     find_guideline_id,
     find_replay,
     load_given,
@@ -32,6 +33,7 @@ from labeling.domain.placing import (
 from labeling.domain.tallying import update_tally
 from labeling.domain.tracing import read_trace
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
+from labeling.statements import insert
 
 QUICK_STRENGTH = 2  # one key says "better", no more and no less
 
@@ -74,7 +76,7 @@ def record_judgment(
         with transaction.atomic():
             slot = load_given(slot_id)
             place: Slot | None = slot
-            if Slot.objects.held_by(labeler).filter(pk=slot_id).close(labeler):
+            if close_held(slot_id, labeler.pk):
                 shown_at = slot.shown_at or shown_at
             elif stored := find_replay(idempotency_key, labeler, slot_id=slot_id):
                 return stored
@@ -98,7 +100,7 @@ def store_judgment(
     now = timezone.now()
     said = read_vote(vote, slot.comparison, a_shown_left=slot.a_shown_left)
     reason, propensity = read_claim(slot, labeler)
-    judgment = Judgment.objects.create(
+    judgment = Judgment(
         idempotency_key=idempotency_key,
         comparison=slot.comparison,
         labeler=labeler,
@@ -112,6 +114,7 @@ def store_judgment(
         is_hasty=shown_at is not None and is_hasty(count_shown(slot.comparison), (now - shown_at).total_seconds()),
         **said,
     )
+    insert(judgment)
     store_fix(judgment, vote.fix, labeler)
     if slot.reason == Reason.EXAM:
         grade_answer(judgment)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
 from labeling.domain.assignment import check_lease_token
 from labeling.domain.errors import ClaimLost, IdempotencyConflict
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Slot, User
+from labeling.querysets import closed_by
+from labeling.statements import Change, compiled, compiled_change
 
 
 def load_given(slot_id: int) -> Slot:
@@ -18,15 +21,23 @@ def load_given(slot_id: int) -> Slot:
 
     On PostgreSQL its comparison is locked: of two votes at once the second waits, and counts the first in its tally.
     """
+    for slot in list_given(slot_id):
+        slot.comparison.project = slot.project
+        return slot
+    raise ClaimLost(_("This comparison is gone: take the next one."))
+
+
+@compiled
+def list_given(slot_id: Any) -> QuerySet[Slot]:
     latest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("pk")[:1]
     slots = Slot.objects.with_texts().annotate(guideline_id=Subquery(latest))
-    if connection.features.has_select_for_update_of:
-        slots = slots.select_for_update(of=("comparison",), no_key=True)
-    slot = slots.filter(pk=slot_id).first()
-    if slot is None:
-        raise ClaimLost(_("This comparison is gone: take the next one."))
-    slot.comparison.project = slot.project
-    return slot
+    return slots.select_for_update(of=("comparison",), no_key=True).filter(pk=slot_id)
+
+
+@compiled_change
+def close_held(slot_id: Any, labeler: Any) -> Change:
+    """Close a slot she holds."""
+    return Change(Slot.objects.held_by(labeler).filter(pk=slot_id), closed_by(labeler))
 
 
 def load_judged(comparison_id: int) -> Comparison:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -27,6 +28,7 @@ from django.utils.translation import gettext as _
 from labeling.domain.errors import InvalidContent
 from labeling.models import Comparison, Gold, Judgment, Membership, Project, Reason, Skip, Slice, Slot, User
 from labeling.querysets import SlotQuerySet, is_open_to
+from labeling.statements import compiled
 
 CHUNK = 500
 TEXTS = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
@@ -111,10 +113,10 @@ def find_work(turn: Turn, order: tuple[str, ...]) -> Slot | None:
 
     A slice is probed once, in its own stretch of the index; what is cheap with one slice is with fifty.
     """
-    slots = Slot.objects.filter(project=turn.project).claimable_by(turn.labeler).order_by(*order)
     slices = list_slices(turn)
     if slices is None:
-        return take_first(slots.filter(slice=None), turn)
+        return take(list_unsliced(turn.project.pk, turn.labeler.pk, order=order), turn)
+    slots = Slot.objects.filter(project=turn.project).claimable_by(turn.labeler).order_by(*order)
     probes = Slice.objects.filter(pk__in=slices).values(
         first=Subquery(slots.filter(slice=OuterRef("pk")).values("pk")[:1])
     )
@@ -122,22 +124,32 @@ def find_work(turn: Turn, order: tuple[str, ...]) -> Slot | None:
     heads = [ranked.filter(pk__in=probes).first(), slots.filter(slice=None).first()]
     found = [head.pk for head in heads if head]
     best = ranked.filter(pk__in=found).first() if len(found) > 1 else next(filter(None, heads), None)
-    return take_first(slots.filter(slice=best.slice_id), turn) if best else None
+    return take(lock_first(slots.filter(slice=best.slice_id)), turn) if best else None
 
 
-def take_first(slots: SlotQuerySet, turn: Turn) -> Slot | None:
-    """Return the first slot with its texts; on PostgreSQL locked, with those others look at passed over.
+@compiled
+def list_unsliced(project: Any, labeler: Any, *, order: tuple[str, ...]) -> SlotQuerySet:
+    """The first slot of no slice, of a project that has none."""
+    return lock_first(Slot.objects.filter(project=project, slice=None).claimable_by(labeler).order_by(*order))
+
+
+def lock_first(slots: SlotQuerySet) -> SlotQuerySet:
+    """The first slot with its texts; on PostgreSQL locked, with those others look at passed over."""
+    first: SlotQuerySet = slots.select_for_update(skip_locked=True, of=("self",)).select_related(*TEXTS)
+    return first.annotate(clock=Now())[:1]
+
+
+def take(slots: Iterable[Slot], turn: Turn) -> Slot | None:
+    """Return the slot there is, as it is given now.
 
     A slot given back still says why it was given: a late vote is stored with that. Given anew, it is as proposed.
     """
-    if connection.features.has_select_for_update_skip_locked:
-        slots = slots.select_for_update(skip_locked=True, of=("self",))
-    slot: Slot | None = slots.select_related(*TEXTS).annotate(clock=Now()).first()
-    if slot:
+    for slot in slots:
         slot.project = turn.project
         slot.shown_at = slot.clock  # type: ignore[attr-defined]
         slot.reason, slot.propensity = slot.comparison.reason, slot.comparison.propensity
-    return slot
+        return slot
+    return None
 
 
 def list_slices(turn: Turn) -> list[int] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
 from labeling.models import Adjudication, Comparison
 from labeling.querysets import JudgmentQuerySet
+from labeling.statements import Change, compiled_change
 
 
 def list_counted(comparison: Comparison) -> JudgmentQuerySet:
@@ -30,7 +32,11 @@ def update_tally(comparison: Comparison, strengths: Sequence[int] | None = None)
     comparison.n_judgments = len(strengths)
     comparison.spread = high - low
     comparison.is_split = low < 0 < high
-    Comparison.objects.filter(pk=comparison.pk).update(
-        n_judgments=comparison.n_judgments, spread=comparison.spread, is_split=comparison.is_split
-    )
+    store_tally(comparison.pk, comparison.n_judgments, comparison.spread, comparison.is_split)
     return comparison
+
+
+@compiled_change
+def store_tally(comparison: Any, n_judgments: Any, spread: Any, is_split: Any) -> Change:
+    tally = {"n_judgments": n_judgments, "spread": spread, "is_split": is_split}
+    return Change(Comparison.objects.filter(pk=comparison), tally)

@@ -112,8 +112,10 @@ def is_capped(turn: Turn, *, n_held: int) -> bool:
 
 def find_cap(turn: Turn, *, n_held: int) -> EmptyReason | None:
     """Return the cap she has reached; nothing is counted where none is set, and never more rows than the cap."""
-    judged = Judgment.objects.of_project(turn.project).filter(labeler=turn.labeler, revises=None)
     daily, total = turn.project.daily_cap, turn.project.labeler_cap
+    if not daily and not total:
+        return None
+    judged = Judgment.objects.of_project(turn.project).filter(labeler=turn.labeler, revises=None)
     if daily and n_held + judged.filter(submitted_at__gte=find_midnight())[:daily].count() >= daily:
         return EmptyReason.DAILY_CAP
     if total and n_held + judged[:total].count() >= total:

@@ -1,0 +1,202 @@
+"""Statements of the hot path: a queryset compiled once for each connection, and run with other values ever after.
+
+To build and compile what one vote asks took Django ten times as long as the databases took to answer. The queryset
+stays the only place where a condition is written: a function returns it, its positional parameters stand for values
+that differ from call to call, its keyword parameters for parts of the statement. All else becomes text: PostgreSQL uses
+a partial index in a prepared plan, and SQLite a prepared statement at all, only where they see the constant.
+
+    @compiled
+    def list_held(labeler: Any, project: Any) -> QuerySet[Slot]:
+        return Slot.objects.held_by(labeler).filter(project=project)
+
+    list_held(labeler.pk, project.pk)  # a list of slots
+
+PostgreSQL prepares them on the server (settings: prepare_threshold); behind pgbouncer that takes its release 1.21.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any, NamedTuple, TypeVar
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Expression, Model, QuerySet
+from django.db.models.query import get_related_populators
+from django.db.models.sql import InsertQuery, UpdateQuery
+from psycopg import Cursor
+
+Row = TypeVar("Row", bound=Model)
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Given(Expression):
+    """Stands in a queryset for a value, or for the row with that key, which is known only when it is run."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+    @property
+    def pk(self) -> Given:
+        return self
+
+    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, list[Given]]:
+        return "%s", [self]
+
+
+class Change(NamedTuple):
+    """An UPDATE: which rows, and what of them."""
+
+    rows: QuerySet[Any]
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The text of a statement, and which of the values given goes where in it."""
+
+    sql: str
+    places: tuple[int, ...]
+
+    def execute(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> CursorWrapper:
+        cursor = open_cursor(connection)
+        cursor.execute(self.sql, [adapt(values[place], connection) for place in self.places])
+        return cursor
+
+
+@dataclass(frozen=True)
+class Read(Statement):
+    """A statement that returns rows, and how Django makes models of them."""
+
+    compiler: Any
+    converters: dict[int, Any]
+    populators: list[Any]
+    names: list[str]
+
+    def fetch(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Iterator[Any]:
+        with self.execute(connection, values) as cursor:
+            rows = cursor.fetchall()
+        model = self.compiler.klass_info["model"]
+        fields = self.compiler.klass_info["select_fields"]
+        for row in self.compiler.apply_converters(rows, self.converters) if self.converters else rows:
+            made = model.from_db(connection.alias, self.names, row[fields[0] : fields[-1] + 1])
+            for populator in self.populators:
+                populator.populate(row, made)
+            for name, column in self.compiler.annotation_col_map.items():
+                setattr(made, name, row[column])
+            yield made
+
+
+def compiled(make: Callable[..., QuerySet[Row]]) -> Callable[..., list[Row]]:
+    """Make a function that returns a queryset one that takes its values and returns its rows."""
+
+    @wraps(make)
+    def read(*values: Any, **shape: Any) -> list[Row]:
+        connection = connections["default"]
+        return list(find_compiled(connection, make, shape, compile_read).fetch(connection, values))
+
+    return read
+
+
+def compiled_change(make: Callable[..., Change]) -> Callable[..., int]:
+    """Make a function that returns a change one that takes its values, makes it, and returns how many rows it met."""
+
+    @wraps(make)
+    def change(*values: Any, **shape: Any) -> int:
+        connection = connections["default"]
+        with find_compiled(connection, make, shape, compile_change).execute(connection, values) as cursor:
+            return cursor.rowcount
+
+    return change
+
+
+def insert(row: Model) -> None:
+    """Store a new row whose key the database makes, as save() does where nobody listens to signals."""
+    connection = connections["default"]
+    fields = [field for field in row._meta.concrete_fields if not field.primary_key]
+    values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
+    statement = find_compiled(connection, type(row), {}, compile_insert)
+    with statement.execute(connection, values) as cursor:
+        (row.pk,) = cursor.fetchone()
+    row._state.adding, row._state.db = False, connection.alias
+
+
+def find_compiled(
+    connection: BaseDatabaseWrapper, make: Callable[..., Any], shape: dict[str, Any], compile_anew: Callable[..., Any]
+) -> Any:
+    """Return the statement of a function in this shape; a connection belongs to one thread, and so do its statements."""
+    compiled = vars(connection).setdefault("compiled_statements", {})
+    key = (make, *shape.items())
+    if key not in compiled:
+        compiled[key] = compile_anew(connection, make, shape)
+    return compiled[key]
+
+
+def compile_read(connection: BaseDatabaseWrapper, make: Callable[..., QuerySet[Any]], shape: dict[str, Any]) -> Read:
+    compiler = make(*list_givens(make), **shape).query.get_compiler(connection=connection)
+    sql, places = read_places(connection, *compiler.as_sql())
+    selected = [row[0] for row in compiler.select[: compiler.col_count]]
+    first, *_, last = [*compiler.klass_info["select_fields"], compiler.klass_info["select_fields"][-1]]
+    return Read(
+        sql,
+        places,
+        compiler,
+        compiler.get_converters(selected),
+        get_related_populators(compiler.klass_info, compiler.select, connection.alias),
+        [column.target.attname for column in selected[first : last + 1]],
+    )
+
+
+def compile_change(connection: BaseDatabaseWrapper, make: Callable[..., Change], shape: dict[str, Any]) -> Statement:
+    rows, values = make(*list_givens(make), **shape)
+    query = rows.query.chain(UpdateQuery)
+    query.add_update_values(values)
+    return Statement(*read_places(connection, *query.get_compiler(connection=connection).as_sql()))
+
+
+def compile_insert(connection: BaseDatabaseWrapper, model: type[Model], _shape: dict[str, Any]) -> Statement:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    row = model(**{field.attname: Given(position) for position, field in enumerate(fields)})
+    query = InsertQuery(model)
+    query.insert_values(fields, [row])
+    compiler = query.get_compiler(connection=connection)
+    compiler.returning_fields = [model._meta.pk]
+    return Statement(*read_places(connection, *compiler.as_sql()[0]))
+
+
+def list_givens(make: Callable[..., Any]) -> list[Given]:
+    positional = [name for name, row in signature(make).parameters.items() if row.kind in POSITIONAL]
+    return [Given(position) for position in range(len(positional))]
+
+
+def read_places(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> tuple[str, tuple[int, ...]]:
+    """Write the constants of a statement into it, and return it with the positions of the values it still needs."""
+    quote = connection.schema_editor().quote_value
+    texts = ["%s" if isinstance(param, Given) else quote(param).replace("%", "%%") for param in params]
+    return sql.replace("%%", "%%%%") % tuple(texts), tuple(
+        param.position for param in params if isinstance(param, Given)
+    )
+
+
+def adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
+    """Return a value as the database's driver takes it."""
+    if isinstance(value, uuid.UUID):
+        return value if connection.features.has_native_uuid_field else value.hex
+    return connection.ops.adapt_unknown_value(value)
+
+
+def open_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    """Return a cursor; on PostgreSQL one that sends values beside the text, which is how a statement is prepared.
+
+    Where statements are logged, they are shown whole.
+    """
+    if connection.vendor != "postgresql" or connection.queries_logged:
+        return connection.cursor()
+    connection.ensure_connection()
+    return connection.make_cursor(Cursor(connection.connection))
