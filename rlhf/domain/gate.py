@@ -47,7 +47,8 @@ def decide(candidate: Checkpoint, *, terms: dict[str, Any], baseline: Checkpoint
 
     Args: terms: gate, gate_votes, gate_win_rate and tax_limit, as Loop names them; what is missing is as Loop has it.
     """
-    wanted: dict[str, Any] = {name: terms.get(name, Loop._meta.get_field(name).default) for name in TERMS}
+    usual = Loop()
+    wanted: dict[str, Any] = {name: terms.get(name, getattr(usual, name)) for name in TERMS}
     if wanted["gate"] == Loop.Gate.OPEN:
         return Verdict(True, ["The gate is open: every policy passes."], {"gate": wanted["gate"]})
     evaluation = find_evaluation(candidate, baseline=baseline)
