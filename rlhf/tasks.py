@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 from config.celery import app
 from labeling.domain.doorbell import ring
-from rlhf.domain import execution, exporting, loop, runs
+from rlhf.domain import execution, exporting, loop, rounds, runs
 from rlhf.domain.launching import LearningServer
 
 learning_server = LearningServer()
@@ -33,7 +33,12 @@ def execute_run(pk: int) -> None:
 
 @app.task(name="rlhf.advance_round")
 def advance_round(pk: int) -> None:
-    loop.advance_round(pk)
+    rounds.advance_round(pk)
+
+
+@app.task(name="rlhf.advance_loop")
+def advance_loop(pk: int) -> None:
+    loop.advance_loop(pk)
 
 
 @app.task(name="rlhf.write_export")
@@ -44,7 +49,7 @@ def write_export(pk: int) -> None:
 @app.task(name="rlhf.sweep")
 def sweep() -> None:
     runs.sweep_runs()
-    loop.sweep_rounds()
+    loop.sweep_loops()
     exporting.sweep_exports()
 
 

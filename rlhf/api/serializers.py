@@ -151,7 +151,9 @@ class CheckpointSerializer(serializers.ModelSerializer):
 
 class RoundSerializer(serializers.ModelSerializer):
     project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
-    stages = serializers.ListField(child=serializers.ChoiceField(Run.Kind.choices), read_only=True)
+    stages = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text='The runs it goes through: "kind", or "kind:part".'
+    )
     runs = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
     class Meta:

@@ -17,6 +17,7 @@ from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sample import SampleConfig
+from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.settings import RunConfig, build_config
 
@@ -32,6 +33,7 @@ CONFIGS: dict[str, type[RunConfig]] = {
         GRPOConfig,
         SampleConfig,
         EvaluateConfig,
+        ScoreConfig,
         FeedbackConfig,
     )
 }

@@ -148,6 +148,24 @@ def as_messages(value: Any, *, role: str) -> list[Message]:
     return [Message(role=message["role"], content=message["content"]) for message in value]
 
 
+class ScorableRow(TypedDict):
+    """A sampled completion and its prompt, to be scored."""
+
+    prompt_id: str
+    index: int
+    prompt: list[Message]
+    text: str
+    finished: bool
+
+
+class ScoreRow(TypedDict):
+    """What each head of a reward model says of one sample, in its own units."""
+
+    prompt_id: str
+    index: int
+    scores: list[float]
+
+
 def canonical_line(row: Any) -> bytes:
     """Return the one spelling of a row: UTF-8, sorted keys, no spaces, a newline. Raises: RecordError (NaN, surrogates)."""
     try:

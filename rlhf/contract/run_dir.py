@@ -1,7 +1,7 @@
 """The run directory: its names, atomic writes, sealed folders, and how metrics travel.
 
     config.json  data/  metrics.jsonl  progress.json  checkpoints/checkpoint-N/  checkpoints/final/  samples.jsonl
-    feedback.jsonl  result.json  learning.log
+    scores.jsonl  feedback.jsonl  result.json  learning.log
 
 The worker writes config.json and data/, the learning process everything else.
 """
@@ -30,6 +30,7 @@ PROGRESS = "progress.json"
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SAMPLES = "samples.jsonl"
+SCORES = "scores.jsonl"
 FEEDBACK = "feedback.jsonl"
 RESULT = "result.json"
 USAGE = "usage"  # in result.json: what the run took

@@ -12,7 +12,8 @@ from labeling.domain.people import add_member
 from labeling.models import Guideline, Membership, Project, Prompt, User
 from rlhf.contract.records import Message
 from rlhf.domain.datasets.shelf import freeze_rows
-from rlhf.domain.loop import FIRST_STAGES, open_round
+from rlhf.domain.rounds import open_round
+from rlhf.domain.stages import FIRST_STAGES
 from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
 from rlhf.world.corpus import demonstrations, pretraining_texts

@@ -20,6 +20,7 @@ from rlhf.contract import run_dir as seam
 from rlhf.contract.config import TRAINING_KINDS
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.kto import KTOConfig
+from rlhf.contract.records import write_rows
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
@@ -27,7 +28,7 @@ from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.launching import LearningProcess, LearningServer
-from rlhf.domain.sampling import record_samples
+from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,8 @@ def prepare_folder(run: Run, folder: Path) -> None:
             materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
+    if run.kind == Run.Kind.SCORE:
+        write_rows(folder / seam.DATA / seam.SAMPLES, list_scorable(run.project, run.config["samples_of"]))
     # Which functions of its own may reward a policy is the host's to say, never a run's.
     allowed = Path(settings.PREFLOOP_HOME) / seam.ALLOWED_REWARDS
     if allowed.exists():
@@ -203,6 +206,8 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             register_final(run, manifest_sha256)
         elif run.kind == Run.Kind.SAMPLE:
             record_samples(run, folder / seam.SAMPLES)
+        elif run.kind == Run.Kind.SCORE:
+            record_scores(run, folder / seam.SCORES)
     for checkpoint in (folder / seam.CHECKPOINTS).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)  # only a resume needs them, and this run is over
 

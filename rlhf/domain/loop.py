@@ -1,187 +1,254 @@
-"""A round: freeze the judgments, train, sample, queue - each stage a run, each step safe to take twice.
+"""A loop's life: stopped, running or paused, moved by conditional updates; what it does next is read from rows.
 
-The round's row says only running, succeeded or failed; where it stands is read from its runs, so a crash anywhere
-resumes by looking again.
+Stopped: no round begins by itself; one under way goes to its end. Paused: nothing new starts, not even the next stage.
+Running: wait for labels, freeze, train, evaluate, gate, promote, sample, queue, and again. `advance_loop` may be called by
+anybody at any time - a task, the sweeper, a vote that reaches the threshold - and twice at once.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from labeling.domain.audit import record_event
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
-from labeling.domain.errors import LabelingError
-from labeling.models import Judgment, Membership, Project, User
-from rlhf.contract.config import CONFIGS
-from rlhf.contract.errors import ContractError
+from labeling.models import Judgment, Project, Slot, User
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.datasets.freezing import freeze_preferences
-from rlhf.domain.datasets.rule import FreezeRule
-from rlhf.domain.errors import LearningError, NotReady
-from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, freeze_prompts, queue_samples
-from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
-
-# A first round makes a policy out of nothing; every later one learns from judgments.
-FIRST_STAGES = [Run.Kind.PRETRAIN.value, Run.Kind.SFT.value, Run.Kind.SAMPLE.value]
-STAGES = [Run.Kind.REWARD.value, Run.Kind.DPO.value, Run.Kind.SAMPLE.value]
-
-# The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
-# Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
-TEST_SHARE = 0.2
-# A prompt to which a policy says the same twice makes no pair, and a good policy does so more and more often.
-SPARE_PROMPTS = 1.4
+from rlhf.domain.counting import count_new, count_new_judgments, last_judgment_used, list_new_votes, measure_agreement
+from rlhf.domain.errors import NotReady
+from rlhf.domain.promoting import find_pending, is_votes_dry, settle_round
+from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
+from rlhf.domain.terms import get_loop
+from rlhf.models import Checkpoint, Loop, Round
 
 
-def get_loop(project: Project) -> Loop:
-    """Return the project's loop, made with its defaults when it is asked for first."""
-    return Loop.objects.get_or_create(project=project)[0]
+def current_policy(loop: Loop) -> Checkpoint | None:
+    """Return the policy promoted last, or before any was the newest worth starting from."""
+    return loop.policy or newest_policy(loop.project)
 
 
-def last_judgment_used(project: Project, *, before: Round | None = None) -> int:
-    """Return the id of the last judgment the last round that did not fail learned from, or of that before a round."""
-    rounds = Round.objects.filter(project=project).exclude(state=Round.State.FAILED)
-    if before is not None:
-        rounds = rounds.filter(number__lt=before.number)
-    upto: int | None = rounds.aggregate(upto=Max("upto"))["upto"]
-    return upto or 0
+def find_running(project: Project) -> Round | None:
+    """Return the round under way."""
+    running = Round.objects.filter(project=project, state=Round.State.RUNNING)
+    return running.select_related("project", "base", "candidate").first()
 
 
-def list_votes() -> QuerySet[Judgment]:
-    """Return the judgments that count toward a round, each vote once however often it was revised.
+# --- what people do ---------------------------------------------------------------------------------------------------
 
-    Probes and what labelers in quarantine say do not count: a freeze leaves them out.
+
+def start_loop(loop: Loop, *, user: User | None = None) -> Loop:
+    """Let a stopped loop go by itself. Raises: NotReady without a policy, and when it is not stopped."""
+    if current_policy(loop) is None and find_running(loop.project) is None:
+        raise NotReady(f"{loop.project} has no policy yet: train one with sft, or register a model folder")
+    return move_loop(loop, Loop.State.RUNNING, sources=[Loop.State.STOPPED], user=user)
+
+
+def pause_loop(loop: Loop, *, user: User | None = None, because: str = "") -> Loop:
+    """Start nothing new until it is resumed; the run under way goes on. Raises: NotReady when it is paused already."""
+    cause = name_cause("paused", user, because)
+    return move_loop(loop, Loop.State.PAUSED, sources=[Loop.State.RUNNING, Loop.State.STOPPED], user=user, cause=cause)
+
+
+def resume_loop(loop: Loop, *, user: User | None = None) -> Loop:
+    """Let a paused loop go by itself again. Raises: NotReady when it is not paused."""
+    return move_loop(loop, Loop.State.RUNNING, sources=[Loop.State.PAUSED], user=user)
+
+
+def stop_loop(loop: Loop, *, user: User | None = None, because: str = "") -> Loop:
+    """Begin no round by itself any more; one under way goes to its end. Raises: NotReady when it is stopped already."""
+    cause = name_cause("stopped", user, because)
+    return move_loop(loop, Loop.State.STOPPED, sources=[Loop.State.RUNNING, Loop.State.PAUSED], user=user, cause=cause)
+
+
+def step_loop(loop: Loop, *, user: User | None = None) -> Round:
+    """Take one stage by hand: start the next run, or finish the round, or begin one. The loop is paused after it.
+
+    Raises: NotReady when the loop goes by itself, a run is under way, or a round cannot begin.
     """
-    suspects = Membership.objects.filter(
-        project=OuterRef("comparison__project"), user=OuterRef("labeler"), is_quarantined=True
-    )
-    votes: QuerySet[Judgment] = Judgment.objects.of_work().filter(~Exists(suspects), revises=None)
-    return votes
-
-
-def count_new_judgments(project: Project) -> int:
-    """Return how many votes came in since the last round began."""
-    return list_votes().filter(comparison__project=project, pk__gt=last_judgment_used(project)).count()
+    round = find_running(loop.project)
+    if loop.state == Loop.State.RUNNING or (round is not None and loop.state == Loop.State.STOPPED):
+        raise NotReady(f"the loop of {loop.project} goes by itself: pause it before you step")
+    if round is not None:
+        if busy := next((run for run in round.runs.all() if not run.is_over), None):
+            raise NotReady(f"{busy} is {busy.state}: step again when it is over")
+        return take_stage(round)
+    if loop.state == Loop.State.STOPPED:
+        loop = pause_loop(loop, user=user, because="to go step by step")
+    return take_stage(prepare_round(loop))
 
 
 def start_round(project: Project, *, user: User | None = None) -> Round:
-    """Begin the next round and ring for it. Raises: NotReady when one is running or judgments are too few."""
+    """Go one round by hand: begin the next, or let a paused one go to its end. Raises: NotReady."""
     loop = get_loop(project)
+    round = find_running(project) if loop.state == Loop.State.PAUSED else None
+    round = round or prepare_round(loop)
+    if loop.state == Loop.State.PAUSED:
+        stop_loop(loop, user=user, because=f"after round {round.number}")
+        ring("rlhf.advance_round", round.pk)
+    return round
+
+
+def move_loop(loop: Loop, state: str, *, sources: list[Loop.State], user: User | None, cause: str = "") -> Loop:
+    """Move a loop between states once, keep the event, and ring for it. Raises: NotReady when someone was first."""
+    before = loop.state
+    n_moved = Loop.objects.filter(pk=loop.pk, state__in=sources).update(
+        state=state, cause=cause, changed_at=timezone.now()
+    )
+    loop.refresh_from_db()
+    if not n_moved:
+        raise NotReady(
+            f"the loop of {loop.project} is {loop.state} already" + (f": {loop.cause}" if loop.cause else "")
+        )
+    after = {"state": state, "cause": cause}
+    record_event(f"loop.{state}", str(loop), actor=user, project=loop.project, before={"state": before}, after=after)
+    if state != Loop.State.PAUSED:
+        ring("rlhf.advance_loop", loop.pk)
+    return loop
+
+
+def name_cause(done: str, user: User | None, because: str) -> str:
+    """Say who did it and why: "paused by ada: the guideline changes"."""
+    return done + (f" by {user}" if user else "") + (f": {because}" if because else "")
+
+
+# --- what it does by itself -------------------------------------------------------------------------------------------
+
+
+def advance_loop(pk: int) -> Loop:
+    """Do what is next for a running loop: move its round, decide about its candidate, or begin a round."""
+    loop = Loop.objects.select_related("project", "policy").get(pk=pk)
+    round = find_running(loop.project)
+    if round is not None:
+        advance_round(round.pk)
+    elif loop.state == Loop.State.RUNNING:
+        begin_next(loop)
+    return loop
+
+
+def begin_next(loop: Loop) -> None:
+    """Begin the round that is due, or keep with the loop what holds it back."""
+    n_new, n_waiting = count_new_judgments(loop.project), count_slots(loop.project)
+    pending = find_pending(loop.project)
+    if pending is not None:
+        pending = settle_round(pending)
+        loop.refresh_from_db()
+    if loop.max_rounds and count_rounds(loop.project) >= loop.max_rounds:
+        settle_last(pending)
+        stop_loop(loop, because=f"it went its {loop.max_rounds} rounds")
+        return
+    try:
+        if n_new >= loop.threshold:
+            hold_or_open(loop, pending)
+        elif n_waiting == 0:
+            policy = pending.candidate if pending is not None and not pending.decision else current_policy(loop)
+            if policy is not None:
+                open_refill(loop, base=policy)
+    except NotReady as error:
+        hold_loop(loop, str(error))  # someone else was first, or something is missing that people see to
+
+
+def hold_or_open(loop: Loop, pending: Round | None) -> None:
+    """Begin the next round unless the gate waits for votes, or labelers agree too little. Raises: NotReady."""
+    if pending is not None and not pending.decision:
+        if not is_votes_dry(pending):
+            hold_loop(loop, f"{pending.candidate} is not decided about: " + " ".join(pending.reasons))
+            return
+        settle_last(pending)
+        loop.refresh_from_db()
+    share, n_pairs = measure_agreement(loop) if loop.min_agreement is not None else (1.0, 0)
+    if loop.min_agreement is not None and n_pairs and share < loop.min_agreement:
+        hold_loop(
+            loop,
+            f"labelers agree in {share:.0%} of {n_pairs} pairs of votes since the last round, and {loop.min_agreement:.0%} "
+            f"is asked for: look at what they dispute, or lower the limit",
+        )
+        return
+    prepare_round(loop)
+
+
+def prepare_round(loop: Loop) -> Round:
+    """Open the next round that learns. Raises: NotReady when judgments are too few, or there is no policy."""
+    project = loop.project
     n_new = count_new_judgments(project)
     if n_new < loop.threshold:
         raise NotReady(
             f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
         )
-    base = newest_policy(project)
+    if (pending := find_pending(project)) is not None:
+        settle_last(pending)
+        loop.refresh_from_db()
+    base = current_policy(loop)
     if base is None:
         raise NotReady(f"{project} has no policy yet: train one with sft, or register a model folder")
-    return open_round(project, STAGES, base=base)
+    return open_round(project, base=base)
 
 
-def open_round(project: Project, stages: list[str], *, base: Checkpoint | None = None) -> Round:
-    """Make the next round's row and ring for its first step. Raises: NotReady when one is running.
-
-    What it learns from and starts from is settled here: judgments and models that come later are the next round's.
-    """
-    upto = Judgment.objects.of_project(project).aggregate(pk=Max("pk"))["pk"] or 0
-    last = Round.objects.filter(project=project).aggregate(number=Max("number"))["number"]
-    first = 0 if stages == FIRST_STAGES else 1
-    try:
-        with transaction.atomic():
-            round = Round.objects.create(
-                project=project, stages=stages, number=first if last is None else last + 1, base=base, upto=upto
-            )
-            transaction.on_commit(lambda: ring("rlhf.advance_round", round.pk))
-    except IntegrityError as error:
-        raise NotReady(f"a round of {project} is running: wait for it, see /loop/") from error
-    return round
+def settle_last(pending: Round | None) -> None:
+    """Decide about a candidate of which no more can be learned: without the gate's word it stays one."""
+    if pending is not None and not pending.decision:
+        settle_round(pending, must_decide=True)
 
 
-def advance_round(pk: int) -> Round:
-    """Take the round as far as it goes without waiting: start the next stage, or finish it."""
-    round = Round.objects.select_related("project").get(pk=pk)
-    if round.state != Round.State.RUNNING:
-        return round
-    runs = {run.kind: run for run in round.runs.order_by("id")}
-    try:
-        for kind in round.stages:
-            run = runs.get(kind)
-            if run is None:
-                start_stage(round, kind, runs)
-                return round
-            if not run.is_over:
-                return round
-            if run.state != Run.State.SUCCEEDED:
-                return end_round(
-                    round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip()
-                )
-        n_pairs = get_loop(round.project).n_pairs
-        n_queued = queue_samples(runs[Run.Kind.SAMPLE], priority=round.number, limit=n_pairs)
-        return end_round(round, Round.State.SUCCEEDED, n_queued=n_queued)
-    except (LearningError, LabelingError, ContractError, OSError) as error:
-        return end_round(round, Round.State.FAILED, cause=str(error))
+def hold_loop(loop: Loop, cause: str) -> None:
+    """Keep with a running loop what holds it back."""
+    Loop.objects.filter(pk=loop.pk, state=Loop.State.RUNNING).exclude(cause=cause).update(cause=cause)
 
 
-def end_round(round: Round, state: str, *, cause: str = "", n_queued: int = 0) -> Round:
-    """Give a running round its last state; a round that is over stays as it is."""
-    Round.objects.filter(pk=round.pk, state=Round.State.RUNNING).update(
-        state=state, cause=cause, n_queued=n_queued, finished_at=timezone.now()
+def count_rounds(project: Project) -> int:
+    """Return how many rounds have learned from judgments and did not fail."""
+    learned = Round.objects.filter(project=project, base__isnull=False, candidate__isnull=False)
+    return learned.exclude(state=Round.State.FAILED).count()
+
+
+def count_slots(project: Project) -> int:
+    """Return how many places for judgments are free or held."""
+    return Slot.objects.of_work().filter(project=project, state__in=["free", "held"]).count()
+
+
+# --- who rings --------------------------------------------------------------------------------------------------------
+
+
+def sweep_loops() -> None:
+    """Ring for every running round, and for every running loop that has something to do; the others cost nothing more."""
+    rounds = Round.objects.filter(state=Round.State.RUNNING).exclude(
+        Exists(Loop.objects.filter(project=OuterRef("project"), state=Loop.State.PAUSED))
     )
-    round.refresh_from_db()
-    return round
-
-
-def start_stage(round: Round, kind: str, runs: dict[str, Run]) -> None:
-    """Queue the run of one stage; a second caller at the same moment finds it there."""
-    inputs = stage_inputs(round, kind, runs)
-    config = CONFIGS[kind](seed=42 + round.number).replace(**get_loop(round.project).settings.get(kind, {}))
-    try:
-        create_run(round.project, config, round=round, **inputs)
-    except IntegrityError:
-        pass  # one_run_per_stage_of_a_round: the other caller was first
-
-
-def stage_inputs(round: Round, kind: str, runs: dict[str, Run]) -> dict[str, Any]:
-    """Return the dataset and the base of a stage. Raises: LearningError when they cannot be made."""
-    project = round.project
-    if kind == Run.Kind.PRETRAIN:
-        return {"dataset": newest_dataset(project, Dataset.Kind.TEXT)}
-    if kind == Run.Kind.SFT:
-        return {
-            "dataset": newest_dataset(project, Dataset.Kind.DEMONSTRATION),
-            "base": runs[Run.Kind.PRETRAIN].checkpoint,
-        }
-    if kind == Run.Kind.SAMPLE:
-        trainer = runs[round.stages[round.stages.index(kind) - 1]]
-        n_prompts = math.ceil(SPARE_PROMPTS * get_loop(project).n_pairs)
-        prompts = draw_prompts(project, n_prompts, seed=round.number)
-        return {
-            "dataset": freeze_prompts(prompts, name=f"{project.slug} prompts {round.number}"),
-            "base": trainer.checkpoint,
-        }
-    if kind == Run.Kind.REWARD:
-        rule = FreezeRule(upto=round.upto, test_share=TEST_SHARE)
-        dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}")
-        return {"dataset": dataset, "base": round.base}
-    # The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.
-    rule = FreezeRule(upto=round.upto, after=last_judgment_used(project, before=round), test_share=TEST_SHARE)
-    dataset = freeze_preferences(project, rule=rule, name=f"{project.slug} round {round.number}, new judgments")
-    return {"dataset": dataset, "base": round.base}
-
-
-def newest_dataset(project: Project, kind: str) -> Dataset:
-    """Return the project's last frozen dataset of a kind. Raises: NotReady."""
-    dataset = Dataset.objects.filter(project=project, kind=kind, sealed_at__isnull=False).order_by("-id").first()
-    if dataset is None:
-        raise NotReady(f"{project} has no {kind} dataset: freeze one at /datasets/")
-    return dataset
-
-
-def sweep_rounds() -> None:
-    """Ring for every running round; a ring too many changes nothing."""
-    for pk in Round.objects.filter(state=Round.State.RUNNING).values_list("pk", flat=True):
+    for pk in rounds.values_list("pk", flat=True):
         send_message("rlhf.advance_round", pk, expires_s=SWEEP_S)
+    for pk in list_due():
+        send_message("rlhf.advance_loop", pk, expires_s=SWEEP_S)
+
+
+def list_due() -> list[int]:
+    """Return the ids of the running loops that may have something to do, in two queries for a hundred of them.
+
+    Enough votes for a round, or for a gate that waits; nothing to judge; or rounds enough.
+    """
+    of_project = Round.objects.filter(project=OuterRef("project"))
+    waiting = Slot.objects.of_work().filter(project=OuterRef("project"), state__in=["free", "held"])
+    idle = Loop.objects.filter(state=Loop.State.RUNNING).exclude(Exists(of_project.filter(state=Round.State.RUNNING)))
+    undecided = of_project.filter(decision="", candidate__isnull=False).exclude(state=Round.State.FAILED)
+    annotated = idle.annotate(has_pairs=Exists(waiting), is_pending=Exists(undecided))
+    loops = list(annotated.only("pk", "project", "slice", "threshold", "gate_votes"))
+    n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
+
+    due = []
+    for loop in loops:
+        wanted = min(loop.threshold, loop.gate_votes) if loop.is_pending else loop.threshold
+        if n_new.get(loop.project_id, 0) >= wanted or not loop.has_pairs:
+            due.append(loop.pk)
+    return due
+
+
+def hear_judgment(judgment: Judgment) -> None:
+    """Ring for a running loop when this vote is the one that reaches its threshold; the sweeper hears what this misses.
+
+    Ids grow by at least one a vote, so until as many ids as the threshold have passed nothing needs to be counted.
+    """
+    project_id = judgment.comparison.project_id
+    loop = Loop.objects.select_related("project").filter(project=project_id, state=Loop.State.RUNNING).first()
+    if loop is None or judgment.pk - last_judgment_used(loop.project) < loop.threshold:
+        return
+    from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
+    if list(from_threshold) == [judgment.pk]:
+        ring("rlhf.advance_loop", loop.pk)

@@ -11,9 +11,9 @@ from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
-from rlhf.domain.loop import get_loop
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts
+from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Dataset, Run
 
 # Kinds that sample from a policy and have a reward model score what it says.
@@ -29,6 +29,7 @@ DATASET_KINDS = {
     "ppo": Dataset.Kind.PROMPT,
     "grpo": Dataset.Kind.PROMPT,
     "sample": Dataset.Kind.PROMPT,
+    "score": Dataset.Kind.PROMPT,
 }
 
 
@@ -70,7 +71,7 @@ def default_config(project: Project, kind: str) -> RunConfig:
 
 def newest_base(project: Project, kind: str) -> Checkpoint:
     """Return the newest policy, or for an evaluation the newest reward model. Raises: NotReady."""
-    if kind == "evaluate":
+    if kind in ("evaluate", "score"):
         return newest_reward_model(project)
     policy = newest_policy(project)
     if policy is None:

@@ -31,9 +31,10 @@ def create_run(
     base: Checkpoint | None = None,
     reward_model: Checkpoint | None = None,
     round: Round | None = None,
+    part: str = "",
     user: User | None = None,
 ) -> Run:
-    """Queue a run and ring for it once the row is committed."""
+    """Queue a run and ring for it once the row is committed. part: what a stage of a round is for, see stages.py."""
     with transaction.atomic():
         run = Run.objects.create(
             project=project,
@@ -43,6 +44,7 @@ def create_run(
             base=base,
             reward_model=reward_model,
             round=round,
+            part=part,
             created_by=user,
         )
         transaction.on_commit(lambda: ring("rlhf.execute_run", run.pk))

@@ -1,19 +1,21 @@
-"""From prompts to samples to the labeling queue."""
+"""From prompts to samples and their scores; what becomes pairs of them is queueing.py's."""
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 from django.db.models import Count
 
 from labeling.domain.content import check_text
 from labeling.domain.errors import InvalidContent
-from labeling.domain.pairing import Pair, propose_comparisons
-from labeling.models import Project, Prompt, User
+from labeling.models import Project, Prompt, Slice, User
 from rlhf.contract.kinds.sample import SampleConfig
-from rlhf.contract.records import PromptRow, read_rows
+from rlhf.contract.kinds.score import ScoreConfig
+from rlhf.contract.records import DemonstrationRow, PromptRow, ScorableRow, read_rows
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, Run, Sample
@@ -21,13 +23,18 @@ from rlhf.models import Dataset, Run, Sample
 logger = logging.getLogger(__name__)
 
 
-def draw_prompts(project: Project, n: int, *, seed: int) -> list[Prompt]:
-    """Return n prompts in random order, those no policy has answered yet first. Raises: NotReady when there are none."""
+def draw_prompts(project: Project, n: int, *, seed: int, slice_id: int | None = None) -> list[Prompt]:
+    """Return n prompts in random order, those no policy has answered yet first. Raises: NotReady when there are none.
+
+    slice_id: of this slice alone.
+    """
     n_samples = dict(Sample.objects.filter(prompt__project=project).values_list("prompt").annotate(Count("id")))
-    prompts = list(project.prompts.filter(is_held_out=False).order_by("id"))
+    of_slice = {"slice": slice_id} if slice_id else {}
+    prompts = list(project.prompts.filter(is_held_out=False, **of_slice).order_by("id"))
     if not prompts:
+        where = f" in its slice {Slice.objects.get(pk=slice_id)}" if slice_id else ""
         raise NotReady(
-            f"{project} has no prompts: import some with manage.py import_prompts FILE --project {project.slug}"
+            f"{project} has no prompts{where}: import some with manage.py import_prompts FILE --project {project.slug}"
         )
     random.Random(seed).shuffle(prompts)
     prompts.sort(key=lambda prompt: n_samples.get(prompt.pk, 0))
@@ -81,28 +88,53 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def queue_samples(run: Run, *, priority: int, limit: int | None = None) -> int:
-    """Turn a run's samples into comparisons, one per prompt, and return how many are in the queue because of it.
+def list_scorable(project: Project, run_id: int) -> Iterator[ScorableRow]:
+    """Yield the samples of a run as a scoring run reads them. Raises: NotReady when the project has no such run."""
+    samples = Sample.objects.filter(run=run_id, run__project=project).select_related("prompt")
+    if not samples.exists():
+        raise NotReady(f"samples_of={run_id} is no sampling run of {project} with samples: name one, see /runs/")
+    for sample in samples.order_by("prompt_id", "index").iterator(chunk_size=500):
+        yield ScorableRow(
+            prompt_id=str(sample.prompt_id),
+            index=sample.index,
+            prompt=sample.prompt.messages,
+            text=sample.text,
+            finished=sample.finished,
+        )
 
-    Empty completions are dropped, and of equal ones all but the first. Doing it twice changes nothing.
+
+def record_scores(run: Run, path: Path) -> int:
+    """Keep what a scoring run said beside the samples it scored. Returns the number of samples."""
+    config = run.load_config()
+    assert isinstance(config, ScoreConfig)
+    samples = {(str(row.prompt_id), row.index): row for row in Sample.objects.filter(run=config.samples_of)}
+    scored = []
+    for row in read_rows(path):
+        sample = samples.get((row["prompt_id"], row["index"]))
+        if sample is not None:
+            sample.scores = row["scores"]
+            scored.append(sample)
+    return Sample.objects.bulk_update(scored, ["scores"], batch_size=200)
+
+
+def freeze_best(project: Project, run_id: int, *, name: str) -> Dataset:
+    """Freeze of every prompt of a sampling run the finished sample its reward model scores highest, to be imitated.
+
+    Raises: NotReady when none was scored.
     """
-    by_prompt: dict[Prompt, dict[str, Sample]] = {}
-    for sample in run.samples.select_related("prompt", "prompt__project").order_by("prompt_id", "index"):
-        if sample.text.strip():
-            by_prompt.setdefault(sample.prompt, {}).setdefault(sample.text, sample)
-    pairs = []
-    for prompt, texts in by_prompt.items():
-        if len(texts) > 1:
-            text_a, text_b = list(texts)[:2]
-            pairs.append(
-                Pair(messages=prompt.messages, group=prompt.group, text_a=text_a, text_b=text_b, priority=priority)
-            )
-    comparisons = propose_comparisons(run.project, pairs[:limit])
-    for comparison in comparisons:
-        for completion in (comparison.completion_a, comparison.completion_b):
-            drawn = by_prompt[comparison.prompt].get(completion.text)
-            if drawn is not None:
-                drawn.completion = completion
-    linked = [sample for texts in by_prompt.values() for sample in texts.values() if sample.completion_id]
-    Sample.objects.bulk_update(linked, ["completion"], batch_size=200)
-    return len(comparisons)
+    best: dict[int, Sample] = {}
+    for sample in (
+        Sample.objects.filter(run=run_id, finished=True).select_related("prompt").order_by("prompt_id", "index")
+    ):
+        if sample.scores and sample.text.strip():
+            held = best.get(sample.prompt_id)
+            if held is None or fmean(sample.scores) > fmean(held.scores):
+                best[sample.prompt_id] = sample
+    if not best:
+        raise NotReady(f"no finished sample of run {run_id} has a score: there is nothing to imitate")
+    rows: list[DemonstrationRow] = [
+        {"messages": [*sample.prompt.messages, {"role": "assistant", "content": sample.text}]}
+        for sample in best.values()
+    ]
+    rule = {"include": "best of n", "samples_of": run_id}
+    return freeze_rows(project, kind=Dataset.Kind.DEMONSTRATION, name=name, train=rows, test=[], rule=rule)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
-from django.db.models import Count, F, Max, Q, Window
+from django.db.models import Count, Window
 from django.db.models.functions import RowNumber
 
 from labeling.models import Project, Slot
-from rlhf.domain.loop import list_votes
+from rlhf.domain.counting import count_new
+from rlhf.domain.freshness import count_fresh
+from rlhf.domain.stages import BEST, PREVIOUS, find_runs, split_stage
+from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
+
+PARTS = {BEST: "to learn from", PREVIOUS: "by the policy before"}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a round, with its run once it has one."""
+    """One step of a round, with its run once it has one. name: as Round.stages has it."""
 
-    kind: str
+    name: str
     run: Run | None
 
     @property
     def label(self) -> str:
-        return Run.Kind(self.kind).label
+        kind, part = split_stage(self.name)
+        return f"{Run.Kind(kind).label} {PARTS.get(part, part)}" if part else Run.Kind(kind).label
 
     @property
     def state(self) -> str:
@@ -52,7 +56,8 @@ class Turn:
 class Standing:
     """A project's circle at a glance.
 
-    turns: its last rounds, newest first. n_new: judgments since the last round began, counted while none is running.
+    turns: its last rounds, newest first. n_new: judgments since the last round began. n_waiting: comparisons that wait
+    to be judged, n_fresh of which show a completion of the policy under test or in use. base: that policy's name.
     """
 
     project: Project
@@ -60,7 +65,8 @@ class Standing:
     turns: list[Turn]
     n_new: int
     n_waiting: int
-    has_policy: bool
+    n_fresh: int
+    policy: Checkpoint | None
 
     @property
     def turn(self) -> Turn | None:
@@ -68,28 +74,87 @@ class Standing:
 
     @property
     def is_running(self) -> bool:
+        """Whether a round is under way, whatever the state of the loop."""
         return self.turn is not None and self.turn.round.state == Round.State.RUNNING
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something may change without anybody's doing: pages ask again."""
+        return self.is_running or self.loop.state == Loop.State.RUNNING
 
     @property
     def has_failed(self) -> bool:
         return self.turn is not None and self.turn.round.state == Round.State.FAILED
 
     @property
+    def has_policy(self) -> bool:
+        return self.policy is not None
+
+    @property
     def is_due(self) -> bool:
         """A round may start: enough judgments, a policy to start from, and none running."""
         return not self.is_running and self.has_policy and self.n_new >= self.loop.threshold
+
+    @property
+    def fresh_share(self) -> float | None:
+        """Share of the waiting comparisons that show the current policy; None when nothing waits."""
+        return self.n_fresh / self.n_waiting if self.n_waiting else None
+
+    @property
+    def pending(self) -> Round | None:
+        """The round whose candidate the gate has not decided about."""
+        return next((turn.round for turn in self.turns if turn.round.candidate_id and not turn.round.decision), None)
+
+    @property
+    def wait(self) -> str:
+        """What it waits for and why, in words with figures."""
+        if self.loop.state == Loop.State.PAUSED:
+            return self.loop.cause or "paused"
+        if self.is_running:
+            return self.describe_round()
+        if self.loop.state == Loop.State.STOPPED:
+            return self.loop.cause or "stopped: it begins no round by itself"
+        if self.loop.cause:
+            return self.loop.cause
+        return self.describe_votes()
+
+    def describe_round(self) -> str:
+        """Say what the round under way waits for."""
+        assert self.turn is not None
+        where, stage = f"round {self.turn.round.number}", self.turn.stage
+        if stage is None:
+            return f"{where} puts its pairs into the queue"
+        if stage.run is None:
+            return f"{where} is about to start: {stage.label}"
+        if stage.run.state == Run.State.QUEUED:
+            return f"{where} waits for a learning worker to take up {stage.label} ({stage.run})"
+        return f"{where} waits for {stage.label}: {describe_progress(stage.run)}"
+
+    def describe_votes(self) -> str:
+        """Say how many judgments a round still needs, and of what."""
+        if self.policy is None:
+            return "waits for a policy: train one, or register a model folder"
+        n_missing = self.loop.threshold - self.n_new
+        if n_missing <= 0:
+            return f"has the {self.loop.threshold} judgments it needs and is about to begin the next round"
+        of_slice = f" on prompts of slice {self.loop.slice}" if self.loop.slice_id else ""
+        words = f"waits for {n_missing} more judgments of {self.loop.threshold}{of_slice} by policy {self.policy}"
+        return words if self.n_waiting else f"{words}; none waits to be judged, so new pairs are about to be drawn"
 
 
 def read_standings(projects: Iterable[Project], *, n_rounds: int = 1) -> list[Standing]:
     """Return the standing of each project with its last rounds, in a number of queries that does not grow with them."""
     projects = list(projects)
-    loops = {loop.project_id: loop for loop in Loop.objects.filter(project__in=projects)}
+    loops = {
+        loop.project_id: loop for loop in Loop.objects.filter(project__in=projects).select_related("policy", "slice")
+    }
     turns = read_turns(projects, n_rounds)
-    running = {pk for pk, found in turns.items() if found[0].round.state == Round.State.RUNNING}
-    n_new = count_new([project.pk for project in projects if project.pk not in running])
+    slices = {project.pk: None for project in projects} | {pk: loop.slice_id for pk, loop in loops.items()}
+    n_new = count_new(slices) if projects else {}
     n_waiting = count_waiting(projects)
-    policies = Checkpoint.objects.filter(project__in=projects, kind=Checkpoint.Kind.POLICY).order_by()
-    with_policy = set(policies.values_list("project_id", flat=True).distinct())
+    policies = read_policies(projects) | {pk: loop.policy for pk, loop in loops.items() if loop.policy}
+    tested = [turn.round.candidate_id for found in turns.values() for turn in found if not turn.round.decision]
+    n_fresh = count_fresh([*(policy.pk for policy in policies.values()), *(pk for pk in tested if pk)])
     return [
         Standing(
             project=project,
@@ -97,10 +162,28 @@ def read_standings(projects: Iterable[Project], *, n_rounds: int = 1) -> list[St
             turns=turns.get(project.pk, []),
             n_new=n_new.get(project.pk, 0),
             n_waiting=n_waiting.get(project.pk, 0),
-            has_policy=project.pk in with_policy,
+            n_fresh=n_fresh.get(project.pk, 0),
+            policy=policies.get(project.pk),
         )
         for project in projects
     ]
+
+
+def read_standing(project: Project, *, n_rounds: int = 1) -> Standing:
+    """Return the standing of one project."""
+    (standing,) = read_standings([project], n_rounds=n_rounds)
+    return standing
+
+
+def read_policies(projects: list[Project]) -> dict[int, Checkpoint]:
+    """Return each project's newest policy; one worth starting from where there is one. checkpoints.newest_policy for many."""
+    found: dict[int, Checkpoint] = {}
+    policies = Checkpoint.objects.filter(project__in=projects, kind=Checkpoint.Kind.POLICY)
+    place = Window(RowNumber(), partition_by="project", order_by="-id")
+    for rows in (policies, policies.worth_starting_from()):
+        for policy in rows.annotate(place=place).filter(place=1):
+            found[policy.project_id] = policy
+    return found
 
 
 def read_turns(projects: list[Project], n: int) -> dict[int, list[Turn]]:
@@ -108,26 +191,15 @@ def read_turns(projects: list[Project], n: int) -> dict[int, list[Turn]]:
     place = Window(RowNumber(), partition_by="project", order_by="-number")
     newest = Round.objects.filter(project__in=projects).annotate(place=place).filter(place__lte=n)
     turns: dict[int, list[Turn]] = {}
-    for round in newest.order_by("project", "-number").prefetch_related("runs"):
+    for round in newest.order_by("project", "-number").select_related("candidate", "base").prefetch_related("runs"):
         turns.setdefault(round.project_id, []).append(Turn(round, list_stages(round)))
     return turns
 
 
 def list_stages(round: Round) -> list[Stage]:
-    """Return the round's stages in order; of several runs of a stage the newest counts. Reads what was prefetched."""
-    runs = {run.kind: run for run in sorted(round.runs.all(), key=lambda run: run.pk)}
-    return [Stage(kind, runs.get(kind)) for kind in round.stages]
-
-
-def count_new(project_ids: list[int]) -> dict[int, int]:
-    """Return the votes since each project's last round began; loop.count_new_judgments for many projects."""
-    if not project_ids:
-        return {}
-    rounds = Round.objects.filter(project__in=project_ids).exclude(state=Round.State.FAILED)
-    used = {row["project"]: row["upto"] for row in rounds.order_by().values("project").annotate(upto=Max("upto"))}
-    is_new = reduce(or_, (Q(comparison__project=pk, pk__gt=used.get(pk, 0)) for pk in project_ids))
-    rows = list_votes().filter(is_new).order_by().values(project_id=F("comparison__project"))
-    return {row["project_id"]: row["n"] for row in rows.annotate(n=Count("id"))}
+    """Return the round's stages in order, with their runs. Reads what was prefetched."""
+    runs = find_runs(round)
+    return [Stage(name, runs.get(name)) for name in round.stages]
 
 
 def count_waiting(projects: list[Project]) -> dict[int, int]:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from labeling.models import Project
 from rlhf.models import Loop, Round
 
 
@@ -41,6 +42,11 @@ class Terms:
         """Return the terms that to_json wrote; what a round of an older version does not say has its default."""
         names = {item.name for item in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
+
+
+def get_loop(project: Project) -> Loop:
+    """Return the project's loop, made with its defaults when it is asked for first."""
+    return Loop.objects.get_or_create(project=project)[0]
 
 
 def freeze_terms(loop: Loop) -> Terms:

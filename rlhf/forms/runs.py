@@ -17,8 +17,11 @@ from rlhf.models import Checkpoint, Dataset, Run
 
 # Folders of models: people name registered checkpoints instead, never a path.
 FOLDERS = ("base_model", "reward_model", "reference_model")
-BASE_KINDS = {"evaluate": (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY)}
-BASE_LABELS = {"sample": "Policy that samples", "evaluate": "Model to evaluate"}
+BASE_KINDS = {
+    "evaluate": (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY),
+    "score": (Checkpoint.Kind.REWARD,),
+}
+BASE_LABELS = {"sample": "Policy that samples", "evaluate": "Model to evaluate", "score": "Reward model that scores"}
 
 
 class FieldGroup(NamedTuple):

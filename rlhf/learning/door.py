@@ -28,6 +28,7 @@ METHODS = {
     "grpo": "rlhf.learning.grpo",
     "sample": "rlhf.learning.sampling",
     "evaluate": "rlhf.learning.evaluation",
+    "score": "rlhf.learning.sample_scores",
     "feedback": "rlhf.learning.feedback",
 }
 

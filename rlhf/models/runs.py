@@ -152,6 +152,7 @@ class Sample(models.Model):
     finished = models.BooleanField(help_text="It ended with an end token.")
     decoding = models.JSONField(help_text="Temperature, top_p and the rest.")
     seed = models.BigIntegerField()
+    scores = models.JSONField(default=list, help_text="What each head of the last reward model that scored it said.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "prompt", "index"], name="one_sample_per_index")]

@@ -10,8 +10,9 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from labeling.models import Project
 from rlhf.domain.errors import NotReady
-from rlhf.domain.loop import get_loop, start_round
+from rlhf.domain.loop import start_round
 from rlhf.domain.standing import Standing, read_standings
+from rlhf.domain.terms import get_loop
 from rlhf.forms.projects import LoopForm
 from rlhf.permissions import manager_required
 

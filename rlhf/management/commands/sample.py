@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from rlhf.domain.sampling import queue_samples
+from rlhf.domain.queueing import queue_samples
 from rlhf.management.commands._run_command import RunCommand
 
 

@@ -213,14 +213,17 @@ def test_an_impossible_rule_is_refused(as_manager, project, rule):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_round_is_started_when_it_is_due(as_manager, project, labeler):
-    Loop.objects.create(project=project, threshold=1)
+    Loop.objects.create(project=project, threshold=1, gate="open", strategy="random")
     make_checkpoint(project)
     judge(make_comparison(project), labeler)
 
     answer = post(as_manager, "/api/v1/rounds/", {"project": "harbour"})
 
     assert answer.status_code == 201
-    assert (answer.json()["state"], answer.json()["stages"]) == ("running", ["reward", "dpo", "sample"])
+    assert (answer.json()["state"], answer.json()["stages"]) == (
+        "running",
+        ["reward", "dpo", "sample", "sample:previous"],
+    )
 
 
 @pytest.mark.parametrize("address", ["/api/v1/runs/99999999999999999999/", "/api/v1/runs/x/", "/api/v1/runs/-1/"])

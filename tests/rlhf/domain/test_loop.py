@@ -11,8 +11,9 @@ from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, add_prompt, propose_comparisons
 from labeling.domain.people import add_member
 from labeling.models import Comparison, Judgment, Membership, Project, User
-from rlhf.domain import loop, runs
+from rlhf.domain import loop, rounds, runs
 from rlhf.domain.checkpoints import run_folder
+from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.sampling import record_samples
@@ -34,7 +35,15 @@ def labeler():
 @pytest.fixture
 def project(labeler):
     project = Project.objects.create(slug="circle", name="Circle")
-    Loop.objects.create(project=project, threshold=4, n_pairs=3, settings={"dpo": {"beta": 0.3}})
+    Loop.objects.create(
+        project=project,
+        threshold=4,
+        n_pairs=3,
+        settings={"dpo": {"beta": 0.3}},
+        strategy="random",
+        previous_share=0,
+        gate="open",
+    )
     add_member(project, labeler, role="labeler")
     for number in range(6):
         add_prompt(project, [{"role": "user", "content": f"What is {number}?"}])
@@ -112,9 +121,9 @@ def write_samples(run):
 def go_round(round):
     """Let every stage succeed and return the round at its end."""
     for _ in round.stages:
-        loop.advance_round(round.pk)
+        rounds.advance_round(round.pk)
         succeed(round.runs.get(state="queued"))
-    return loop.advance_round(round.pk)
+    return rounds.advance_round(round.pk)
 
 
 def test_a_round_waits_for_its_threshold_and_says_how_many_are_missing(project, labeler, policy):
@@ -138,7 +147,7 @@ def test_a_second_round_is_refused_while_one_is_running(project, labeler, policy
     judge_more = Round.objects.get()
 
     with pytest.raises(NotReady, match="a round of Circle is running"):
-        loop.open_round(project, loop.STAGES)
+        rounds.open_round(project)
 
     assert judge_more.state == "running"
 
@@ -193,11 +202,11 @@ def test_advancing_twice_at_every_step_starts_every_stage_once(project, labeler,
     round = loop.start_round(project)
 
     for _ in round.stages:
-        loop.advance_round(round.pk)
-        loop.advance_round(round.pk)
+        rounds.advance_round(round.pk)
+        rounds.advance_round(round.pk)
         succeed(round.runs.get(state="queued"))
-    loop.advance_round(round.pk)
-    again = loop.advance_round(round.pk)
+    rounds.advance_round(round.pk)
+    again = rounds.advance_round(round.pk)
 
     assert (round.runs.count(), again.state, again.n_queued) == (3, "succeeded", 1)
 
@@ -216,11 +225,11 @@ def test_what_the_reward_model_is_tested_on_no_policy_learned(project, labeler, 
 def test_a_failed_stage_fails_the_round_with_its_cause(project, labeler, policy):
     judge(project, labeler, 4)
     round = loop.start_round(project)
-    loop.advance_round(round.pk)
+    rounds.advance_round(round.pk)
     claimed = runs.claim_run(round.runs.get().pk)
     runs.end_run(claimed, Run.State.FAILED, cause="non-finite loss at step 3")
 
-    failed = loop.advance_round(round.pk)
+    failed = rounds.advance_round(round.pk)
 
     assert (failed.state, failed.cause) == ("failed", "reward model failed. non-finite loss at step 3")
 
@@ -230,14 +239,14 @@ def test_judgments_of_a_failed_round_count_for_the_next(project, labeler, policy
     round = loop.start_round(project)
     Round.objects.filter(pk=round.pk).update(state="failed", finished_at=timezone.now())
 
-    assert loop.count_new_judgments(project) == 4
+    assert count_new_judgments(project) == 4
 
 
 def test_a_finished_round_starts_the_count_anew(project, labeler, policy):
     judge(project, labeler, 4)
     go_round(loop.start_round(project))
 
-    assert loop.count_new_judgments(project) == 0
+    assert count_new_judgments(project) == 0
 
 
 def test_probes_revisions_and_labelers_in_quarantine_bring_no_round_nearer(project, labeler, policy):
@@ -250,8 +259,8 @@ def test_probes_revisions_and_labelers_in_quarantine_bring_no_round_nearer(proje
     say(third.comparison, suspect, -1)
     Membership.objects.filter(user=suspect).update(is_quarantined=True)
 
-    assert loop.count_new_judgments(project) == 3
+    assert count_new_judgments(project) == 3
     assert [standing.n_new for standing in read_standings([project])] == [3]
     Round.objects.create(project=project, stages=[], number=1, state="succeeded", upto=third.pk)
-    assert loop.count_new_judgments(project) == 0
+    assert count_new_judgments(project) == 0
     assert [standing.n_new for standing in read_standings([project])] == [0]

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from labeling.domain.people import add_member
 from labeling.models import Project, Slot
-from rlhf.domain.loop import count_new_judgments
+from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.standing import read_standings
 from rlhf.models import Loop, Round
 from tests.rlhf.conftest import judge, make_checkpoint, make_comparison, make_round, make_run
@@ -139,7 +139,7 @@ def test_the_polled_piece_is_one_project_without_the_page_around_it(as_manager, 
 
 
 @pytest.mark.parametrize("n_projects", [1, 3])
-@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 10), ("/loop/", 10)])
+@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 12)])
 def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_projects, django_assert_num_queries):
     for number in range(n_projects):
         project = Project.objects.create(slug=f"p{number}", name=f"P{number}")
@@ -176,7 +176,7 @@ def test_a_standing_holds_the_last_rounds_and_of_each_stage_the_newest_run(proje
     (standing,) = read_standings([project], n_rounds=1)
 
     assert [turn.round.number for turn in standing.turns] == [1]
-    assert [(stage.kind, stage.run) for stage in standing.turn.stages] == [
+    assert [(stage.name, stage.run) for stage in standing.turn.stages] == [
         ("reward", again),
         ("dpo", None),
         ("sample", None),

@@ -1,0 +1,86 @@
+"""How fresh the queue is: pairs of policies long gone come last or are retired, by the loop's rule, and are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from labeling.domain.audit import record_event
+from labeling.domain.overlap import CHUNK, chunks, shut_slots
+from labeling.models import Comparison, Project, Slot, User
+from rlhf.domain.terms import Terms
+from rlhf.models import Checkpoint, Loop, Round, Sample
+
+# Under every priority a round gives, and under that of pairs that came otherwise, which is 0.
+STALE_PRIORITY = -1
+
+
+def list_waiting(project: Project) -> QuerySet[Comparison]:
+    """Return the comparisons a labeler may still be given."""
+    free = Slot.objects.free().filter(comparison=OuterRef("pk"))
+    waiting: QuerySet[Comparison] = Comparison.objects.filter(
+        Exists(free), project=project, state=Comparison.State.OPEN
+    )
+    return waiting
+
+
+def list_of_rounds(project: Project, rounds: Q) -> QuerySet[Comparison]:
+    """Return the waiting comparisons whose sides rounds of this kind put together, and no later round did."""
+    waiting = list_waiting(project)
+    for side in ("completion_a", "completion_b"):
+        shown = Sample.objects.filter(completion=OuterRef(side), run__round__project=project)
+        waiting = waiting.filter(Exists(shown.filter(rounds)), ~Exists(shown.exclude(rounds)))
+    return waiting
+
+
+def apply_stale_rule(project: Project, terms: Terms, *, number: int) -> int:
+    """Down-rank or retire the waiting pairs of rounds that lie stale_after rounds back; return how many were changed."""
+    if terms.stale_rule == Loop.Stale.KEEP or terms.stale_after <= 0:
+        return 0
+    stale = list_of_rounds(project, Q(run__round__number__lte=number - terms.stale_after))
+    if terms.stale_rule == Loop.Stale.RETIRE:
+        return retire_pairs(project, stale, because=f"stale in round {number}")
+    ids = list(stale.exclude(priority=STALE_PRIORITY).values_list("pk", flat=True))
+    for chunk in chunks(ids):
+        Slot.objects.filter(comparison__in=chunk).update(priority=STALE_PRIORITY)
+        Comparison.objects.filter(pk__in=chunk).update(priority=STALE_PRIORITY)
+    return len(ids)
+
+
+def retire_pairs(project: Project, waiting: QuerySet[Comparison], *, because: str, user: User | None = None) -> int:
+    """Hand these out no more; what was judged of them stays. Returns how many there were."""
+    ids = list(waiting.values_list("pk", flat=True))
+    for chunk in chunks(ids):
+        shut_slots(chunk)
+        Comparison.objects.filter(pk__in=chunk, state=Comparison.State.OPEN).update(state=Comparison.State.RETIRED)
+    for start in range(0, len(ids), CHUNK):
+        facts = {"state": Comparison.State.RETIRED.value, "ids": ids[start : start + CHUNK], "because": because}
+        subject = f"{len(facts['ids'])} comparisons"
+        record_event("comparison.retire", subject, actor=user, project=project, after=facts)
+    return len(ids)
+
+
+def count_duels(round: Round) -> int:
+    """Return how many waiting comparisons show the round's candidate against the policy before it."""
+    sides = [{"completion_a": round.candidate, "completion_b": round.base}]
+    sides.append({"completion_a": round.base, "completion_b": round.candidate})
+    is_duel = Q()
+    for pairing in sides:
+        one = Q()
+        for side, checkpoint in pairing.items():
+            one &= Q(Exists(Sample.objects.filter(completion=OuterRef(side), checkpoint=checkpoint)))
+        is_duel |= one
+    return list_waiting(round.project).filter(is_duel).count()
+
+
+def count_fresh(policies: Iterable[Checkpoint | int]) -> dict[int, int]:
+    """Return by project how many waiting comparisons show a completion of one of these policies; a query for all."""
+    drawn = Sample.objects.filter(checkpoint__in=list(policies))
+    free = Slot.objects.free().filter(comparison=OuterRef("pk"))
+    is_drawn = Q(Exists(drawn.filter(completion=OuterRef("completion_a")))) | Q(
+        Exists(drawn.filter(completion=OuterRef("completion_b")))
+    )
+    projects = Checkpoint.objects.filter(pk__in=list(policies)).values("project")
+    rows = Comparison.objects.filter(Exists(free), is_drawn, project__in=projects, state=Comparison.State.OPEN)
+    return {row["project"]: row["n"] for row in rows.order_by().values("project").annotate(n=Count("id"))}

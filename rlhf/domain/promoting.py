@@ -1,0 +1,123 @@
+"""What becomes of a round's candidate: promoted to be the loop's policy, kept as a candidate, or rolled back later."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from labeling.domain.audit import record_event
+from labeling.models import Project, User
+from rlhf.domain import gate
+from rlhf.domain.errors import NotReady
+from rlhf.domain.freshness import count_duels, list_of_rounds, retire_pairs
+from rlhf.domain.runs import cancel_run
+from rlhf.domain.terms import get_loop, read_terms
+from rlhf.models import Checkpoint, Loop, Round, Run
+
+
+def find_pending(project: Project) -> Round | None:
+    """Return the last round whose candidate nobody has decided about yet."""
+    undecided = Round.objects.filter(project=project, decision="", candidate__isnull=False)
+    pending = undecided.exclude(state=Round.State.FAILED).order_by("-number")
+    return pending.select_related("project", "base", "candidate").first()
+
+
+def settle_round(round: Round, *, must_decide: bool = False) -> Round:
+    """Ask the gate about the candidate and do what it says; while it cannot say, keep its reasons with the round.
+
+    must_decide: a candidate the gate can say nothing of stays one.
+    """
+    if round.candidate is None or round.decision:
+        return round
+    if round.base is None:
+        return decide_round(round, Round.Decision.PROMOTED, [f"{round.candidate} is the first policy."])
+    verdict = gate.decide(round.candidate, terms=dataclasses.asdict(read_terms(round)), baseline=round.base)
+    if verdict.passes is not None:
+        decision = Round.Decision.PROMOTED if verdict.passes else Round.Decision.KEPT
+        return decide_round(round, decision, verdict.reasons)
+    if must_decide:
+        return decide_round(round, Round.Decision.KEPT, [*verdict.reasons, "No more votes on it are to come."])
+    Round.objects.filter(pk=round.pk, decision="").update(reasons=verdict.reasons)
+    round.reasons = verdict.reasons
+    return round
+
+
+def is_votes_dry(round: Round) -> bool:
+    """Say whether no more votes on the candidate can come: nothing that shows it beside its predecessor waits."""
+    return count_duels(round) == 0
+
+
+@transaction.atomic
+def decide_round(round: Round, decision: str, reasons: Sequence[str], *, user: User | None = None) -> Round:
+    """Write a decision once; a promoted candidate becomes the loop's policy. Whoever comes second changes nothing."""
+    n_decided = Round.objects.filter(pk=round.pk, decision="", candidate__isnull=False).update(
+        decision=decision, decided_at=timezone.now(), reasons=list(reasons)
+    )
+    if n_decided:
+        if decision == Round.Decision.PROMOTED:
+            Loop.objects.filter(pk=get_loop(round.project).pk).update(policy=round.candidate)
+        subject, after = str(round), {"candidate": str(round.candidate), "reasons": list(reasons)}
+        record_event(f"round.{decision}", subject, actor=user, project=round.project, after=after)
+    round.refresh_from_db(fields=["decision", "decided_at", "reasons"])
+    return round
+
+
+def list_promoted(project: Project) -> dict[Checkpoint, int]:
+    """Return the policies one can go back to, newest first, each with the number of the round that made it.
+
+    Those that were promoted and not rolled back, and the one the first round found there.
+    """
+    rounds = Round.objects.filter(project=project).select_related("candidate", "base").order_by("-number")
+    policies: dict[Checkpoint, int] = {}
+    first = None
+    for round in rounds:
+        if round.decision == Round.Decision.PROMOTED and round.candidate is not None:
+            policies.setdefault(round.candidate, round.number)
+        first = round
+    if first is not None and first.base is not None:
+        policies.setdefault(first.base, first.number - 1)
+    return policies
+
+
+@transaction.atomic
+def roll_back(loop: Loop, policy: Checkpoint, *, user: User | None = None) -> int:
+    """Go back to an earlier promoted policy; return how many waiting pairs were retired. Nothing is deleted.
+
+    The round under way is ended, the rounds after the one that made the policy are marked, their waiting pairs retired.
+    Raises: NotReady when the policy was not promoted in this project, or is the current one.
+    """
+    project = loop.project
+    known = list_promoted(project)
+    number = known.get(policy)
+    if number is None:
+        names = ", ".join(str(one) for one in known) or "none yet"
+        raise NotReady(f"{policy} was not promoted in {project}: go back to one of {names}")
+    if loop.policy_id == policy.pk and not Round.objects.filter(project=project, number__gt=number).exists():
+        raise NotReady(f"{policy} is the policy of {project} already")
+    because = f"rolled back to {policy}" + (f" by {user}" if user else "")
+    end_running(project, because)
+    waiting = list_of_rounds(project, Q(run__round__number__gt=number))
+    n_retired = retire_pairs(project, waiting, because=because, user=user)
+    now = timezone.now()
+    for round in Round.objects.filter(project=project, number__gt=number, candidate__isnull=False):
+        round.decision, round.decided_at = Round.Decision.ROLLED_BACK, now
+        round.reasons = [*round.reasons, f"{because.capitalize()}."]
+        round.save(update_fields=["decision", "decided_at", "reasons"])
+    Loop.objects.filter(pk=loop.pk).update(policy=policy)
+    record_event("loop.rollback", str(policy), actor=user, project=project, after={"retired": n_retired})
+    loop.refresh_from_db()
+    return n_retired
+
+
+def end_running(project: Project, cause: str) -> None:
+    """Fail the round under way, if there is one, and cancel what it has running."""
+    for round in Round.objects.filter(project=project, state=Round.State.RUNNING):
+        for run in round.runs.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]):
+            cancel_run(run)
+        Round.objects.filter(pk=round.pk, state=Round.State.RUNNING).update(
+            state=Round.State.FAILED, cause=cause, finished_at=timezone.now()
+        )
