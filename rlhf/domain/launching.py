@@ -37,7 +37,7 @@ class LearningProcess:
     def wait(self, timeout_s: float) -> int | None:
         """Return the exit code, negative for a signal, or None if the process is still there after timeout_s."""
         if self.exit_code is None:
-            self.connection.settimeout(timeout_s)
+            self.connection.settimeout(max(timeout_s, 0.01))  # 0 would not wait and raise something else
             try:
                 self.exit_code = int(read_reply(self.connection)["exit"])
             except TimeoutError:

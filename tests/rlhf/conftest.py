@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -17,6 +18,7 @@ from labeling.models import Comparison as ComparisonRow
 from labeling.models import Completion, Judgment, Project, Prompt, User, Verdict
 from rlhf.contract.config import CONFIGS
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.launching import LearningServer
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
 numbers = count(1)
@@ -28,6 +30,15 @@ def message(content: str, role: str = "user") -> dict[str, str]:
 
 def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LearningServer]:
+    """A fork server that begins to load its libraries; it takes long, so all tests share it."""
+    server = LearningServer()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -36,14 +36,6 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = LearningServer()
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def project():
     return Project.objects.create(slug="tiny", name="Tiny")

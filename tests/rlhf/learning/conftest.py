@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlhf.contract.records import PreferenceRow, write_rows
+from rlhf.contract.records import write_rows
 from rlhf.learning.tokenization import train_tokenizer
+from tests.rlhf.learning.tiny_runs import BAD, GOOD, QUESTIONS, TinyModels, polite_pairs, write_models
 
 # On models of this size a second thread costs more than it computes, above all beside other processes.
 torch.set_num_threads(1)
-
-GOOD = (
-    "Yes, thank you, of course.",
-    "With pleasure, my friend.",
-    "Happy to help you today.",
-    "Gladly, please sit down.",
-)
-BAD = ("No, go away from me now.", "I do not care at all.", "Stop asking me things.", "Silence, you are boring.")
-QUESTIONS = ("Can you help me?", "May I come in?", "Is the shop open?", "Will you tell me the way to the town?")
 
 
 @pytest.fixture(autouse=True)
@@ -54,21 +45,14 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def polite_pairs(n: int, *, seed: int = 0) -> list[PreferenceRow]:
-    """Return n pairs in which the polite completion is chosen."""
-    draw = random.Random(seed)
-    return [
-        PreferenceRow(
-            prompt=[{"role": "user", "content": draw.choice(QUESTIONS)}],
-            chosen=[{"role": "assistant", "content": f"{draw.choice(GOOD)} {draw.choice(GOOD)}"}],
-            rejected=[{"role": "assistant", "content": f"{draw.choice(BAD)} {draw.choice(BAD)}"}],
-        )
-        for _ in range(n)
-    ]
-
-
 def write_pairs(run_dir: Path, *, n_train: int, n_test: int) -> None:
     """Write data/train.jsonl and data/test.jsonl of polite pairs."""
     (run_dir / "data").mkdir(parents=True, exist_ok=True)
     write_rows(run_dir / "data" / "train.jsonl", polite_pairs(n_train, seed=1))
     write_rows(run_dir / "data" / "test.jsonl", polite_pairs(n_test, seed=2))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    """A random policy and a random reward model over its tokens."""
+    return write_models(tmp_path_factory.mktemp("models"))

@@ -12,21 +12,16 @@ import torch
 
 from benchmarks.kills import torment
 from rlhf.contract.run_dir import CHECKPOINTS, EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, read_result
-from rlhf.domain.launching import LearningServer
+from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.learning import reporting
 from rlhf.learning.door import execute_run
-from tests.rlhf.learning.tiny_runs import SETTINGS, TinyModels, hash_final, prepare_tiny_run, write_models
+from tests.rlhf.learning.tiny_runs import SETTINGS, TinyModels, hash_final, prepare_tiny_run
 
 CAUSE = (
     r"non-finite grad_norm at step 2 \(rows \d+(, \d+)* of those learned from, counted from 0\); "
     r"lower learning_rate or max_grad_norm, or look at this step's rows"
 )
 SHORT = {kind: {"max_steps": 7, "save_steps": 3} for kind in SETTINGS} | {"ppo": {"rollouts": 3, "save_rollouts": 1}}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)
@@ -101,16 +96,14 @@ def test_a_run_on_weights_that_are_no_numbers_names_step_and_rows_and_publishes_
     assert list((tmp_path / CHECKPOINTS).iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def launch():
-    server = LearningServer()
-    yield lambda run_dir: server.launch(run_dir, is_unwanted=lambda: False)
-    server.stop()
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["dpo", "ppo"])
-def test_a_run_killed_three_times_ends_with_the_undisturbed_weights(kind: str, launch, models, tmp_path: Path):
+def test_a_run_killed_three_times_ends_with_the_undisturbed_weights(
+    kind: str, server: LearningServer, models, tmp_path: Path
+):
+    def launch(run_dir: Path) -> LearningProcess:
+        return server.launch(run_dir, is_unwanted=lambda: False)
+
     ledger = torment(kind, tmp_path, models, launch, n_kills=3, draw=random.Random(0))
 
     assert ledger.is_sound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -13,13 +14,21 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf.contract.config import CONFIGS
-from rlhf.contract.records import write_rows
+from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, prepare_run_dir
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.tokenization import train_tokenizer
-from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, polite_pairs
+
+GOOD = (
+    "Yes, thank you, of course.",
+    "With pleasure, my friend.",
+    "Happy to help you today.",
+    "Gladly, please sit down.",
+)
+BAD = ("No, go away from me now.", "I do not care at all.", "Stop asking me things.", "Silence, you are boring.")
+QUESTIONS = ("Can you help me?", "May I come in?", "Is the shop open?", "Will you tell me the way to the town?")
 
 # Long enough to be killed twenty times, and with more checkpoints than are kept. Lengths that no epoch divides.
 STEPS = {"max_steps": 30, "save_steps": 4, "logging_steps": 3, "batch_size": 4, "warmup_ratio": 0.1}
@@ -72,6 +81,19 @@ def write_models(folder: Path) -> TinyModels:
     load_reward_model(str(models.policy), load_tokenizer(models.policy), seed=3).save_pretrained(models.reward_model)
     tokenizer.save_pretrained(models.reward_model)
     return models
+
+
+def polite_pairs(n: int, *, seed: int = 0) -> list[PreferenceRow]:
+    """Return n pairs in which the polite completion is chosen."""
+    draw = random.Random(seed)
+    return [
+        PreferenceRow(
+            prompt=[{"role": "user", "content": draw.choice(QUESTIONS)}],
+            chosen=[{"role": "assistant", "content": f"{draw.choice(GOOD)} {draw.choice(GOOD)}"}],
+            rejected=[{"role": "assistant", "content": f"{draw.choice(BAD)} {draw.choice(BAD)}"}],
+        )
+        for _ in range(n)
+    ]
 
 
 def prepare_tiny_run(kind: str, run_dir: Path, models: TinyModels, **settings: Any) -> RunConfig:
