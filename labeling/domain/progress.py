@@ -135,10 +135,14 @@ def look_at(free: QuerySet[Slot], slices: list[int] | None) -> QuerySet[Slot, An
     return slots.values("pk")[:WINDOW]
 
 
-def find_last_act(project: Project, labeler: User) -> Judgment | Skip | None:
-    """Return what undo would undo: her last judgment as it stands, or her skip if that came later."""
-    judgment = Judgment.objects.of_project(project).filter(labeler=labeler).current().order_by("-id").first()
-    skip = find_last_skip(project, labeler)
+def find_last_act(project: Project, labeler: User, *, before: Judgment | None = None) -> Judgment | Skip | None:
+    """Return what undo would undo: her last judgment as it stands, or her skip if that came later.
+
+    before: she is at this judgment already, and goes back further.
+    """
+    judgments = Judgment.objects.of_project(project).filter(labeler=labeler).current().order_by("-id")
+    judgment = (judgments.filter(pk__lt=before.pk) if before else judgments).first()
+    skip = find_last_skip(project, labeler, before=before.submitted_at if before else None)
     if judgment and skip:
         return skip if skip.created_at > judgment.submitted_at else judgment
     return judgment or skip

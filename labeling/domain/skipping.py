@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef
@@ -95,10 +96,13 @@ def count_skips(comparison_id: int) -> int:
     return skips.filter(created_at__gt=decided).count() if decided else skips.count()
 
 
-def undo_skip(project: Project, labeler: User) -> Slot | None:
-    """Forget the labeler's last skip, give back what she holds, and give her the skipped comparison if it is free."""
+def undo_skip(project: Project, labeler: User, *, before: datetime | None = None) -> Slot | None:
+    """Forget the labeler's last skip, give back what she holds, and give her the skipped comparison if it is free.
+
+    before: of her skips until then.
+    """
     membership = require_member(project, labeler)
-    skip = find_last_skip(project, labeler)
+    skip = find_last_skip(project, labeler, before=before)
     if skip is None:
         raise ClaimLost(_("There is no skip to undo."))
     with transaction.atomic():
@@ -160,8 +164,9 @@ def record_undo(skip: Skip, labeler: User, project: Project) -> None:
     record_event("skip.undo", f"comparison {skip.comparison_id}", actor=labeler, project=project, before=before)
 
 
-def find_last_skip(project: Project, labeler: User) -> Skip | None:
-    return Skip.objects.filter(comparison__project=project, labeler=labeler).order_by("-id").first()
+def find_last_skip(project: Project, labeler: User, *, before: datetime | None = None) -> Skip | None:
+    skips = Skip.objects.filter(comparison__project=project, labeler=labeler).order_by("-id")
+    return (skips.filter(created_at__lt=before) if before else skips).first()
 
 
 def decline_slice(project: Project, labeler: User, name: str) -> Membership:

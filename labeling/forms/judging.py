@@ -169,6 +169,12 @@ class SkipForm(ClaimForm, ReadyForm):
     reason = forms.ChoiceField(choices=Skip.Reason)
 
 
+class UndoForm(forms.Form):
+    """The judgment in sight: she goes back from there."""
+
+    before = forms.IntegerField(required=False, min_value=1)
+
+
 class ScaleForm(forms.Form):
     scale = forms.ChoiceField(choices=Project.Scale)
 

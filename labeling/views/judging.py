@@ -20,12 +20,12 @@ from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import record_judgment
 from labeling.domain.progress import find_last_act
 from labeling.domain.skipping import decline_slice, skip_comparison, undo_skip
-from labeling.forms.judging import NO_TOKEN, ClaimForm, JudgmentForm, SkipForm
+from labeling.forms.judging import NO_TOKEN, ClaimForm, JudgmentForm, SkipForm, UndoForm
 from labeling.models import Judgment, Project, Slot
 from labeling.permissions import get_known_project, login_required
 from labeling.views.flood import put_off_flood
 from labeling.views.pair import go_on, show_next, show_slot
-from labeling.views.revision import reopen, tell_stranger
+from labeling.views.revision import list_own, reopen, tell_stranger
 
 
 @login_required
@@ -111,22 +111,31 @@ def create_decline(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 @require_POST
 def undo_last(request: HttpRequest, slug: str) -> HttpResponse:
-    """Reopen the last judgment, or bring the skipped pair back if that came later."""
+    """Reopen the last judgment, or bring the skipped pair back if that came later; once more goes back one more."""
     project = get_known_project(request.user, slug)
-    act = find_last_act(project, request.user)
+    before = find_in_sight(request, project)
+    act = find_last_act(project, request.user, before=before)
+    if act is None and before:
+        return reopen(request, project, before, said=_("This is your first vote here: there is none before it."))
     if act is None:
         return show_next(request, project, notice=_("There is nothing to undo."))
     if isinstance(act, Judgment):
-        return reopen(request, project, act)
-    return undo_last_skip(request, slug)
+        said = _("Here is the vote before it.") if before else _("Here is your last vote again.")
+        return reopen(request, project, act, said=said)
+    return bring_skipped(request, project, before=before)
 
 
-@login_required
-@require_POST
-def undo_last_skip(request: HttpRequest, slug: str) -> HttpResponse:
-    project = get_known_project(request.user, slug)
+def find_in_sight(request: HttpRequest, project: Project) -> Judgment | None:
+    """Return the judgment she is at, if she is at one of her own."""
+    form = UndoForm(request.POST)
+    pk = form.cleaned_data["before"] if form.is_valid() else None
+    return list_own(request, project).filter(pk=pk).first() if pk else None
+
+
+def bring_skipped(request: HttpRequest, project: Project, *, before: Judgment | None) -> HttpResponse:
+    """Show the pair she skipped last, or last before a judgment, if it is free."""
     try:
-        slot = undo_skip(project, request.user)
+        slot = undo_skip(project, request.user, before=before.submitted_at if before else None)
     except ClaimLost as error:
         return show_next(request, project, status=410, notice=str(error))
     if slot is None:

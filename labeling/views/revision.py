@@ -62,7 +62,7 @@ def revise(request: HttpRequest, slug: str, judgment_id: int) -> HttpResponse:
     return show_judgment(request, project, judgment, **find_seal(judgment, project))
 
 
-def reopen(request: HttpRequest, project: Project, judgment: Judgment) -> HttpResponse:
+def reopen(request: HttpRequest, project: Project, judgment: Judgment, *, said: str) -> HttpResponse:
     """Show a judgment in place of the pair she was at, or lead a plain form to its page."""
     address = reverse("labeling:judgment-revise", args=[project.slug, judgment.pk])
     require_member(project, request.user)
@@ -72,7 +72,6 @@ def reopen(request: HttpRequest, project: Project, judgment: Judgment) -> HttpRe
     if seal:
         return show_next(request, project, announcement=seal["sealed"], notice=seal["sealed"])
     judgment = list_own(request, project).get(pk=judgment.pk)
-    said = _("Here is your last vote again.")
     return replace_url(show_judgment(request, project, judgment, announcement=said), address)
 
 

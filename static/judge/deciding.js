@@ -81,8 +81,9 @@ document.addEventListener("submit", (event) => {
   ask(form.action, new URLSearchParams(new FormData(form)).toString());
 });
 
-// A vote that was refused is in its form again, and waits for Save.
+// A vote that was refused is in its form again, and waits for Save. Undo goes back from the vote in sight.
 hear("shown", (shown) => {
+  find("[name=before]").value = shown.judgment ?? "";
   const choice = "refused" in shown && find(".vote [name=choice][aria-pressed=true]")?.value;
   if (choice) hold(find(".vote"), choice);
 });

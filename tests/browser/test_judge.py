@@ -148,6 +148,32 @@ def test_undo_reopens_the_last_pair_and_a_new_choice_goes_on(kitchen, grace, ope
     assert page.url.endswith(PAGE)
 
 
+def test_undo_goes_back_as_far_as_she_likes_and_each_change_is_a_revision(kitchen, grace, open_page):
+    add_pairs(kitchen, 4)
+    page = open_page(grace, PAGE)
+    slot = wait_for_pair(page)
+    for key in "fjf":
+        slot = press_and_wait(page, key, slot)
+    wait_until_saved(page)
+    first, second, third = Judgment.objects.order_by("id")
+
+    for judgment in (third, second):
+        page.keyboard.press("u")
+        page.wait_for_url(f"**/judgments/{judgment.pk}/")
+    page.wait_for_timeout(300)
+    page.keyboard.press("Space")
+    page.wait_for_selector("form.vote [name=slot]", state="attached")
+    wait_until_saved(page)
+    revision = Judgment.objects.exclude(revises=None).get()
+    assert (revision.revises, revision.verdict, read_slot(page)) == (second, "tie", slot)
+    for judgment in (revision, third, first, first):
+        page.keyboard.press("u")
+        page.wait_for_url(f"**/judgments/{judgment.pk}/")
+    page.wait_for_selector("text=there is none before it")
+
+    assert Judgment.objects.count() == 4
+
+
 def test_a_skip_has_a_reason_and_can_be_undone(kitchen, grace, open_page):
     add_pairs(kitchen, 2)
     page = open_page(grace, PAGE)

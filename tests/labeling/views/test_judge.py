@@ -9,6 +9,7 @@ from django.test import Client
 
 from labeling.domain.assignment import find_claim
 from labeling.domain.gold import make_gold
+from labeling.domain.skipping import skip_comparison
 from labeling.models import Judgment, Membership, Project, Skip, Slot, User
 from rlhf.models import Checkpoint, Run, Sample
 from tests.labeling.conftest import log_in
@@ -244,6 +245,36 @@ def test_undo_opens_the_last_judgment_with_its_choice(kitchen, grace, as_grace):
     assert pressed == [["right"], ["right"]]
     assert piece["HX-Replace-Url"] == f"{PAGE}judgments/{judgment.pk}/"
     assert plain.redirect_chain == [(f"{PAGE}judgments/{judgment.pk}/", 302)]
+
+
+def test_undo_at_a_vote_goes_back_to_the_one_before_and_to_a_skip_between(kitchen, grace, as_grace):
+    add_pairs(kitchen, 5)
+    first, second = (judge(claim(kitchen, grace), grace) for _ in range(2))
+    passed = claim(kitchen, grace)
+    skip_comparison(passed.pk, grace, lease_token=passed.lease_token, reason="unsafe")
+    third = judge(claim(kitchen, grace), grace)
+
+    def undo(judgment=None):
+        answer = as_grace.post(f"{PAGE}undo/", {"before": judgment.pk if judgment else ""}, headers=HTMX)
+        announced = re.search(r'data-announcement="([^"]*)"', answer.content.decode()).group(1)
+        return answer["HX-Replace-Url"].removeprefix(PAGE), announced
+
+    assert undo() == (f"judgments/{third.pk}/", "Here is your last vote again.")
+    assert undo(third) == ("", "Here is the skipped pair again.")
+    assert (Skip.objects.count(), find_claim(kitchen, grace).comparison_id) == (0, passed.comparison_id)
+    assert undo(third) == (f"judgments/{second.pk}/", "Here is the vote before it.")
+    assert undo(second) == (f"judgments/{first.pk}/", "Here is the vote before it.")
+    assert undo(first) == (f"judgments/{first.pk}/", "This is your first vote here: there is none before it.")
+
+
+def test_undo_goes_back_from_no_vote_but_her_own(kitchen, grace, hedy, as_grace):
+    add_pairs(kitchen, 3, overlap=2)
+    hers = [judge(claim(kitchen, grace), grace) for _ in range(2)]
+    other = judge(claim(kitchen, hedy), hedy)
+
+    for before in (other.pk, 2**62, "", "x"):
+        answer = as_grace.post(f"{PAGE}undo/", {"before": before}, headers=HTMX)
+        assert answer["HX-Replace-Url"] == f"{PAGE}judgments/{hers[1].pk}/"
 
 
 def test_with_nothing_to_undo_she_is_told_so(kitchen, as_grace):
