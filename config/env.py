@@ -17,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
 HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://((\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
+ENDPOINT = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 TOKEN = re.compile(r"[!-~]{16,}")
 
 # A developer's .env never overrides what the shell says.
@@ -51,6 +52,11 @@ def read_hosts(name: str, *, default: list[str]) -> list[str]:
 def read_origins(name: str) -> list[str]:
     """Return comma-separated origins, none if unset."""
     return read_list(name, default=[], item=ORIGIN, wanted="https://label.example.org, no path")
+
+
+def read_endpoints(name: str) -> list[str]:
+    """Return the comma-separated base URLs that texts may be sent to, none if unset."""
+    return read_list(name, default=[], item=ENDPOINT, wanted="https://models.example.org/v1")
 
 
 def read_list(name: str, *, default: list[str], item: re.Pattern[str], wanted: str) -> list[str]:

@@ -10,6 +10,7 @@ from config.env import (
     read_bool,
     read_broker,
     read_database,
+    read_endpoints,
     read_home,
     read_hosts,
     read_int,
@@ -26,6 +27,8 @@ if "*" in ALLOWED_HOSTS and not DEBUG:
     raise ImproperlyConfigured("ALLOWED_HOSTS=* is refused outside DEBUG: name the hosts this server answers to")
 CSRF_TRUSTED_ORIGINS = read_origins("CSRF_TRUSTED_ORIGINS")
 METRICS_TOKEN = read_token("METRICS_TOKEN")
+# Endpoints off this machine that AI feedback may ask; texts and completions go there.
+AI_ENDPOINTS = read_endpoints("AI_ENDPOINTS")
 PORT = read_int("PORT", default=8000, low=1, high=65535)
 WEB_CONCURRENCY = read_int("WEB_CONCURRENCY", default=2, low=1, high=64)
 # A labeler's votes, and her skips; nobody reads so fast, and the judge page itself takes 100 a minute. 0 sets no limit.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import django
+import hypothesis
 import pytest
 
 # Before Django reads its settings: no test touches the installation in ./var, and nothing rings at a real broker.
@@ -18,6 +19,9 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 os.environ["PREFLOOP_HOME"] = tempfile.mkdtemp(prefix="prefloop-tests-")
 atexit.register(shutil.rmtree, os.environ["PREFLOOP_HOME"], ignore_errors=True)
 os.environ["CELERY_BROKER_URL"] = "memory://"
+# A busy machine draws slowly: that says nothing of the code.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 django.setup()  # a conftest below may import models
 
 from labeling.domain.selection import RNG  # noqa: E402 -- its models need Django set up

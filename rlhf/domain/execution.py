@@ -27,6 +27,7 @@ from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
+from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
@@ -208,6 +209,8 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             record_samples(run, folder / seam.SAMPLES)
         elif run.kind == Run.Kind.SCORE:
             record_scores(run, folder / seam.SCORES)
+        elif run.kind == Run.Kind.FEEDBACK:
+            record_feedback(run, folder / seam.FEEDBACK)
     for checkpoint in (folder / seam.CHECKPOINTS).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)  # only a resume needs them, and this run is over
 

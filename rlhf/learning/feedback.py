@@ -12,12 +12,12 @@ from typing import Any
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.feedback import ComparisonAnswer, ComparisonQuestion, RevisionAnswer, RevisionQuestion
+from rlhf.contract.feedback_texts import ask_comparison, ask_critique, ask_reasons, ask_revision
 from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.records import canonical_line, read_rows
 from rlhf.contract.run_dir import DATA, FEEDBACK, fsync_folder
 from rlhf.learning.annotators import Annotator
 from rlhf.learning.endpoint_annotator import EndpointAnnotator
-from rlhf.learning.feedback_texts import ask_comparison, ask_critique, ask_reasons, ask_revision
 from rlhf.learning.local_annotator import LocalAnnotator
 from rlhf.learning.reporting import HandedBack, Reporter
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ from labeling.domain.content import hash_opening
 from labeling.domain.judging import seal_judgments
 from labeling.models import Completion, Demonstration, Import, Judgment, Project
 from rlhf.contract.records import DemonstrationRow, TextRow
+from rlhf.domain.datasets.ai_votes import read_ai
 from rlhf.domain.datasets.pairs import (
     Pairs,
     list_fixes,
@@ -52,7 +54,7 @@ def freeze_preferences(
     while True:
         ballot = collect_votes(project, rule)
         pairs = make_pairs(project, ballot, rule)
-        if not pairs.lines:
+        if not pairs.lines and not pairs.ai:
             raise EmptyDataset(explain_no_pairs(project, rule, n_judged=len(ballot.votes)))
         counted = {vote.judgment_id for found in ballot.votes.values() for vote in found if vote.judgment_id}
         if seal_counted(project, counted, upto=rule.upto):
@@ -61,7 +63,7 @@ def freeze_preferences(
         project,
         kind=Dataset.Kind.PREFERENCE,
         name=name,
-        train=read_pairs(pairs, TRAIN, rule),
+        train=chain(read_pairs(pairs, TRAIN, rule), read_ai(pairs.ai)),
         test=read_pairs(pairs, TEST, rule),
         unpaired=read_unpaired(pairs),
         rule=rule.to_json(),
@@ -111,6 +113,15 @@ def list_sources(pairs: Pairs) -> list[DatasetSource]:
         for split in SPLITS
         for number, line in enumerate((line for line in pairs.lines if line.place.split == split), 1)
         for vote in ([line.fix] if line.fix else pairs.votes.get(line.comparison, []))
+    ] + list_ai_sources(pairs)
+
+
+def list_ai_sources(pairs: Pairs) -> list[DatasetSource]:
+    """Return which annotator's judgment stands behind which line; they come after people's."""
+    n_before = sum(line.place.split == TRAIN for line in pairs.lines)
+    return [
+        DatasetSource(split=TRAIN, line=n_before + number, comparison_id=line.comparison, ai_judgment_id=line.judgment)
+        for number, line in enumerate(pairs.ai, 1)
     ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from labeling.domain.content import hash_opening
 from labeling.models import Comparison, Completion, Project, Prompt
 from rlhf.contract.records import Message, PreferenceRow, UnpairedRow
+from rlhf.domain.datasets.ai_votes import AILine, collect_ai
 from rlhf.domain.datasets.capping import find_over
 from rlhf.domain.datasets.consensus import Decision, Outcome, Vote
 from rlhf.domain.datasets.rule import FreezeRule
@@ -39,6 +40,7 @@ class Pairs:
     lines: list[Line]
     unpaired: list[Line]
     counts: dict[str, object]
+    ai: list[AILine]
 
 
 def make_pairs(project: Project, ballot: Ballot, rule: FreezeRule) -> Pairs:
@@ -67,12 +69,16 @@ def make_pairs(project: Project, ballot: Ballot, rule: FreezeRule) -> Pairs:
     by_content = sorted(paired, key=lambda pk: comparisons[pk])
     lines = [line for pk in by_content for line in list_lines(pk, kept[pk], fixed, places[comparisons[pk][1]])]
     bad = {pk: comparisons[pk] for pk, decision in kept.items() if decision.outcome == Outcome.BOTH_BAD}
+    ai, ai_counts = collect_ai(
+        project, rule, judged={*ballot.votes, *ballot.overridden}, prompts=prompts, places=places
+    )
     return Pairs(
         decisions=kept,
         votes=ballot.votes,
         lines=lines,
         unpaired=place_unpaired(bad, prompts, places, rule),
-        counts=count_votes(ballot, decisions, held_out) | count_lines(lines),
+        counts=count_votes(ballot, decisions, held_out) | count_lines(lines) | ai_counts,
+        ai=ai,
     )
 
 

@@ -10,6 +10,7 @@ from rlhf.domain.errors import LearningError
 
 OWN = "own"
 IMPORTED = "imported:"
+AI = "ai:"
 CONSENSUS = {
     "majority": "more than half of the votes",
     "mean3": "the mean of the three most similar votes",
@@ -26,7 +27,8 @@ class InvalidRule(LearningError):
 class FreezeRule:
     """Which votes count, and how they become pairs. Kept with the dataset, as JSON.
 
-    include: "own" for our labelers, "imported:NAME" for a source of imports.
+    include: "own" for our labelers, "imported:NAME" for a source of imports, "ai:NAME" for an annotator that passed its
+        exam: only of comparisons no person has judged, weighted, and never in the test split.
     consensus: "majority": more than half of the votes on a comparison. "mean3": the mean of the three most similar
         strengths, as HelpSteer2 has it. "dawid_skene": the class that is likelier than all others together once each
         labeler is believed as far as she proves right. "soft": the share of the votes for a side, ties and
@@ -69,9 +71,11 @@ class FreezeRule:
     note: str = ""
 
     def __post_init__(self) -> None:
-        bad = [name for name in self.include if name != OWN and (not name.startswith(IMPORTED) or name == IMPORTED)]
+        bad = [name for name in self.include if name != OWN and not is_named(name)]
         if bad or not self.include:
-            raise InvalidRule(f"include must name {OWN} or {IMPORTED}SOURCE, got {', '.join(bad) or 'nothing'}")
+            raise InvalidRule(
+                f"include must name {OWN}, {IMPORTED}SOURCE or {AI}ANNOTATOR, got {', '.join(bad) or 'nothing'}"
+            )
         if self.consensus not in CONSENSUS:
             raise InvalidRule(f"consensus must be one of {', '.join(CONSENSUS)}, got {self.consensus!r}")
         if self.soft and self.consensus not in ("dawid_skene", "soft"):
@@ -111,3 +115,8 @@ class FreezeRule:
             if name in parts:
                 parts[name] = tuple(parts[name])
         return cls(**parts)
+
+
+def is_named(include: str) -> bool:
+    """Say whether a part of include names a source or an annotator."""
+    return any(include.startswith(prefix) and include != prefix for prefix in (IMPORTED, AI))

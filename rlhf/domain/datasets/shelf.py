@@ -92,8 +92,13 @@ def hash_identity(rule: dict[str, Any], splits: dict[str, str]) -> str:
 
 def hash_sources(sources: list[DatasetSource]) -> str:
     """Return the hash of which judgments stand behind which line."""
+    # An annotator's judgment is named only where there is one: datasets of people's keep the hash they have.
     rows = sorted(
-        (source.split, source.line, source.judgment_id or 0, source.imported_judgment_id or 0) for source in sources
+        (
+            (source.split, source.line, source.judgment_id or 0, source.imported_judgment_id or 0)
+            + ((source.ai_judgment_id,) if source.ai_judgment_id else ())
+        )
+        for source in sources
     )
     return hash_lines(canonical_line(row) for row in rows)
 

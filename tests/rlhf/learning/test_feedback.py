@@ -6,13 +6,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlhf.contract.errors import ConfigError, ContractError
+from rlhf.contract.feedback_texts import ask_comparison
 from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.records import canonical_line, read_rows, write_rows
 from rlhf.contract.run_dir import FEEDBACK, prepare_run_dir
 from rlhf.learning import endpoint_annotator
 from rlhf.learning.endpoint_annotator import compare_letters
 from rlhf.learning.feedback import PART, train
-from rlhf.learning.feedback_texts import ask_comparison
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from tests.rlhf.endpoint import Endpoint, serve
 

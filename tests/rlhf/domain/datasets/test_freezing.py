@@ -425,8 +425,8 @@ def test_nothing_to_freeze_is_said_with_what_to_do(project: Project) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"include": ()}, "include must name own or imported:SOURCE, got nothing"),
-        ({"include": ("own", "hh")}, "include must name own or imported:SOURCE, got hh"),
+        ({"include": ()}, "include must name own, imported:SOURCE or ai:ANNOTATOR, got nothing"),
+        ({"include": ("own", "hh")}, "include must name own, imported:SOURCE or ai:ANNOTATOR, got hh"),
         ({"include": ("imported:",)}, "got imported:"),
         ({"consensus": "mean"}, "consensus must be one of majority, mean3, dawid_skene, soft, got 'mean'"),
         ({"min_judgments": 0}, "min_judgments must be at least 1, got 0"),

@@ -1,0 +1,117 @@
+"""What annotators said, as far as a rule lets it into a dataset: never against people, never in a test split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from labeling.models import Comparison, Project
+from rlhf.contract.records import PreferenceRow
+from rlhf.domain.datasets.rule import AI, FreezeRule, InvalidRule
+from rlhf.domain.datasets.split import TEST, Place, assign_splits
+from rlhf.models import AIJudgment, Annotator
+
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AILine:
+    """One row to be: A is better with probability p, said by this judgment of this annotator."""
+
+    comparison: int
+    judgment: int
+    p: float
+    annotator: str
+    weight: float
+    group: str
+
+
+def collect_ai(
+    project: Project,
+    rule: FreezeRule,
+    *,
+    judged: Collection[int],
+    prompts: Mapping[int, tuple[str, str]],
+    places: Mapping[int, Place],
+) -> tuple[list[AILine], dict[str, object]]:
+    """Return the rows the rule's annotators make, in the order of their content, and what became of their judgments.
+
+    judged: comparisons people have judged, whatever came of it. prompts: group and opening of each prompt that is not
+    held out. places: where people's prompts went; a group of which any is in the test split is left out.
+    Raises: InvalidRule.
+    """
+    annotators = find_annotators(project, rule)
+    if not annotators:
+        return [], {}
+    said = AIJudgment.objects.filter(annotator__in=list(annotators), comparison__state=Comparison.State.OPEN)
+    columns = ("pk", "annotator", "p", "comparison", "comparison__prompt", "comparison__content_sha")
+    found = sorted(said.values_list(*columns).iterator(CHUNK), key=lambda row: (row[5], row[1]))
+    wanted = {row[4] for row in found if row[4] in prompts} | places.keys()
+    groups = assign_splits({pk: prompts[pk] for pk in wanted}, test_share=rule.test_share, seed=rule.seed)
+    tested = {groups[pk].group for pk, place in places.items() if place.split == TEST}
+    lines, left_out = [], Counter[str]()
+    taken: set[int] = set()
+    for judgment, annotator, p, comparison, prompt, _ in found:
+        if reason := leave_out(comparison, prompt, p, judged=judged, taken=taken, known=prompts):
+            left_out[reason] += 1
+        elif groups[prompt].group in tested:
+            left_out["test"] += 1
+        else:
+            taken.add(comparison)
+            who = annotators[annotator]
+            lines.append(AILine(comparison, judgment, p, who.name, who.weight, groups[prompt].group))
+    by_name = Counter(line.annotator for line in lines)
+    counts: dict[str, object] = {"rows": len(lines), "annotators": dict(sorted(by_name.items()))}
+    exams = {who.name: who.exam_result for who in annotators.values()}
+    return lines, {
+        "ai": counts | {"exams": exams} | {f"{reason}_left_out": n for reason, n in sorted(left_out.items())}
+    }
+
+
+def leave_out(
+    comparison: int, prompt: int, p: float, *, judged: Collection[int], taken: set[int], known: Collection[int]
+) -> str:
+    """Return why a judgment makes no row, "" where it makes one."""
+    reasons = {
+        "held_out": prompt not in known,
+        "judged_by_people": comparison in judged,
+        "said_by_another": comparison in taken,
+        "ties": p == 0.5,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def find_annotators(project: Project, rule: FreezeRule) -> dict[int, Annotator]:
+    """Return the annotators a rule names, by id. Raises: InvalidRule for one unknown, or that did not pass its exam."""
+    names = [name.removeprefix(AI) for name in rule.include if name.startswith(AI)]
+    found = {who.name: who for who in Annotator.objects.filter(project=project, name__in=names)}
+    for name in names:
+        if name not in found:
+            raise InvalidRule(f"include names no annotator of {project}: {name}")
+        if found[name].exam != Annotator.Exam.PASSED:
+            raise InvalidRule(
+                f"include names {name}, whose exam is {found[name].get_exam_display()}: manage.py ai_feedback exam {name}"
+            )
+    return {who.pk: who for who in found.values()}
+
+
+def read_ai(lines: list[AILine]) -> Iterator[PreferenceRow]:
+    """Yield the rows: the likelier side chosen, its probability as the target, the annotator's weight."""
+    for start in range(0, len(lines), CHUNK):
+        chunk = lines[start : start + CHUNK]
+        comparisons = Comparison.objects.with_texts().in_bulk([line.comparison for line in chunk])
+        for line in chunk:
+            comparison = comparisons[line.comparison]
+            texts = comparison.completion_a.text, comparison.completion_b.text
+            chosen, rejected = texts if line.p > 0.5 else texts[::-1]
+            yield PreferenceRow(
+                prompt=[{"role": turn["role"], "content": turn["content"]} for turn in comparison.prompt.messages],
+                chosen=[{"role": "assistant", "content": chosen}],
+                rejected=[{"role": "assistant", "content": rejected}],
+                target=max(line.p, 1 - line.p),
+                weight=line.weight,
+                group=line.group,
+                source=f"{AI}{line.annotator}",
+                annotator_kind="ai",
+            )
