@@ -1,0 +1,52 @@
+import pytest
+
+from labeling.domain.assignment import claim_slot
+from labeling.models import AuditEvent, Comparison
+from rlhf.domain.feedback.routing import route_judgments
+from rlhf.models import AIJudgment
+from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
+
+pytestmark = pytest.mark.django_db
+
+
+def say(annotator, comparison, p=0.95, **facts):
+    AIJudgment.objects.create(annotator=annotator, comparison=comparison, **{"p": p, "p_ab": p, "p_ba": p} | facts)
+
+
+def test_what_it_is_unsure_of_goes_to_people_first(project, annotator, labeler):
+    pairs = add_pairs(project, 3)
+    for pair in pairs[:2]:
+        say(annotator, pair)
+    say(annotator, pairs[2], p=0.5, needs_person=True)
+
+    routing = route_judgments(annotator, seed=1)
+
+    assert routing.n_unsure == 1
+    assert claim_slot(project, labeler).comparison == pairs[2]
+
+
+def test_some_of_what_it_is_sure_of_is_audited(project, annotator):
+    for pair in add_pairs(project, 400, overlap=0):
+        say(annotator, pair)
+
+    routing = route_judgments(annotator)
+
+    assert 8 <= routing.n_audit <= 34  # a twentieth of 400, give or take three deviations
+    assert Comparison.objects.filter(overlap__gt=0).count() == routing.n_audit
+
+
+def test_routing_twice_changes_nothing(project, annotator):
+    say(annotator, add_pairs(project, 1)[0], p=0.5, needs_person=True)
+
+    first, second = route_judgments(annotator), route_judgments(annotator)
+
+    assert first == second
+    assert AuditEvent.objects.filter(verb="annotator.route").count() == 1
+
+
+def test_what_people_have_judged_is_theirs(project, annotator, labeler):
+    pair = add_pairs(project, 1)[0]
+    judge_all(project, labeler, preference=-2)
+    say(annotator, pair, p=0.5, needs_person=True)
+
+    assert route_judgments(annotator).n_unsure == 0
