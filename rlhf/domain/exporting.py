@@ -28,6 +28,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.domain.datasets.bytes import BLOCK_BYTES
 from rlhf.domain.datasets.export import check_format
 from rlhf.domain.datasets.package import package_dataset, package_judgments
+from rlhf.domain.datasets.shelf import sha256_of
 from rlhf.domain.errors import LearningError, LostLease
 from rlhf.models import Dataset, Export
 
@@ -176,6 +177,15 @@ def open_export(export: Export, user: User) -> File[bytes]:
         raise ExportGone(f"the file of {export} is gone from the storage: ask for it again") from error
     record_event("export.download", export, actor=user, project=export.project, after={"sha256": export.sha256})
     return file
+
+
+def record_download(dataset: Dataset, user: User, *, split: str, format: str) -> None:
+    """Write down in the audit trail that someone fetches a split as it lies on the shelf.
+
+    Unlike an export's file it does not expire: it is there as long as its dataset is, for those who may see that.
+    """
+    asked = {"split": split, "format": format, "sha256": sha256_of(dataset, split)}
+    record_event("dataset.download", dataset, actor=user, project=dataset.project, after=asked)
 
 
 def sweep_exports() -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.urls import reverse
 
-from labeling.models import User
+from labeling.models import AuditEvent, User
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.models import Dataset
@@ -150,6 +150,21 @@ def test_the_parquet_download_holds_the_same_rows(as_manager, project):
 
     table = pyarrow.parquet.read_table(io.BytesIO(answer.getvalue()))
     assert table.to_pylist() == list(open_split(dataset, "test"))
+
+
+def test_every_download_is_in_the_audit_trail(as_manager, as_labeler, manager, project):
+    dataset = make_dataset(project, n_train=3, n_test=0)
+
+    for split, format in [("train", "jsonl"), ("train", "parquet"), ("test", "jsonl"), ("train", "csv")]:
+        as_manager.get(f"/datasets/{dataset.pk}/{split}.{format}")
+    as_manager.head(f"/datasets/{dataset.pk}/train.jsonl")
+    as_labeler.get(f"/datasets/{dataset.pk}/train.jsonl")
+
+    events = AuditEvent.objects.filter(verb="dataset.download").order_by("id")
+    assert [(event.actor, event.project, event.subject, event.after) for event in events] == [
+        (manager, project, str(dataset), {"split": "train", "format": format, "sha256": dataset.train_sha256})
+        for format in ("jsonl", "parquet")
+    ]
 
 
 @pytest.mark.parametrize(("split", "format"), [("test", "jsonl"), ("train", "csv"), ("other", "jsonl")])
