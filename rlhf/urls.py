@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rlhf.views import checkpoints, datasets, exports, health, loop, runs
+from rlhf.views import checkpoints, datasets, exports, feedback, health, loop, runs
 
 app_name = "rlhf"
 urlpatterns = [
@@ -26,5 +26,13 @@ urlpatterns = [
     path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),
     path("checkpoints/new/", checkpoints.register_checkpoint, name="checkpoint-create"),
     path("checkpoints/<int:pk>/", checkpoints.show_checkpoint, name="checkpoint-detail"),
+    path("feedback/", feedback.list_feedback, name="feedback-list"),
+    path("feedback/<slug:slug>/", feedback.show_feedback, name="feedback-detail"),
+    path("feedback/<slug:slug>/constitutions/", feedback.create_constitution, name="constitution-create"),
+    path("feedback/<slug:slug>/annotators/", feedback.create_annotator, name="annotator-create"),
+    path("feedback/<slug:slug>/annotators/<int:pk>/ask/", feedback.ask_annotator, name="annotator-ask"),
+    path("feedback/<slug:slug>/annotators/<int:pk>/exam/", feedback.examine_annotator, name="annotator-exam"),
+    path("feedback/<slug:slug>/annotators/<int:pk>/route/", feedback.route_annotator, name="annotator-route"),
+    path("feedback/<slug:slug>/annotators/<int:pk>/retire/", feedback.stop_annotator, name="annotator-retire"),
     path("metrics", health.show_metrics, name="metrics"),
 ]

@@ -26,6 +26,7 @@ FOR_MANAGERS = {
     "/runs/": _("Runs"),
     "/checkpoints/": _("Checkpoints"),
     "/loop/": _("Loop"),
+    "/feedback/": _("AI feedback"),
 }
 
 
