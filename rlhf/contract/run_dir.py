@@ -1,7 +1,7 @@
 """The run directory: its names, atomic writes, sealed folders, and how metrics travel.
 
-    config.json  data/  metrics.jsonl  progress.json  checkpoints/checkpoint-N/  checkpoints/final/  samples.jsonl
-    scores.jsonl  feedback.jsonl  result.json  learning.log
+    config.json  data/  preview.json  metrics.jsonl  progress.json  checkpoints/checkpoint-N/  checkpoints/final/
+    samples.jsonl  scores.jsonl  feedback.jsonl  result.json  learning.log
 
 The worker writes config.json and data/, the learning process everything else.
 """
@@ -31,6 +31,7 @@ CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SAMPLES = "samples.jsonl"
 SCORES = "scores.jsonl"
+PREVIEW = "preview.json"
 FEEDBACK = "feedback.jsonl"
 RESULT = "result.json"
 USAGE = "usage"  # in result.json: what the run took
@@ -85,6 +86,18 @@ def read_progress(run_dir: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return progress
+
+
+def read_preview(run_dir: Path) -> dict[str, Any] | None:
+    """Return the tokens of the first rows as the run learns from them, None where it has none.
+
+    {note, counts, rows: [{name, n_tokens, n_learned, tokens: [[text, id, is_learned]]}]}
+    """
+    try:
+        preview: dict[str, Any] = json.loads((run_dir / PREVIEW).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return preview
 
 
 def append_metrics(run_dir: Path, step: int, values: dict[str, float]) -> None:

@@ -35,6 +35,7 @@ from rlhf.learning.models import choose_attention, choose_recomputing, load_poli
 from rlhf.learning.pair_batches import PairBatch, read_shared
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
 from rlhf.learning.stops import dpo_rules
@@ -142,6 +143,7 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     add_adapter(policy, config)
     choose_recomputing(policy, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
+    write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=False))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))

@@ -33,6 +33,7 @@ from rlhf.learning.losses import kto_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_logps import sequence_logps
+from rlhf.learning.preview import preview_unpaired, write_preview
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.unpaired import EncodedCompletion, load_unpaired
 from rlhf.learning.unpaired_batches import FixedBatches, UnpairedBatch, build_table
@@ -123,6 +124,7 @@ def train(config: KTOConfig, run_dir: Path) -> dict[str, Any]:
     add_adapter(policy, config)
     choose_recomputing(policy, config.gradient_checkpointing)
     train_set = load_unpaired(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
+    write_preview(run_dir, preview_unpaired(train_set, tokenizer))
     test_set = load_unpaired(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, rows=train_set.completions)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with KTO"))

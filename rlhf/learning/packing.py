@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,25 @@ def pack_rows(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: i
     n_rows = max(1, -(-(len(stream) - 1) // length))
     stream += [tokenizer.pad_token_id] * (n_rows * length + 1 - len(stream))
     return torch.tensor(stream).unfold(0, length + 1, length).contiguous()
+
+
+def fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Return item numbers in bins of at most `capacity`, each item in the first bin that has room, longest items first.
+
+    It needs at most 11/9 of the fewest bins possible, and one more (first fit decreasing, Johnson 1973).
+    """
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for item in sorted(range(len(lengths)), key=lambda item: -lengths[item]):
+        for number, left in enumerate(room):
+            if lengths[item] <= left:
+                bins[number].append(item)
+                room[number] -= lengths[item]
+                break
+        else:
+            bins.append([item])
+            room.append(capacity - lengths[item])
+    return bins
 
 
 def mask_padding(targets: Tensor, pad_id: int) -> Tensor:

@@ -26,6 +26,7 @@ from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, choose_recomputing, load_tokenizer
 from rlhf.learning.pair_batches import PairRows, read_shared
 from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
 from rlhf.learning.scoring import evaluating, head_differences, load_reward_model, score_heads
 from rlhf.learning.shared_prefix import (
@@ -116,6 +117,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     add_adapter(model, config)
     choose_recomputing(model, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
+    write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=True))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
     trainer = SoftRewardTrainer(

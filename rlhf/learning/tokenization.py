@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -28,10 +28,15 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class EncodedConversation:
-    """ids: token ids. loss_mask: True at the tokens the assistant wrote, its end token included."""
+    """ids: token ids. loss_mask: True at the tokens the assistant wrote, its end token included.
+
+    lost_turns, lost_end: whether its oldest turns, or the end of its last answer, were cut to fit.
+    """
 
     ids: list[int]
     loss_mask: list[bool]
+    lost_turns: bool = field(default=False, compare=False)
+    lost_end: bool = field(default=False, compare=False)
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
@@ -96,11 +101,17 @@ def encode_conversation(
 
     Raises: ContractError when the chat template does not tell where the assistant's words are.
     """
+    n_messages = len(messages)
     encoded = mark_assistant(tokenizer, messages)
     while len(encoded.ids) > max_tokens and can_drop_turn(messages[:-1]):
         messages = drop_oldest_turn(messages)
         encoded = mark_assistant(tokenizer, messages)
-    return EncodedConversation(encoded.ids[:max_tokens], encoded.loss_mask[:max_tokens])
+    return EncodedConversation(
+        encoded.ids[:max_tokens],
+        encoded.loss_mask[:max_tokens],
+        lost_turns=len(messages) < n_messages,
+        lost_end=len(encoded.ids) > max_tokens,
+    )
 
 
 def render_ids(

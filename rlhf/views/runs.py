@@ -123,7 +123,8 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
     if request.htmx:
         status = HTMX_STOP_POLLING if run.is_over else 200
         return render(request, "rlhf/run_detail.html#live", context, status=status)
-    return render(request, "rlhf/run_detail.html", context | {"settings": list_settings(run)})
+    context |= {"settings": list_settings(run), "preview": seam.read_preview(run_folder(run))}
+    return render(request, "rlhf/run_detail.html", context)
 
 
 @require_POST

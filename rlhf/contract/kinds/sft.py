@@ -10,10 +10,20 @@ from rlhf.contract.settings import TuningConfig, setting
 
 @dataclass(frozen=True, kw_only=True)
 class SFTConfig(TuningConfig):
-    """Supervised fine-tuning on data/train.jsonl ({"messages": [...]}), loss on assistant turns only."""
+    """Supervised fine-tuning on demonstrations in data/train.jsonl, loss on assistant turns only."""
 
     kind: ClassVar[str] = "sft"
     needs: ClassVar[tuple[str, ...]] = ("train.jsonl",)
 
     base_model: str = setting("", "Folder of the model to tune.")
     learning_rate: float = setting(1e-3, "Peak AdamW learning rate.", above=0, high=1)
+    packing: str = setting(
+        "off",
+        "Put the conversations of a step into as few rows as they fit in; each sees itself alone, and the loss is the same.",
+        choices=("off", "on"),
+    )
+
+    @property
+    def packs(self) -> bool:
+        """Whether several conversations share a row."""
+        return self.packing == "on"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.urls import reverse
 
@@ -147,6 +149,23 @@ def test_the_cause_of_a_failure_and_the_log_are_shown_as_text(as_manager, projec
     assert "line 50 &lt;script&gt;" in answer.text
     assert "line 49 " not in answer.text
     assert "<script>\n" not in answer.text
+
+
+def test_the_tokens_a_run_learns_from_are_shown_as_text(as_manager, project):
+    run = make_run(project, state="running")
+    run_folder(run).mkdir(parents=True)
+    tokens = [["<b>may</b>", 7, False], [" yes", 8, True], ["<|eos|>", 2, True]]
+    rows = [{"name": "conversation 1", "n_tokens": 3, "n_learned": 2, "tokens": tokens}]
+    preview = {"note": "The loss is on the marked tokens.", "counts": {"n_dropped": 1, "n_cut": 2}, "rows": rows}
+    (run_folder(run) / "preview.json").write_text(json.dumps(preview))
+
+    page = as_manager.get(run.get_absolute_url()).text
+
+    assert (
+        '<span title="7">&lt;b&gt;may&lt;/b&gt;</span><mark title="8"> yes</mark><mark title="2">&lt;|eos|&gt;</mark>'
+        in page
+    )
+    assert "1 row did not fit and is left out. 2 lost their oldest turns." in page
 
 
 def test_the_polled_piece_brings_table_and_log_along(as_manager, project):
