@@ -97,7 +97,19 @@ class RunSerializer(serializers.ModelSerializer):
     class Meta:
         model = Run
         fields = [
-            *("id", "project", "round", "kind", "state", "config", "dataset", "base", "reward_model", "checkpoint"),
+            *(
+                "id",
+                "project",
+                "round",
+                "kind",
+                "state",
+                "config",
+                "dataset",
+                "base",
+                "reward_model",
+                "other",
+                "checkpoint",
+            ),
             *("attempt", "stage", "step", "total_steps", "eta_s", "result", "cause", "cancel_requested_at"),
             *("created_at", "started_at", "finished_at"),
         ]
@@ -117,10 +129,14 @@ class RunCreateSerializer(serializers.Serializer):
         queryset=Checkpoint.objects.all(), required=False, allow_null=True
     )
 
+    other = serializers.PrimaryKeyRelatedField(
+        queryset=Checkpoint.objects.all(), required=False, allow_null=True, help_text="The model to merge base with."
+    )
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         project, kind, settings = attrs["project"], attrs["kind"], attrs.pop("settings")
         choices = choose_inputs(project, kind)
-        for name in ("dataset", "base", "reward_model"):
+        for name in ("dataset", "base", "reward_model", "other"):
             chosen = attrs.get(name)
             if chosen is not None and (name not in choices or not choices[name].filter(pk=chosen.pk).exists()):
                 raise serializers.ValidationError({name: [f"not one of {project} that a {kind} run can use"]})

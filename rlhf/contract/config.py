@@ -13,6 +13,7 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.kto import KTOConfig
+from rlhf.contract.kinds.merge import MergeConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.reward import RewardConfig
@@ -31,13 +32,14 @@ CONFIGS: dict[str, type[RunConfig]] = {
         KTOConfig,
         PPOConfig,
         GRPOConfig,
+        MergeConfig,
         SampleConfig,
         EvaluateConfig,
         ScoreConfig,
         FeedbackConfig,
     )
 }
-TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")
+TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo", "merge")
 
 
 def load_config(text: str) -> RunConfig:

@@ -66,11 +66,18 @@ def register_final(run: Run, manifest_sha256: str) -> Checkpoint:
         run=run,
         attempt=run.attempt,
         name=f"{run.project.slug}-{run.kind}-{run.pk}",
-        kind=Checkpoint.Kind.REWARD if run.kind == Run.Kind.REWARD else Checkpoint.Kind.POLICY,
+        kind=kind_made_by(run),
         parent=run.base,
         path=str(folder.relative_to(settings.PREFLOOP_HOME)),
         manifest_sha256=manifest_sha256,
     )
+
+
+def kind_made_by(run: Run) -> str:
+    """Return what a run's model is; a mean of two is what they were."""
+    if run.kind == Run.Kind.MERGE and run.base is not None:
+        return run.base.kind
+    return Checkpoint.Kind.REWARD if run.kind == Run.Kind.REWARD else Checkpoint.Kind.POLICY
 
 
 def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> Checkpoint:

@@ -138,6 +138,8 @@ def resolve_config(run: Run) -> RunConfig:
         folders["base_model"] = str(open_checkpoint(run.base))
     if run.reward_model is not None:
         folders["reward_model"] = str(open_checkpoint(run.reward_model))
+    if run.other is not None:
+        folders["other_model"] = str(open_checkpoint(run.other))
     return config.replace(**folders)
 
 

@@ -40,15 +40,18 @@ def plan_run(
     dataset: Dataset | None = None,
     base: Checkpoint | None = None,
     reward_model: Checkpoint | None = None,
+    other: Checkpoint | None = None,
     user: User | None = None,
 ) -> Run:
     """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from."""
     kind = config.kind
-    if dataset is not None and dataset.kind != DATASET_KINDS[kind]:
-        raise NotReady(
-            f"a {kind} run needs a {DATASET_KINDS[kind].label} dataset, {dataset} holds {dataset.get_kind_display()}"
-        )
-    if kind != "pretrain":
+    wanted = DATASET_KINDS.get(kind)
+    if dataset is not None and dataset.kind != wanted:
+        needs = f"a {wanted.label} dataset" if wanted else "no dataset"
+        raise NotReady(f"a {kind} run needs {needs}, {dataset} holds {dataset.get_kind_display()}")
+    if kind == "merge":
+        base, other = choose_pair(project, base, other)
+    elif kind != "pretrain":
         base = base or newest_base(project, kind)
     if kind in REWARDED_KINDS:
         reward_model = reward_model or newest_reward_model(project)
@@ -57,9 +60,10 @@ def plan_run(
     return create_run(
         project,
         config,
-        dataset=dataset or make_dataset(project, kind, user=user),
+        dataset=dataset or (make_dataset(project, kind, user=user) if wanted else None),
         base=base,
         reward_model=reward_model,
+        other=other,
         user=user,
     )
 
@@ -80,6 +84,20 @@ def newest_base(project: Project, kind: str) -> Checkpoint:
             f"with manage.py train pretrain --project {project.slug}"
         )
     return policy
+
+
+def choose_pair(project: Project, base: Checkpoint | None, other: Checkpoint | None) -> tuple[Checkpoint, Checkpoint]:
+    """Return two models to merge: what is not named is the newest policy, and what that was trained from.
+
+    Raises: NotReady.
+    """
+    other = other or newest_base(project, "merge")
+    base = base or other.parent
+    if base is None:
+        raise NotReady(f"{other} was not trained from another model here: name the one to merge it with")
+    if base == other or base.kind != other.kind:
+        raise NotReady(f"{base} and {other} cannot be merged: choose two policies or two reward models")
+    return base, other
 
 
 def newest_reward_model(project: Project) -> Checkpoint:

@@ -30,6 +30,7 @@ def create_run(
     dataset: Dataset | None = None,
     base: Checkpoint | None = None,
     reward_model: Checkpoint | None = None,
+    other: Checkpoint | None = None,
     round: Round | None = None,
     part: str = "",
     user: User | None = None,
@@ -43,6 +44,7 @@ def create_run(
             dataset=dataset,
             base=base,
             reward_model=reward_model,
+            other=other,
             round=round,
             part=part,
             created_by=user,
@@ -65,7 +67,9 @@ def claim_run(pk: int) -> Run | None:
                 started_at=Coalesce("started_at", Now()),
                 stage="starting",
             )
-            return Run.objects.select_related("dataset", "base", "reward_model").get(pk=pk) if n_claimed else None
+            return (
+                Run.objects.select_related("dataset", "base", "reward_model", "other").get(pk=pk) if n_claimed else None
+            )
     except IntegrityError:
         return None  # one_running_run_per_kind: it waits for its turn, the sweeper rings again
 

@@ -16,12 +16,15 @@ from rlhf.domain.planning import DATASET_KINDS, REWARDED_KINDS
 from rlhf.models import Checkpoint, Dataset, Run
 
 # Folders of models: people name registered checkpoints instead, never a path.
-FOLDERS = ("base_model", "reward_model", "reference_model")
-BASE_KINDS = {
-    "evaluate": (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY),
-    "score": (Checkpoint.Kind.REWARD,),
+FOLDERS = ("base_model", "reward_model", "reference_model", "other_model")
+BOTH = (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY)
+BASE_KINDS = {"evaluate": BOTH, "merge": BOTH, "score": (Checkpoint.Kind.REWARD,)}
+BASE_LABELS = {
+    "sample": "Policy that samples",
+    "evaluate": "Model to evaluate",
+    "score": "Reward model that scores",
+    "merge": "Model to go from",
 }
-BASE_LABELS = {"sample": "Policy that samples", "evaluate": "Model to evaluate", "score": "Reward model that scores"}
 
 
 class FieldGroup(NamedTuple):
@@ -34,12 +37,15 @@ class FieldGroup(NamedTuple):
 def choose_inputs(project: Project, kind: str) -> dict[str, QuerySet[Any]]:
     """Return what a run of this kind may read, by the name of the input."""
     checkpoints = Checkpoint.objects.filter(project=project)
-    datasets = Dataset.objects.filter(project=project, kind=DATASET_KINDS[kind], sealed_at__isnull=False)
-    inputs: dict[str, QuerySet[Any]] = {"dataset": datasets}
+    inputs: dict[str, QuerySet[Any]] = {}
+    if kind in DATASET_KINDS:
+        inputs["dataset"] = Dataset.objects.filter(project=project, kind=DATASET_KINDS[kind], sealed_at__isnull=False)
     if kind != Run.Kind.PRETRAIN:
         inputs["base"] = checkpoints.filter(kind__in=BASE_KINDS.get(kind, (Checkpoint.Kind.POLICY,)))
     if kind in REWARDED_KINDS:
         inputs["reward_model"] = checkpoints.filter(kind=Checkpoint.Kind.REWARD)
+    if kind == Run.Kind.MERGE:
+        inputs["other"] = checkpoints
     return inputs
 
 
@@ -55,10 +61,12 @@ class RunForm(forms.Form):
 
     def add_inputs(self, kind: str) -> list[str]:
         """Add the dataset and the models the kind reads."""
-        wanted = DATASET_KINDS[kind].label
+        wanted = DATASET_KINDS[kind].label if kind in DATASET_KINDS else ""
+        newest = "What the other was trained from" if kind == Run.Kind.MERGE else "The newest"
         texts = {
             "dataset": ("Dataset", "Freeze what the project has now", f"A frozen dataset of {wanted}."),
-            "base": (BASE_LABELS.get(kind, "Policy to start from"), "The newest", "A model of this project."),
+            "base": (BASE_LABELS.get(kind, "Policy to start from"), newest, "A model of this project."),
+            "other": ("Model to go to", "The newest policy", "Of the same shape and tokenizer."),
             "reward_model": ("Reward model", "The newest", "It scores the completions."),
         }
         for name, queryset in choose_inputs(self.project, kind).items():

@@ -26,6 +26,7 @@ METHODS = {
     "kto": "rlhf.learning.kto",
     "ppo": "rlhf.learning.ppo",
     "grpo": "rlhf.learning.grpo",
+    "merge": "rlhf.learning.merging",
     "sample": "rlhf.learning.sampling",
     "evaluate": "rlhf.learning.evaluation",
     "score": "rlhf.learning.sample_scores",

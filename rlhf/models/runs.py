@@ -55,6 +55,9 @@ class Run(models.Model):
         "Checkpoint", on_delete=models.PROTECT, null=True, related_name="+", help_text="The model it starts from."
     )
     reward_model = models.ForeignKey("Checkpoint", on_delete=models.PROTECT, null=True, related_name="+")
+    other = models.ForeignKey(
+        "Checkpoint", on_delete=models.PROTECT, null=True, related_name="+", help_text="The model it is merged with."
+    )
     attempt = models.PositiveIntegerField(
         default=0, help_text="The fence: raised by each claim, carried by each write."
     )

@@ -104,7 +104,7 @@ def initial_settings(project: Project, kind: str) -> dict[str, Any]:
 @require_safe
 @manager_required
 def show_run(request: HttpRequest, pk: int) -> HttpResponse:
-    related = ("project", "round", "dataset", "base", "reward_model", "checkpoint", "created_by")
+    related = ("project", "round", "dataset", "base", "reward_model", "other", "checkpoint", "created_by")
     run = get_object_or_404(of_managed_projects(Run.objects.select_related(*related), request.user), pk=pk)
     rows = read_metrics(run)
     last = rows[-N_TABLE_ROWS:]

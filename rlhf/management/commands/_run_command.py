@@ -24,6 +24,7 @@ class RunCommand(BaseCommand):
         parser.add_argument("--base", help="Name or id of the checkpoint to start from (default: the newest).")
         parser.add_argument("--base-model", type=Path, help="Hugging Face model folder to register and start from.")
         parser.add_argument("--reward-model", help="Name or id of the reward model (ppo).")
+        parser.add_argument("--other", help="Name or id of the model to merge with (merge).")
         parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="Change a setting.")
         parser.add_argument("--wait", action="store_true", help="Stay until the run is over and print its result.")
 
@@ -37,6 +38,7 @@ class RunCommand(BaseCommand):
                 dataset=Dataset.objects.get(pk=options["dataset"]) if options["dataset"] else None,
                 base=self.find_base(project, options),
                 reward_model=find_checkpoint(options["reward_model"]),
+                other=find_checkpoint(options["other"]),
             )
         except Project.DoesNotExist as error:
             raise CommandError(

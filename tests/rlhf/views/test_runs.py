@@ -30,7 +30,7 @@ def test_every_kind_has_a_form_with_its_settings_and_their_help(as_manager, proj
     form = answer.context["form"]
     names = [name for group in form.groups for name in (field.name for field in group.visible_fields)]
     assert answer.status_code == 200
-    assert sorted(set(names) - {"dataset", "base", "reward_model"}) == sorted(settings_of(kind))
+    assert sorted(set(names) - {"dataset", "base", "reward_model", "other"}) == sorted(settings_of(kind))
     assert all(form.fields[name].help_text for name in names)
 
 

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from rlhf.contract.kinds.merge import MergeConfig
+from rlhf.contract.run_dir import MANIFEST, hash_file, sealed_folder
+from rlhf.domain.checkpoints import checkpoint_folder, register_final
+from rlhf.domain.errors import NotReady
+from rlhf.domain.execution import resolve_config
+from rlhf.domain.planning import plan_run
+from rlhf.models import Checkpoint
+from tests.rlhf.conftest import make_checkpoint, make_dataset, make_run
+
+
+def make_sealed_checkpoint(project, name: str, **fields) -> Checkpoint:
+    checkpoint = make_checkpoint(project, name=name, **fields)
+    folder = Path(settings.PREFLOOP_HOME) / checkpoint.path
+    with sealed_folder(folder) as part:
+        (part / "config.json").write_text(name)
+    Checkpoint.objects.filter(pk=checkpoint.pk).update(manifest_sha256=hash_file(folder / MANIFEST))
+    checkpoint.refresh_from_db()
+    return checkpoint
+
+
+def test_the_newest_policy_is_merged_with_what_it_was_trained_from(project):
+    first = make_sealed_checkpoint(project, "first")
+    second = make_sealed_checkpoint(project, "second", parent=first)
+
+    run = plan_run(project, MergeConfig(weight=0.3))
+
+    assert (run.kind, run.base, run.other, run.dataset) == ("merge", first, second, None)
+    config = resolve_config(run)
+    assert config == MergeConfig(
+        weight=0.3, base_model=str(checkpoint_folder(first)), other_model=str(checkpoint_folder(second))
+    )
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda project: {}, "was not trained from another model here"),
+        (lambda project: dict.fromkeys(("base", "other"), Checkpoint.objects.get()), "cannot be merged"),
+        (lambda project: {"base": make_checkpoint(project, kind="reward")}, "choose two policies or two reward models"),
+        (lambda project: {"dataset": make_dataset(project)}, "a merge run needs no dataset"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused_when_it_is_planned(project, choose, message):
+    make_checkpoint(project, name="only")
+
+    with pytest.raises(NotReady, match=message):
+        plan_run(project, MergeConfig(), **choose(project))
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward"])
+def test_a_mean_of_two_models_is_what_they_were(project, kind):
+    base, other = make_checkpoint(project, kind=kind), make_checkpoint(project, kind=kind)
+    run = make_run(project, kind="merge", state="succeeded", base=base, other=other)
+
+    checkpoint = register_final(run, "0" * 64)
+
+    assert (checkpoint.kind, checkpoint.parent) == (kind, base)
