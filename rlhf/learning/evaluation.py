@@ -14,7 +14,13 @@ from rlhf.learning.pair_logps import pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.reward_card import require_parity
-from rlhf.learning.scoring import is_reward_model, load_reward_model, reward_differences
+from rlhf.learning.scoring import (
+    is_reward_model,
+    load_reward_model,
+    load_scoring_tokenizer,
+    require_positions,
+    reward_differences,
+)
 
 
 def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
@@ -27,13 +33,15 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     scores as it did when it was trained.
     """
     reporter = Reporter(run_dir, stage="evaluating", total_steps=1)
-    tokenizer = load_tokenizer(config.base_model)
+    is_scoring = is_reward_model(config.base_model)
+    tokenizer = load_scoring_tokenizer(config.base_model) if is_scoring else load_tokenizer(config.base_model)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
-    if is_reward_model(config.base_model):
+    if is_scoring:
         if config.reference_model:
             raise ContractError("base_model is a reward model: leave reference_model empty")
         model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
         require_parity(model, config.base_model)
+        require_positions(model, test_set.pairs)
         name, differences = "eval_accuracy", reward_differences(model, test_set.pairs)
     else:
         name = "eval_rewards/accuracies"

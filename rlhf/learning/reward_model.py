@@ -23,12 +23,19 @@ from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
 from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
-from rlhf.learning.models import choose_attention, choose_recomputing, load_tokenizer
+from rlhf.learning.models import choose_attention, choose_recomputing
 from rlhf.learning.pair_batches import PairRows, read_shared
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
-from rlhf.learning.scoring import evaluating, head_differences, load_reward_model, score_heads
+from rlhf.learning.scoring import (
+    evaluating,
+    head_differences,
+    load_reward_model,
+    load_scoring_tokenizer,
+    require_positions,
+    score_heads,
+)
 from rlhf.learning.shared_prefix import (
     agrees,
     build_shared_batch,
@@ -112,13 +119,14 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises: ContractError on a base model or rows that cannot be used, HandedBack, NonFiniteError.
     """
-    tokenizer = load_tokenizer(config.base_model)
+    tokenizer = load_scoring_tokenizer(config.base_model)
     model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
     add_adapter(model, config)
     choose_recomputing(model, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=True))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    require_positions(model, train_set.pairs + test_set.pairs)
     choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
     trainer = SoftRewardTrainer(
         model=model,

@@ -22,6 +22,7 @@ from rlhf.learning.models import check_model_folder, pick_device
 from rlhf.learning.preferences import EncodedPair
 
 SCORING_TOKENS = 8192
+POSITION_TABLES = ("position_embeddings", ".wpe")
 # Roles are words: an encoder has no tokens for them. Each turn ends with the token that its pre-training ended texts with.
 ENCODER_TEMPLATE = (
     "{{ cls_token }}"
@@ -92,6 +93,20 @@ def require_distinct_pad(tokenizer: PreTrainedTokenizerBase) -> None:
             f"{tokenizer.pad_token!r} and its end token {tokenizer.eos_token!r}; add one with "
             "tokenizer.add_special_tokens({'pad_token': '<|pad|>'}), resize the model's embeddings and save both"
         )
+
+
+def require_positions(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> None:
+    """Raise ContractError when a row is longer than the model's table of positions; models without one have no limit."""
+    longest = max((pair.n_tokens for pair in pairs), default=0)
+    for name, table in model.named_modules():
+        if isinstance(table, torch.nn.Embedding) and name.endswith(POSITION_TABLES):
+            # RoBERTa and its kin count positions from behind their padding id.
+            room = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+            if longest > room:
+                raise ContractError(
+                    f"a row of {longest} tokens exceeds the {room} positions of {type(model).__name__}; set "
+                    f"max_length={room} or lower"
+                )
 
 
 def pad_rows(rows: Sequence[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
