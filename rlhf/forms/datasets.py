@@ -10,6 +10,7 @@ from labeling.models import Project
 from rlhf.domain.datasets.freezing import list_imported_sources
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
 from rlhf.domain.errors import LearningError
+from rlhf.models import Annotator
 
 
 class FreezeForm(forms.Form):
@@ -124,7 +125,10 @@ class PreferenceFreezeForm(FreezeForm):
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, project=project, **kwargs)
         sources = [(f"imported:{source}", f"{source} (imported)") for source in list_imported_sources(project)]
-        self.fields["include"].choices = [("own", "our own labelers"), *sources]  # type: ignore[attr-defined]
+        passed = Annotator.objects.filter(project=project, exam=Annotator.Exam.PASSED).order_by("name")
+        annotators = [(f"ai:{who.name}", f"{who.name} (AI, where nobody has judged)") for who in passed]
+        choices = [("own", "our own labelers"), *sources, *annotators]
+        self.fields["include"].choices = choices  # type: ignore[attr-defined]
 
     def clean_consensus(self) -> str:
         return self.cleaned_data["consensus"] or "majority"

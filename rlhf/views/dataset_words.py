@@ -71,6 +71,13 @@ COUNTS = {
     "unsafe_left_out": "pairs that prefer the unsafe, left out",
     "sent_back_left_out": "votes sent back by a reviewer, left out",
     "over_share_left_out": "votes over a labeler's share, left out",
+    "ai": "pairs said by AI",
+    "ai_judged_by_people_left_out": "said by AI of what people have judged, left out",
+    "ai_said_by_another_left_out": "said by another annotator, left out",
+    "ai_test_left_out": "said by AI of prompts tested on, left out",
+    "ai_ties_left_out": "AI's ties, left out",
+    "ai_held_out_left_out": "said by AI of held-out prompts, left out",
+    "ai_exams": "AI's exams",
     "guidelines": "votes by guideline version",
     "groups": "groups of prompts",
 }
@@ -110,13 +117,24 @@ def say_rule(key: str, value: Any) -> str:
 def say_source(name: str) -> str:
     if name in SOURCES:
         return SOURCES[name]
+    if name.startswith("ai:"):
+        return f"{name.removeprefix('ai:')} (AI)"
     return f"{name.removeprefix('imported:')} (imported)" if name.startswith("imported:") else name
 
 
 def say_count(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{say_source(key)} {number}" for key, number in value.items())
+        return ", ".join(f"{say_source(key)} {say_exam(number)}" for key, number in value.items())
     return str(value)
+
+
+def say_exam(value: Any) -> str:
+    """Return a number as it is, and an annotator's exam by how it agrees with people, and they among themselves."""
+    if not isinstance(value, dict):
+        return str(value)
+    return (
+        f"agrees with people in {value.get('agreement', 0):.1%}, they among themselves in {value.get('people', 0):.1%}"
+    )
 
 
 def show_row(row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -130,7 +148,7 @@ def show_row(row: dict[str, Any]) -> list[tuple[str, str]]:
             shown += [(name if is_side else role, cut(content)) for role, content in turns]
         elif value is not None:
             shown.append((name, cut(str(value))))
-    extras = ("margin", "weight", "target", "source")
+    extras = ("margin", "weight", "target", "source", "annotator_kind")
     shown += [(name, str(row[name])) for name in extras if name in row]
     return shown
 

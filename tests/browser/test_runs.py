@@ -10,7 +10,9 @@ from playwright.sync_api import Page
 from labeling.domain.people import add_member
 from labeling.models import Project, Slot, User
 from rlhf.domain.checkpoints import run_folder
-from rlhf.models import Loop, Round, Run, Sample
+from rlhf.domain.feedback.annotators import add_annotator
+from rlhf.domain.feedback.constitutions import STARTER, write_constitution
+from rlhf.models import AIJudgment, Loop, Round, Run, Sample
 from tests.rlhf.conftest import (
     judge,
     log_metrics,
@@ -65,7 +67,11 @@ def fill_house(project: Project, user: User) -> dict[str, str]:
         decoding={"temperature": 0.9},
     )
     make_round(project, number=2)
+    write_constitution(project, STARTER, note=HOSTILE)
+    clara = add_annotator(project, "clara", endpoint="http://127.0.0.1:9/v1", model=HOSTILE[:100])
+    AIJudgment.objects.create(annotator=clara, comparison=comparison, p=0.5, p_ab=0.9, p_ba=0.1, is_flip=True)
     return {
+        "feedback": "/feedback/harbour/",
         "loop": "/loop/",
         "runs": "/runs/",
         "run": done.get_absolute_url(),

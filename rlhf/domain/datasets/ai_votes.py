@@ -62,11 +62,9 @@ def collect_ai(
             who = annotators[annotator]
             lines.append(AILine(comparison, judgment, p, who.name, who.weight, groups[prompt].group))
     by_name = Counter(line.annotator for line in lines)
-    counts: dict[str, object] = {"rows": len(lines), "annotators": dict(sorted(by_name.items()))}
     exams = {who.name: who.exam_result for who in annotators.values()}
-    return lines, {
-        "ai": counts | {"exams": exams} | {f"{reason}_left_out": n for reason, n in sorted(left_out.items())}
-    }
+    missed: dict[str, object] = {f"ai_{reason}_left_out": n for reason, n in sorted(left_out.items())}
+    return lines, {"ai": dict(sorted(by_name.items())), "ai_exams": exams, **missed}
 
 
 def leave_out(

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences
-from rlhf.domain.datasets.rule import CONSENSUS, IMPORTED, OWN, FreezeRule
+from rlhf.domain.datasets.rule import AI, CONSENSUS, IMPORTED, OWN, FreezeRule
 from rlhf.domain.errors import LearningError
 from rlhf.models import Dataset
 
@@ -43,7 +43,7 @@ def add_rule_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--source",
         action="append",
-        help='"own", or the name of an import\'s source; may be repeated; default: own votes, or all imported ones',
+        help='"own", an import\'s source, or ai:ANNOTATOR; may be repeated; default: own votes, or all imported ones',
     )
     parser.add_argument("--min-judgments", type=int, default=1, help="votes a comparison needs; default: 1")
     parser.add_argument("--consensus", choices=list(CONSENSUS), default="majority", help="default: majority")
@@ -75,7 +75,7 @@ def pick(options: dict[str, Any], *names: str) -> dict[str, Any]:
 def read_rule(project: Project, options: dict[str, Any]) -> FreezeRule:
     """Return the rule the options name, over the project's default. Raises: InvalidRule."""
     named = tuple(
-        name if name == OWN or name.startswith(IMPORTED) else IMPORTED + name for name in options["source"] or ()
+        name if name == OWN or name.startswith((IMPORTED, AI)) else IMPORTED + name for name in options["source"] or ()
     )
     return FreezeRule(
         include=named or default_rule(project).include,
