@@ -12,7 +12,6 @@ from django.db import IntegrityError
 from labeling.models import Project
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.settings import RunConfig
-from rlhf.domain.checkpoints import checkpoint_folder
 from rlhf.domain.counting import last_judgment_learned
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
@@ -107,8 +106,7 @@ def make_config(round: Round, stage: str, runs: dict[str, Run]) -> RunConfig:
     if kind == Run.Kind.SAMPLE:
         config = config.replace(n={BEST: BEST_OF, PREVIOUS: 1}.get(part, terms.n_samples))
     if kind == Run.Kind.MERGE:
-        trained = find_trained(round, runs)
-        config = config.replace(weight=1 - terms.average_weight, other_model=str(checkpoint_folder(trained)))
+        config = config.replace(weight=1 - terms.average_weight)
     if kind == Run.Kind.SCORE:
         config = config.replace(samples_of=runs[name_part("sample", part)].pk)
     return config.replace(**terms.settings.get(stage, {})) if part else config
@@ -119,7 +117,7 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
     kind, part = split_stage(stage)
     project, base = round.project, round.base
     if kind == Run.Kind.MERGE:
-        return {"base": base}
+        return {"base": base, "other": find_trained(round, runs)}
     if kind == Run.Kind.PRETRAIN:
         return {"dataset": newest_dataset(project, Dataset.Kind.TEXT)}
     if kind == Run.Kind.SFT and base is None:
