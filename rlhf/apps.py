@@ -7,19 +7,19 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db import transaction
-from django.db.models.signals import post_save
+
+from labeling.signals import judgment_stored
 
 
 class RLHFConfig(AppConfig):
     name = "rlhf"
 
     def ready(self) -> None:
-        post_save.connect(tell_loop, sender="labeling.Judgment", dispatch_uid="rlhf.tell_loop")
+        judgment_stored.connect(tell_loop, dispatch_uid="rlhf.tell_loop")
 
 
-def tell_loop(instance: Any, created: bool, **_: Any) -> None:
+def tell_loop(judgment: Any, **_: Any) -> None:
     """Let the project's loop hear of a new vote once it is committed; whatever goes wrong there, the vote is stored."""
     from rlhf.domain.loop import hear_judgment  # noqa: PLC0415 -- models are not there yet when this file is imported
 
-    if created and instance.revises_id is None:
-        transaction.on_commit(partial(hear_judgment, instance), robust=True)
+    transaction.on_commit(partial(hear_judgment, judgment), robust=True)

@@ -33,6 +33,7 @@ from labeling.domain.placing import (
 from labeling.domain.tallying import update_tally
 from labeling.domain.tracing import read_trace
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
+from labeling.signals import judgment_stored
 from labeling.statements import insert
 
 QUICK_STRENGTH = 2  # one key says "better", no more and no less
@@ -115,6 +116,7 @@ def store_judgment(
         **said,
     )
     insert(judgment)
+    judgment_stored.send(Judgment, judgment=judgment)
     store_fix(judgment, vote.fix, labeler)
     if slot.reason == Reason.EXAM:
         grade_answer(judgment)

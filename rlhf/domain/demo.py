@@ -62,7 +62,14 @@ def make_project() -> Project:
         description="A small policy, trained on this machine from nothing, learns from your clicks.",
     )
     Guideline.objects.create(project=project, version=1, text=GUIDELINE)
-    Loop.objects.create(project=project, threshold=THRESHOLD, n_pairs=recipe.N_LABELS_A_ROUND, settings=run_settings())
+    Loop.objects.create(
+        project=project,
+        threshold=THRESHOLD,
+        n_pairs=recipe.N_LABELS_A_ROUND,
+        gate=Loop.Gate.OPEN,
+        strategy=Loop.Strategy.RANDOM,
+        settings=run_settings(),
+    )
     train = draw_prompts(SEED, N_PROMPTS, split="train")
     held_out = draw_prompts(SEED, N_HELD_OUT_PROMPTS, split="test")
     rows = [(messages, False) for messages in train] + [(messages, True) for messages in held_out]

@@ -132,13 +132,10 @@ def begin_next(loop: Loop) -> None:
     if pending is not None:
         pending = settle_round(pending)
         loop.refresh_from_db()
-    if loop.max_rounds and count_rounds(loop.project) >= loop.max_rounds:
-        settle_last(pending)
-        stop_loop(loop, because=f"it went its {loop.max_rounds} rounds")
-        return
+    is_last = loop.max_rounds > 0 and count_rounds(loop.project) >= loop.max_rounds
     try:
-        if n_new >= loop.threshold:
-            hold_or_open(loop, pending)
+        if n_new >= loop.threshold or is_last:
+            hold_or_open(loop, pending, is_last=is_last)
         elif n_waiting == 0:
             policy = pending.candidate if pending is not None and not pending.decision else current_policy(loop)
             if policy is not None:
@@ -147,14 +144,20 @@ def begin_next(loop: Loop) -> None:
         hold_loop(loop, str(error))  # someone else was first, or something is missing that people see to
 
 
-def hold_or_open(loop: Loop, pending: Round | None) -> None:
-    """Begin the next round unless the gate waits for votes, or labelers agree too little. Raises: NotReady."""
+def hold_or_open(loop: Loop, pending: Round | None, *, is_last: bool) -> None:
+    """Begin the next round, or stop after the last, unless the gate waits for votes, or labelers agree too little.
+
+    Raises: NotReady.
+    """
     if pending is not None and not pending.decision:
         if not is_votes_dry(pending):
             hold_loop(loop, f"{pending.candidate} is not decided about: " + " ".join(pending.reasons))
             return
         settle_last(pending)
         loop.refresh_from_db()
+    if is_last:
+        stop_loop(loop, because=f"it went its {loop.max_rounds} rounds")
+        return
     share, n_pairs = measure_agreement(loop) if loop.min_agreement is not None else (1.0, 0)
     if loop.min_agreement is not None and n_pairs and share < loop.min_agreement:
         hold_loop(

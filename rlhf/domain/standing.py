@@ -127,7 +127,7 @@ class Standing:
         if stage.run is None:
             return f"{where} is about to start: {stage.label}"
         if stage.run.state == Run.State.QUEUED:
-            return f"{where} waits for a learning worker to take up {stage.label} ({stage.run})"
+            return f"{where} waits for a learning worker to take up {stage.label} (run {stage.run.pk})"
         return f"{where} waits for {stage.label}: {describe_progress(stage.run)}"
 
     def describe_votes(self) -> str:

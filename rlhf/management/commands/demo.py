@@ -1,8 +1,9 @@
-"""Seed the demo project; with --simulate, judge its pairs with simulated labelers and go round."""
+"""Seed the demo project; with --simulate, judge its pairs with simulated labelers while its loop goes round."""
 
 from __future__ import annotations
 
 import fcntl
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -16,17 +17,26 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from labeling.models import Project
 from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
-from rlhf.domain.loop import start_round
-from rlhf.domain.simulation import compare_policies, queue_contest, simulate_judgments
+from rlhf.domain.loop import advance_loop, count_rounds, resume_loop, start_loop
+from rlhf.domain.measuring import RoundFigures, measure_rounds
+from rlhf.domain.simulation import simulate_judgments
 from rlhf.domain.supervision import Supervisor, worker_services
-from rlhf.domain.waiting import wait_for_round, wait_for_run
+from rlhf.domain.terms import get_loop
+from rlhf.domain.waiting import wait_for_round
 from rlhf.management.commands.up import prepare
-from rlhf.models import Checkpoint, Round, Run
-from rlhf.world.win_rate import WinRate
+from rlhf.models import Checkpoint, Loop, Round, Run
+from rlhf.views.loop_report import COLUMNS, spell_row, write_report
+
+N_CONTEST_PROMPTS = 500
+CONTEST_SEED = 7
+# Pairs beyond the judgments asked for: some prompts make none, and a queue that runs dry waits for new samples.
+SPARE_PAIRS = 0.1
 
 
 class Command(BaseCommand):
-    help = "Make the demo project; --simulate N lets simulated labelers judge N pairs a round and trains on them."
+    help = (
+        "Make the demo project; --simulate N lets simulated labelers judge N pairs a round while its loop goes round."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -34,10 +44,19 @@ class Command(BaseCommand):
         )
         parser.add_argument("--rounds", type=int, default=0, metavar="R", help="Rounds to go (default: judge only).")
         parser.add_argument("--seed", type=int, default=1, help="Seed of the simulated labelers.")
+        parser.add_argument(
+            "--method", choices=Loop.Method.values, help="What a round learns with (default: the loop's)."
+        )
+        parser.add_argument("--gate", choices=Loop.Gate.values, help="What promotes a policy (default: the loop's).")
+        parser.add_argument(
+            "--report", type=Path, metavar="FILE.md", help="Write table and figure of the rounds there."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["simulate"] < 0 or options["rounds"] < 0:
             raise CommandError("--simulate and --rounds must not be negative")
+        if options["report"] and not (options["simulate"] and options["rounds"]):
+            raise CommandError("--report is about rounds: give --simulate and --rounds too")
         self.started_s = time.monotonic()
         prepare()
         with services_of_this_machine():
@@ -52,16 +71,22 @@ class Command(BaseCommand):
         if not options["simulate"]:
             self.stdout.write(f"the demo project is ready: judge at {project.get_absolute_url()}")
             return
-        baseline = Checkpoint.objects.filter(project=project, run__kind=Run.Kind.SFT).latest("pk")
         if not options["rounds"]:
             self.judge(project, options["simulate"], seed=options["seed"])
             return
-        for _ in range(options["rounds"]):
-            self.judge(project, options["simulate"], seed=options["seed"])
-            self.go_round(project)
-        policy = Checkpoint.objects.policies_of(project).latest("pk")
-        self.report(self.measure(project, policy, baseline), policy, baseline)
-        self.say(f"{options['rounds']} rounds took {time.monotonic() - self.started_s:.1f} s, process starts included")
+        self.go_round(project, options)
+        seconds = time.monotonic() - self.started_s
+        self.say(f"{options['rounds']} rounds took {seconds:.1f} s, process starts included")
+        baseline = Checkpoint.objects.filter(project=project, run__kind=Run.Kind.SFT, run__round__base=None).latest(
+            "pk"
+        )
+        figures = measure_rounds(
+            project, baseline, n_prompts=N_CONTEST_PROMPTS, seed=CONTEST_SEED, say=lambda line: None
+        )
+        self.report(figures, baseline)
+        if options["report"]:
+            write_report(options["report"], figures, baseline, command=self.spell(options), seconds=seconds)
+            self.say(f"table and figure are in {options['report']}")
 
     def wait_for_first_policy(self, project: Project) -> None:
         """Wait for the round that pre-trains, tunes and samples for the first time."""
@@ -71,40 +96,66 @@ class Command(BaseCommand):
             wait_for_round(first, self.say)
             self.started_s = time.monotonic()
 
+    def go_round(self, project: Project, options: dict[str, Any]) -> None:
+        """Let the loop go its rounds by itself while the simulated labelers judge what it asks for."""
+        loop, n = get_loop(project), options["simulate"]
+        loop.threshold, loop.n_pairs = n, n + math.ceil(n * SPARE_PAIRS)
+        loop.max_rounds = count_rounds(project) + options["rounds"]
+        loop.method, loop.gate = options["method"] or loop.method, options["gate"] or loop.gate
+        loop.save(update_fields=["threshold", "n_pairs", "max_rounds", "method", "gate"])
+        start_loop(loop) if loop.state == Loop.State.STOPPED else resume_loop(loop)
+        last = Round.objects.filter(project=project).latest("number").number
+        while loop.state == Loop.State.RUNNING:
+            is_over = count_rounds(project) >= loop.max_rounds
+            self.judge(project, loop.gate_votes if is_over else n, seed=options["seed"])
+            # Whoever finds something to do may ring; the scheduler would within half a minute.
+            advance_loop(loop.pk)
+            round = Round.objects.filter(project=project, number__gt=last).order_by("number").first()
+            if round is not None:
+                self.follow(round)
+                last = round.number
+            loop.refresh_from_db()
+        if loop.state != Loop.State.STOPPED:
+            raise LearningError(f"the loop is {loop.state}: {loop.cause}")
+        self.say(f"the loop {loop.cause}")
+
+    def follow(self, round: Round) -> None:
+        """See a round to its end."""
+        started_s = time.monotonic()
+        round = wait_for_round(round, self.say)
+        outcome = round.get_decision_display() if round.decision else "the gate waits for votes"
+        reward = next((run.result for run in round.runs.all() if run.kind == Run.Kind.REWARD), {})
+        accuracy = f"held-out reward accuracy {reward['eval_accuracy']:.2f}, " if "eval_accuracy" in reward else ""
+        self.say(
+            f"round {round.number} took {time.monotonic() - started_s:.1f} s: {accuracy}{round.n_queued} new pairs queued, "
+            f"{outcome}"
+        )
+
     def judge(self, project: Project, n: int, *, seed: int) -> None:
         started_s = time.monotonic()
         n_judged = simulate_judgments(project, n, seed=seed)
         self.say(f"simulated labelers judged {n_judged} pairs in {time.monotonic() - started_s:.1f} s")
-        if n_judged < n:
-            self.say(f"no more pairs were waiting: {n - n_judged} of {n} judgments are missing")
 
-    def go_round(self, project: Project) -> None:
-        started_s = time.monotonic()
-        round = wait_for_round(start_round(project), self.say)
-        reward = round.runs.get(kind=Run.Kind.REWARD).result
-        self.say(
-            f"round {round.number} took {time.monotonic() - started_s:.1f} s: held-out reward accuracy "
-            f"{reward.get('eval_accuracy', float('nan')):.2f}, {round.n_queued} new pairs queued"
-        )
+    def report(self, figures: list[RoundFigures], baseline: Checkpoint) -> None:
+        self.say(f"against {baseline} on {N_CONTEST_PROMPTS} fresh prompts, under the hidden rule:")
+        for line in align([COLUMNS, *(spell_row(row) for row in figures)]):
+            self.say(line)
 
-    def measure(self, project: Project, policy: Checkpoint, baseline: Checkpoint) -> WinRate:
-        """Ask both policies the held-out prompts and let the hidden rule decide."""
-        contests = [queue_contest(project, checkpoint, n=500, seed=7) for checkpoint in (policy, baseline)]
-        for contest in contests:
-            wait_for_run(contest, lambda line: None)
-        return compare_policies(*contests)
-
-    def report(self, win: WinRate, policy: Checkpoint, baseline: Checkpoint) -> None:
-        self.say(
-            f"{policy} beats {baseline} on {win.n} fresh prompts under the hidden rule: "
-            f"{win.rate:.1%} (95% interval {win.low:.1%} to {win.high:.1%})"
-        )
-        for part, value in win.parts.items():
-            self.say(f"  {part:12} {value:+.3f}, was {win.baseline_parts[part]:+.3f}")
+    def spell(self, options: dict[str, Any]) -> str:
+        """Return the command as it can be typed again."""
+        named = {"simulate": 0, "rounds": 0, "seed": 1, "method": None, "gate": None}
+        said = [f"--{name} {options[name]}" for name, default in named.items() if options[name] not in (default, None)]
+        return " ".join(["manage.py demo", *said, f"--report {options['report']}"])
 
     def say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def align(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows of a table as lines whose columns stand under each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def services_of_this_machine() -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Look at the loop and move it by hand."""
+"""Look at a project's loop, let it go by itself, or move it by hand."""
 
 from __future__ import annotations
 
@@ -8,42 +8,86 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
 from rlhf.domain.errors import LearningError
-from rlhf.domain.loop import count_new_judgments, get_loop, start_round
+from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
+from rlhf.domain.promoting import list_promoted, roll_back
+from rlhf.domain.standing import read_standing
+from rlhf.domain.terms import get_loop
 from rlhf.domain.waiting import wait_for_round
-from rlhf.models import Round
+from rlhf.models import Loop, Round
+
+ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback")
 
 
 class Command(BaseCommand):
-    help = "Show a project's rounds, or start the next one."
+    help = "Start, pause, resume or stop a project's loop, take one step of it, go back to an earlier policy, or look."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["start", "status"])
+        parser.add_argument("action", choices=ACTIONS)
         parser.add_argument("--project", default="demo", help="Slug of the project.")
-        parser.add_argument("--wait", action="store_true", help="With start: stay until the round is over.")
+        parser.add_argument("--round", action="store_true", help="With step: go a whole round, not one stage.")
+        parser.add_argument("--wait", action="store_true", help="With step: stay until the round, or its run, is over.")
+        parser.add_argument("--why", default="", help="With pause and stop: what people read there.")
+        parser.add_argument("--to", default="", metavar="POLICY", help="With rollback: the name of a promoted policy.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             project = Project.objects.get(slug=options["project"])
         except Project.DoesNotExist as error:
             raise CommandError(f"there is no project {options['project']}") from error
-        if options["action"] == "status":
-            self.show(project)
-            return
         try:
-            round = start_round(project)
-            self.stdout.write(f"{round} has begun")
-            if options["wait"]:
-                wait_for_round(round, self.stdout.write)
-                self.stdout.write(f"{round} succeeded: {round.n_queued} pairs are waiting")
+            getattr(self, options["action"])(get_loop(project), options)
         except LearningError as error:
             raise CommandError(str(error)) from error
 
-    def show(self, project: Project) -> None:
-        self.stdout.write(
-            f"{count_new_judgments(project)} of {get_loop(project).threshold} new judgments for the next round"
-        )
-        for round in Round.objects.filter(project=project).order_by("number"):
+    def start(self, loop: Loop, options: dict[str, Any]) -> None:
+        start_loop(loop)
+        self.say_standing(loop)
+
+    def pause(self, loop: Loop, options: dict[str, Any]) -> None:
+        pause_loop(loop, because=options["why"])
+        self.say_standing(loop)
+
+    def resume(self, loop: Loop, options: dict[str, Any]) -> None:
+        resume_loop(loop)
+        self.say_standing(loop)
+
+    def stop(self, loop: Loop, options: dict[str, Any]) -> None:
+        stop_loop(loop, because=options["why"])
+        self.say_standing(loop)
+
+    def step(self, loop: Loop, options: dict[str, Any]) -> None:
+        round = start_round(loop.project) if options["round"] else step_loop(loop)
+        self.stdout.write(f"{round} has begun" if not round.runs.exists() else f"{round} goes on")
+        if options["wait"] and options["round"]:
+            wait_for_round(round, self.stdout.write)
+            self.stdout.write(f"{round} succeeded: {round.n_queued} pairs are waiting")
+        else:
+            self.say_standing(loop)
+
+    def rollback(self, loop: Loop, options: dict[str, Any]) -> None:
+        known = {str(policy): policy for policy in list_promoted(loop.project)}
+        if options["to"] not in known:
+            raise CommandError(f"name the policy to go back to with --to, one of {', '.join(known) or 'none yet'}")
+        n_retired = roll_back(loop, known[options["to"]])
+        self.stdout.write(f"the policy is {loop.policy} again; {n_retired} waiting pairs of later rounds were retired")
+
+    def status(self, loop: Loop, options: dict[str, Any]) -> None:
+        self.say_standing(loop)
+        for round in Round.objects.filter(project=loop.project).select_related("candidate").order_by("number"):
             stages = ", ".join(f"{run.kind} {run.state}" for run in round.runs.order_by("id"))
             self.stdout.write(
                 f"round {round.number}: {round.state}; {stages or 'not begun'}; {round.cause}".rstrip("; ")
+            )
+            if round.decision:
+                reasons = " ".join(round.reasons)
+                self.stdout.write(f"  {round.candidate} {round.get_decision_display()}: {reasons}")
+
+    def say_standing(self, loop: Loop) -> None:
+        """Say the state, what it waits for, and how fresh the queue is."""
+        standing = read_standing(loop.project)
+        self.stdout.write(f"the loop of {loop.project} is {standing.loop.state}: {standing.wait}")
+        self.stdout.write(f"{standing.n_new} of {standing.loop.threshold} new judgments for the next round")
+        if standing.fresh_share is not None:
+            self.stdout.write(
+                f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by policy {standing.policy}"
             )

@@ -1,0 +1,6 @@
+"""What labeling tells whoever listens; it knows of nobody who does."""
+
+from django.dispatch import Signal
+
+# A labeler's first word on a comparison was stored, in a transaction that may still fail. Sent with: judgment.
+judgment_stored = Signal()
