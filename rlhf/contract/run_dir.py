@@ -26,6 +26,7 @@ DATA = "data"
 ALLOWED_REWARDS = "rewards.json"  # of the host, in data/: reward functions by name
 PTX = "ptx.jsonl"  # in data/: what PPO learns to write besides
 METRICS = "metrics.jsonl"
+ALARMS = "alarms.jsonl"  # signs of over-optimization: step, name, words
 PROGRESS = "progress.json"
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
@@ -117,6 +118,21 @@ def tail_metrics(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]], int]
         return [], offset
     end = block.rfind(b"\n") + 1
     return [json.loads(line) for line in block[:end].splitlines()], offset + end
+
+
+def append_alarm(run_dir: Path, step: int, name: str, words: str) -> None:
+    """Append a sign of over-optimization. name: what it is known by, told once a run. words: a sentence for people."""
+    with (run_dir / ALARMS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "name": name, "words": words}, ensure_ascii=False) + "\n")
+
+
+def read_alarms(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the signs told so far, oldest first; a half-written line waits."""
+    try:
+        text = (run_dir / ALARMS).read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def write_result(

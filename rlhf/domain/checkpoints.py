@@ -31,6 +31,14 @@ def newest_policy(project: Project) -> Checkpoint | None:
     return policies.worth_starting_from().first() or policies.first()
 
 
+def find_reward_model(project: Project, name: str) -> Checkpoint:
+    """Return the project's reward model of a name. Raises: ModelRefused."""
+    found: Checkpoint | None = Checkpoint.objects.reward_models_of(project).filter(name=name).first()
+    if found is None:
+        raise ModelRefused(f"{project} has no reward model named {name}: take a name from /checkpoints/")
+    return found
+
+
 def run_folder(run: Run) -> Path:
     """Return the run's directory under PREFLOOP_HOME."""
     return Path(settings.PREFLOOP_HOME) / "runs" / str(run.pk)

@@ -23,7 +23,7 @@ from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
-from rlhf.domain.checkpoints import open_checkpoint, register_final, run_folder
+from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register_final, run_folder
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
@@ -140,6 +140,8 @@ def resolve_config(run: Run) -> RunConfig:
         folders["reward_model"] = str(open_checkpoint(run.reward_model))
     if run.other is not None:
         folders["other_model"] = str(open_checkpoint(run.other))
+    if name := run.config.get("heldout_model"):
+        folders["heldout_model"] = str(open_checkpoint(find_reward_model(run.project, name)))
     return config.replace(**folders)
 
 
@@ -166,12 +168,14 @@ def watch(run: Run, folder: Path, process: LearningProcess, is_stopping: Callabl
             return
         lines, offset = seam.tail_metrics(folder, offset)
         runs.record_metrics(run, lines)
+        runs.record_alarms(run, seam.read_alarms(folder))
         if now_s - moved_s > STALL_S:
             process.stop(0.0)
             runs.requeue_run(run, f"no progress for {STALL_S / 60:.0f} minutes")
             return
     lines, _ = seam.tail_metrics(folder, offset)
     runs.record_metrics(run, lines)
+    runs.record_alarms(run, seam.read_alarms(folder))
     runs.renew_lease(run, progress=seam.read_progress(folder))
     record_outcome(run, folder, process.exit_code, is_leaving=leave_by_s < math.inf)
 

@@ -101,6 +101,17 @@ def record_metrics(run: Run, lines: list[dict[str, Any]]) -> None:
         )
 
 
+def record_alarms(run: Run, alarms: list[dict[str, Any]]) -> None:
+    """Store signs of over-optimization; one that was told before stays as it was told. Raises: LostLease."""
+    known = {alarm["name"] for alarm in run.alarms}
+    new = [alarm for alarm in alarms if alarm["name"] not in known]
+    if not new:
+        return
+    run.alarms = [*run.alarms, *new]
+    if not Run.objects.held(run.attempt).filter(pk=run.pk).update(alarms=run.alarms):
+        raise LostLease(f"{run} is no longer attempt {run.attempt}")
+
+
 def end_run(run: Run, state: str, *, result: dict[str, Any] | None = None, cause: str = "") -> None:
     """Give the run its last state. Raises: LostLease."""
     n_ended = (

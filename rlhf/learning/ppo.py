@@ -25,6 +25,7 @@ from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scoring import score_heads
 from rlhf.learning.tokenization import encode_prompt
+from rlhf.learning.watch import prepare_watch
 
 REPORTED = (
     "objective/kl",
@@ -90,6 +91,9 @@ def build_trainer(
         config,
         models=models,
         source=source,
+        watch=prepare_watch(
+            config, run_dir, models=models, source=source, reward_model=reward_model, tokenizer=tokenizer
+        ),
         arguments=trainer_arguments(config, run_dir),
         ptx=load_ptx(run_dir / DATA, tokenizer, config),
     )

@@ -22,6 +22,7 @@ from rlhf.learning.policy_update import PolicyUpdate
 from rlhf.learning.ptx import PtxRows
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.stops import ppo_rules
+from rlhf.learning.watch import Watch, tell_alarm
 
 PPO_STATE = "ppo_state.json"
 WARMUP_SHARE = 0.03
@@ -58,11 +59,13 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         *,
         models: ActorCritic,
         source: RolloutSource,
+        watch: Watch | None = None,
         arguments: TrainingArguments,
         ptx: PtxRows | None = None,
     ) -> None:
         self.config = config
         self.source = source
+        self.watch = watch
         self.ptx = ptx
         self.rollouts_started = 0
         self.early_stops = 0
@@ -144,6 +147,8 @@ class PPOTrainer(SealedCheckpoints, Trainer):
             with_policy=not self.warming_up,
         )
         rates = [group["lr"] for group in self.optimizer.param_groups]
+        if self.watch is not None:
+            metrics |= self.watch.look(self.experience)
         self.rollout_metrics = {**metrics, "lr_policy": rates[0], "lr_value": rates[1], "time/train": 0.0}
 
     def learn(self, model: Any, rows: list[int]) -> Tensor:
@@ -213,3 +218,12 @@ class ReportRollouts(ReportToRun):
             control.should_save = not done and trainer.rollouts_started % trainer.config.save_rollouts == 0
             control.should_training_stop = done
         super().on_step_end(args, state, control, **kwargs)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        super().on_log(args, state, control, **kwargs)
+        config, watch = self.trainer.config, self.trainer.watch
+        if config.alarm == "off" or self.reporter is None:
+            return
+        is_alarmed = tell_alarm(self.run_dir, state.log_history, curve=watch.curve if watch else ())
+        if is_alarmed and config.alarm == "stop":
+            control.should_training_stop = True

@@ -88,6 +88,18 @@ class PPOConfig(AdapterConfig):
         low=0,
         high=1,
     )
+    alarm: str = setting(
+        "warn",
+        "What two signs of over-optimization do: they are told, or end the run with the policy it has; off looks for none.",
+        choices=("warn", "stop", "off"),
+    )
+    heldout_model: str = setting(
+        "", "Name of a reward model that learned from other judgments: it judges without rewarding, for the alarm."
+    )
+    alarm_prompts: int = setting(
+        16, "Prompts on which the alarm takes the measure of the reference's completions.", low=2
+    )
+    alarm_samples: int = setting(16, "Completions of each of them.", low=2)
     critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     ptx_coef: float = setting(
