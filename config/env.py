@@ -114,6 +114,14 @@ def is_broker(url: str) -> bool:
     return separator != "" and scheme in BROKER_SCHEMES
 
 
+def read_file(name: str) -> str:
+    """Return the absolute path of a file that is there, '' if unset."""
+    text = os.environ.get(name, "")
+    if text and not Path(text).is_file():
+        raise ImproperlyConfigured(f"{name}={text!r} is not understood: use the path of a file that is there")
+    return str(Path(text).resolve()) if text else ""
+
+
 def read_home() -> Path:
     """Return PREFLOOP_HOME, made for its owner alone if need be: everything the installation writes lives there."""
     home = Path(os.environ.get("PREFLOOP_HOME") or BASE_DIR / "var").resolve()

@@ -11,6 +11,7 @@ from config.env import (
     read_broker,
     read_database,
     read_endpoints,
+    read_file,
     read_home,
     read_hosts,
     read_int,
@@ -32,6 +33,9 @@ AI_ENDPOINTS = read_endpoints("AI_ENDPOINTS")
 PORT = read_int("PORT", default=8000, low=1, high=65535)
 WEB_CONCURRENCY = read_int("WEB_CONCURRENCY", default=2, low=1, high=64)
 # A labeler's votes, and her skips; nobody reads so fast, and the judge page itself takes 100 a minute. 0 sets no limit.
+# How many processes, one a GPU, work on a run, and how accelerate starts them (FSDP, DeepSpeed, several machines).
+LEARNING_PROCESSES = read_int("LEARNING_PROCESSES", default=1, low=1, high=4096)
+LEARNING_ACCELERATE_CONFIG = read_file("LEARNING_ACCELERATE_CONFIG")
 JUDGMENTS_PER_MINUTE = read_int("JUDGMENTS_PER_MINUTE", default=120, low=0, high=100_000)
 # Behind TLS every cookie is marked Secure and plain HTTP is redirected; on one machine there is no TLS to insist on.
 BEHIND_TLS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)

@@ -168,7 +168,7 @@ def sealed_folder(folder: Path) -> Iterator[Path]:
 
     An error inside removes the sibling, a crash leaves it to the next call: `folder` is whole or absent.
     """
-    part = folder.with_name(f".{folder.name}.part")
+    part = folder_aside(folder)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -181,6 +181,11 @@ def sealed_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
     os.replace(part, folder)
     fsync_folder(folder.parent)
+
+
+def folder_aside(folder: Path) -> Path:
+    """Return where `sealed_folder` has a folder written before it is whole."""
+    return folder.with_name(f".{folder.name}.part")
 
 
 def seal_folder(folder: Path) -> str:

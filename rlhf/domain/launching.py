@@ -87,7 +87,8 @@ class LearningServer:
         connection = self.connect(is_unwanted)
         try:
             connection.settimeout(30.0)
-            connection.sendall(json.dumps({"run_dir": str(run_folder)}).encode() + b"\n")
+            request = {"run_dir": str(run_folder), "launcher": launcher_arguments()}
+            connection.sendall(json.dumps(request).encode() + b"\n")
             reply = read_reply(connection)
         except (OSError, LearningError) as error:
             connection.close()
@@ -125,6 +126,17 @@ class LearningServer:
                 self.process.wait()
         self.process = None
         shutil.rmtree(self.socket_path.parent, ignore_errors=True)
+
+
+def launcher_arguments() -> list[str]:
+    """Return what `accelerate launch` is told on this host; nothing where a run is one process."""
+    arguments = []
+    if settings.LEARNING_ACCELERATE_CONFIG:
+        arguments += ["--config_file", settings.LEARNING_ACCELERATE_CONFIG]
+    if settings.LEARNING_PROCESSES > 1:
+        arguments += ["--num_processes", str(settings.LEARNING_PROCESSES)]
+        arguments += [] if settings.LEARNING_ACCELERATE_CONFIG else ["--multi_gpu"]  # without it accelerate starts one
+    return arguments
 
 
 # What a learning process may know of its surroundings: nothing that opens a database, a broker or a cloud account.

@@ -7,8 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from rlhf.contract.run_dir import EXIT_DONE
 from rlhf.learning.door import execute_run
 from rlhf.learning.lifetime import die_with_parent, prepare_environment
+from rlhf.learning.processes import leave_processes
 
 
 def main() -> int:
@@ -23,7 +25,10 @@ def main() -> int:
         from rlhf.learning.server import serve  # noqa: PLC0415 -- imports torch and trl, which one run may not need
 
         return serve(arguments.serve)
-    return execute_run(arguments.run_dir.resolve())
+    code = execute_run(arguments.run_dir.resolve())
+    if code == EXIT_DONE:
+        leave_processes()  # after a failure they may never answer
+    return code
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -10,6 +10,7 @@ import torch
 from rlhf.contract.run_dir import CHECKPOINTS
 from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.models import pick_device, pick_dtype
+from rlhf.learning.processes import split_batch
 
 
 def training_settings(config: TrainingConfig, run_dir: Path, *, learning_rate: float) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def training_settings(config: TrainingConfig, run_dir: Path, *, learning_rate: f
     device = pick_device()
     return {
         "output_dir": str(run_dir / CHECKPOINTS),
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": split_batch(config.batch_size),
         "max_steps": config.max_steps or -1,
         "num_train_epochs": config.epochs,
         "learning_rate": learning_rate,

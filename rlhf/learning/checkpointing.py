@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from transformers import (
 )
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from rlhf.contract.run_dir import CHECKPOINTS, FINAL, newest_checkpoint, sealed_folder
+from rlhf.contract.run_dir import CHECKPOINTS, FINAL, folder_aside, newest_checkpoint, sealed_folder
 from rlhf.learning.adapters import adapter_layers, load_adapter, publish_adapter, save_adapter
 from rlhf.learning.finite_steps import FiniteSteps
+from rlhf.learning.processes import is_first_process, wait_for_all
 from rlhf.learning.reporting import HandedBack, Reporter, stop_requested
 from rlhf.learning.stops import NonFiniteError, Rule, require_finite, require_rules
 
@@ -45,13 +47,16 @@ class SealedCheckpoints(FiniteSteps):
         self.require_finite_steps()
         require_finite_weights(self.model, self.state.global_step)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with sealed_folder(folder) as part:
+        with sealed_together(folder) as part:
             self._aside = part
             # Trainer's own method, not the next in line: TRL's would first write a model card beside the checkpoints.
             Trainer._save_checkpoint(self, model, trial)  # type: ignore[arg-type]
-            lift_files(part / folder.name, part)
+            wait_for_all()
+            if is_first_process():
+                lift_files(part / folder.name, part)
         self._aside = None
-        forget_old_checkpoints(Path(self.args.output_dir))
+        if is_first_process():
+            forget_old_checkpoints(Path(self.args.output_dir))
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._aside or self.args.output_dir)
@@ -151,13 +156,32 @@ def save_final(
     Returns: the folder.
     """
     folder = run_dir / CHECKPOINTS / FINAL
-    with sealed_folder(folder) as part:
-        publish_adapter(model, part)
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        if write_more is not None:
-            write_more(part)
+    with sealed_together(folder) as part:
+        if is_first_process():
+            publish_adapter(model, part)
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+            if write_more is not None:
+                write_more(part)
     return folder
+
+
+@contextmanager
+def sealed_together(folder: Path) -> Iterator[Path]:
+    """Yield to every process the folder aside that the first one makes, seals and renames: see `sealed_folder`.
+
+    All have left before it is sealed, and it is sealed before any goes on.
+    """
+    if not is_first_process():
+        wait_for_all()
+        yield folder_aside(folder)
+        wait_for_all()
+    else:
+        with sealed_folder(folder) as part:
+            wait_for_all()
+            yield part
+            wait_for_all()  # each writes its own random state: what is not there when the folder is sealed is not in it
+    wait_for_all()
 
 
 def require_finite_weights(model: nn.Module, step: int) -> None:

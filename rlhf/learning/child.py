@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,14 +14,19 @@ from rlhf.learning.door import execute_run
 from rlhf.learning.lifetime import die_with_parent
 
 
-def run_child(run_dir: Path, environment: dict[str, str], *, parent: int) -> NoReturn:
-    """Do one run in this process and leave it without the server's own exit handlers."""
+def run_child(run_dir: Path, environment: dict[str, str], *, parent: int, launcher: Sequence[str] = ()) -> NoReturn:
+    """Do one run in this process and leave it without the server's own exit handlers.
+
+    Args: launcher: arguments of `accelerate launch`, which then takes this process over and starts the run in several.
+    """
     code = EXIT_FAILED
     try:
         os.setpgid(0, 0)
         die_with_parent(parent)
         write_to_log(run_dir)
         apply_environment(environment)
+        if launcher:
+            become_launcher(run_dir, launcher)
         code = execute_run(run_dir)
     except BaseException:  # noqa: BLE001 -- nothing may unwind into the server's loop, which this process is a copy of
         traceback.print_exc()
@@ -28,6 +34,12 @@ def run_child(run_dir: Path, environment: dict[str, str], *, parent: int) -> NoR
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def become_launcher(run_dir: Path, launcher: Sequence[str]) -> NoReturn:
+    """Replace this process by `accelerate launch`: it keeps the pid, the group and the kernel's promise to die in time."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher, "-m", "rlhf.learning", str(run_dir)]
+    os.execv(sys.executable, command)  # noqa: S606 -- a list of our own, and no shell is wanted
 
 
 def write_to_log(run_dir: Path) -> None:

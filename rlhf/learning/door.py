@@ -13,6 +13,7 @@ from typing import Any
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
 from rlhf.contract.settings import RunConfig
+from rlhf.learning.processes import is_first_process, join_processes, wait_for_all, work_alone
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.stops import StopError
 from rlhf.learning.usage import measure_usage
@@ -32,10 +33,12 @@ METHODS = {
     "score": "rlhf.learning.sample_scores",
     "feedback": "rlhf.learning.feedback",
 }
+# The methods that several processes can share; of any other, the first process does it all.
+SHARED = ("pretrain", "sft", "reward", "dpo", "ppo")
 
 
 def execute_run(run_dir: Path) -> int:
-    """Do what the run's config.json says and write result.json.
+    """Do what the run's config.json says and write result.json. Of several processes, each is called with the same folder.
 
     Args:
         run_dir: a directory that `prepare_run_dir` made.
@@ -44,9 +47,10 @@ def execute_run(run_dir: Path) -> int:
     install_stop_signal()
     started_s = time.monotonic()
     # A result left by an earlier attempt would speak for this one.
-    (run_dir / RESULT).unlink(missing_ok=True)
+    if is_first_process():
+        (run_dir / RESULT).unlink(missing_ok=True)
     try:
-        metrics = train(read_config(run_dir), run_dir)
+        metrics = train_together(read_config(run_dir), run_dir)
     except HandedBack as stop:
         print(f"handed back: {stop}", file=sys.stderr, flush=True)
         return EXIT_HANDED_BACK
@@ -54,8 +58,21 @@ def execute_run(run_dir: Path) -> int:
         traceback.print_exc()
         record_failure(run_dir, describe_failure(error), usage=measure_usage(started_s))
         return EXIT_FAILED
-    write_result(run_dir, succeeded=True, metrics=metrics, usage=measure_usage(started_s))
+    if is_first_process():
+        write_result(run_dir, succeeded=True, metrics=metrics, usage=measure_usage(started_s))
     return EXIT_DONE
+
+
+def train_together(config: RunConfig, run_dir: Path) -> dict[str, Any]:
+    """Return the final metrics of the run, in which as many processes take part as were launched and can."""
+    if config.kind not in SHARED:
+        if not is_first_process():
+            return {}
+        work_alone()
+    join_processes()
+    metrics = train(config, run_dir)
+    wait_for_all()
+    return metrics
 
 
 def train(config: RunConfig, run_dir: Path) -> dict[str, Any]:

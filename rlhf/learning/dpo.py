@@ -36,6 +36,7 @@ from rlhf.learning.pair_batches import PairBatch, read_shared
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.preview import preview_pairs, write_preview
+from rlhf.learning.processes import process_count, sum_over_processes
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
 from rlhf.learning.stops import dpo_rules
@@ -64,7 +65,7 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size, seed=self.args.seed)
+        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         shared = read_shared(inputs)
@@ -89,7 +90,9 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
             simpo_margin=self.simpo_margin,
         )
         if self.sft_coef:
-            loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].mean()
+            # A mean over the chosen tokens of all processes, whose losses are averaged.
+            n_chosen = sum_over_processes(chosen_lengths.sum()) / process_count()
+            loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].sum() / n_chosen
         self.note_rewards(logps.detach(), ratios.detach(), inputs["n_tokens"])
         self.note_fall(chosen_ratios.detach() / chosen_lengths)
         if self.logs_after_this_step():

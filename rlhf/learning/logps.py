@@ -71,7 +71,9 @@ def head_at(model: nn.Module, positions: Tensor | tuple[Tensor, Tensor]) -> Iter
 
     Args: positions: (B, T) bool with N True, or rows and columns, (N,) each.
     """
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = getattr(
+        model, "module", model
+    ).get_output_embeddings()  # DistributedDataParallel hides the model's own methods
     whole = torch.autocast(head.weight.device.type, enabled=False)
 
     def keep_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints
 from rlhf.learning.experience import ScoreScale
 from rlhf.learning.policy_update import PolicyUpdate
+from rlhf.learning.processes import process_count
 from rlhf.learning.ptx import PtxRows
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.stops import ppo_rules
@@ -71,7 +72,9 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         self.early_stops = 0
         self.minibatches: list[list[int]] = []
         self.rollout_metrics: dict[str, float] = {}
-        super().__init__(model=models.eval(), args=arguments, train_dataset=NumberedSteps(arguments.max_steps))
+        super().__init__(
+            model=models.eval(), args=arguments, train_dataset=NumberedSteps(arguments.max_steps * process_count())
+        )
 
     @property
     def steps_per_rollout(self) -> int:

@@ -17,6 +17,7 @@ from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, pick_device, pick_dtype
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
+from rlhf.learning.processes import is_first_process, share_of
 from rlhf.learning.shapes import IN_BLOCK, build_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import train_tokenizer
@@ -38,16 +39,22 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
     Raises: ContractError on empty data; NonFiniteError; HandedBack.
     """
     texts, test_texts = read_texts(run_dir / DATA / "train.jsonl"), read_texts(run_dir / DATA / "test.jsonl")
-    write_progress(run_dir, stage="training the tokenizer", step=0, total_steps=config.max_steps, eta_s=None)
+    if is_first_process():
+        write_progress(run_dir, stage="training the tokenizer", step=0, total_steps=config.max_steps, eta_s=None)
     tokenizer = train_tokenizer(texts, vocab_size=config.vocab_size)
     rows = pack_rows(tokenizer, texts, length=config.max_length)
     model, loop = prepare_loop(config, run_dir, tokenizer)
     dtype = pick_dtype(config.dtype, model.device)
+    n_targets = (rows[:, 1:] != tokenizer.pad_token_id).sum(1)
     batches = StepBatches([config.max_length] * len(rows), batch_size=config.batch_size, seed=config.seed)
 
     def compute_loss(step: int) -> Tensor:
+        drawn = batches.rows_of(step)
+        mine = share_of(drawn)
+        part = n_targets[mine].sum() / n_targets[drawn].sum()
         with autocast(model.device, dtype):
-            return next_token_loss(model, rows[batches.rows_of(step)].to(model.device), pad_id=tokenizer.pad_token_id)
+            loss = next_token_loss(model, rows[mine or drawn[:1]].to(model.device), pad_id=tokenizer.pad_token_id)
+        return part.item() * loss
 
     metrics = loop.run(compute_loss, rows_of=batches.rows_of)
     metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length)

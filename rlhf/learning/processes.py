@@ -2,43 +2,33 @@
 
 The processes are started by `accelerate launch` or torchrun, which name them in the environment; all go through the one
 door with the same run directory. The first of them alone writes into it.
+
+torch is imported where it is used: the door asks who is first before it knows that torch is there at all.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from rlhf.contract.errors import ContractError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def join_processes() -> None:
-    """Meet the other processes of this run, if it was launched as several. Raises: what torch.distributed raises."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-
-
-def leave_processes() -> None:
-    """Let go of the others; without it each would wait for messages that never come."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+# What a launcher tells each process; without it the libraries take themselves for the only one.
+LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def process_count() -> int:
     """Return how many processes work on this run."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def process_rank() -> int:
     """Return this process's number among them, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return int(os.environ.get("RANK", "0")) if process_count() > 1 else 0
 
 
 def is_first_process() -> bool:
@@ -46,9 +36,41 @@ def is_first_process() -> bool:
     return process_rank() == 0
 
 
+def join_processes() -> None:
+    """Meet the other processes of this run, if it was launched as several. Raises: what torch.distributed raises."""
+    if process_count() == 1:
+        return
+    import torch  # noqa: PLC0415 -- see above
+    import torch.distributed as dist  # noqa: PLC0415 -- see above
+
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        print(f"process {process_rank() + 1} of {process_count()} is here", flush=True)
+
+
+def leave_processes() -> None:
+    """Let go of the others before this process ends."""
+    if process_count() == 1:
+        return
+    import torch.distributed as dist  # noqa: PLC0415 -- see above
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def work_alone() -> None:
+    """Forget the launcher: what this process does now, it does by itself."""
+    for name in LAUNCHED:
+        os.environ.pop(name, None)
+
+
 def wait_for_all() -> None:
     """Return once every process has come here."""
     if process_count() > 1:
+        import torch.distributed as dist  # noqa: PLC0415 -- see above
+
         dist.barrier()
 
 
@@ -69,6 +91,8 @@ def split_batch(batch_size: int) -> int:
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over the processes; the tensor itself is overwritten."""
     if process_count() > 1:
+        import torch.distributed as dist  # noqa: PLC0415 -- see above
+
         dist.all_reduce(tensor)
     return tensor
 
@@ -76,25 +100,31 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
 def max_over_processes(tensor: Tensor) -> Tensor:
     """Return the largest of a tensor over the processes; the tensor itself is overwritten."""
     if process_count() > 1:
+        import torch.distributed as dist  # noqa: PLC0415 -- see above
+
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace every gradient by its sum over the processes; a parameter without one counts as 0 where others have one."""
+    """Replace every gradient by its sum over the processes; where a process has none, it adds 0."""
     if process_count() == 1:
         return
+    import torch  # noqa: PLC0415 -- see above
+
     for parameter in parameters:
         if parameter.requires_grad:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+            sum_over_processes(parameter.grad)
 
 
 def any_process(answer: bool) -> bool:
     """Return whether any process says yes: a signal reaches them one after the other, and they must act as one."""
     if process_count() == 1:
         return answer
+    import torch  # noqa: PLC0415 -- see above
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return bool(sum_over_processes(torch.tensor(int(answer), device=device)))
 
@@ -103,6 +133,8 @@ def gather_parts(part: Any) -> list[Any]:
     """Return what every process has brought, by rank."""
     if process_count() == 1:
         return [part]
+    import torch.distributed as dist  # noqa: PLC0415 -- see above
+
     parts: list[Any] = [None] * process_count()
     dist.all_gather_object(parts, part)
     return parts

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlhf.contract.run_dir import MANIFEST, fsync_folder, hash_file
 from rlhf.learning.pair_logps import sequence_logps
+from rlhf.learning.processes import is_first_process
 from rlhf.learning.reporting import Reporter
 
 CACHE = "reference-logps"
@@ -45,7 +46,8 @@ def reference_logps(
         return found
     reporter = Reporter(run_dir, stage="asking the reference", total_steps=len(prompts))
     logps = sequence_logps(model, prompts, completions, pad_id=pad_id, dtype=dtype, reporter=reporter)
-    write_logps(path, logps)
+    if is_first_process():
+        write_logps(path, logps)
     return logps
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from rlhf.contract.run_dir import append_metrics, write_progress
+from rlhf.learning.processes import any_process, is_first_process
 from rlhf.learning.stops import require_finite
 
 PROGRESS_INTERVAL_S = 0.25
@@ -33,12 +34,12 @@ def _note_stop(number: int, frame: FrameType | None) -> None:
 
 
 def stop_requested() -> bool:
-    """Return whether SIGTERM has arrived since `install_stop_signal`."""
-    return _stop.is_set()
+    """Return whether SIGTERM has arrived since `install_stop_signal`, at any process of the run: they must ask together."""
+    return any_process(_stop.is_set())
 
 
 class Reporter:
-    """Writes progress.json and metrics.jsonl of one run.
+    """Writes progress.json and metrics.jsonl of one run; of several processes the first alone writes.
 
     Args:
         run_dir: the run's directory.
@@ -54,7 +55,9 @@ class Reporter:
         self.first_step = first_step
         self._started_s = time.monotonic()
         self._written_s = -math.inf
-        write_progress(run_dir, stage=stage, step=first_step, total_steps=total_steps, eta_s=None)
+        self._writes = is_first_process()
+        if self._writes:
+            write_progress(run_dir, stage=stage, step=first_step, total_steps=total_steps, eta_s=None)
 
     @property
     def stop_requested(self) -> bool:
@@ -64,7 +67,7 @@ class Reporter:
     def step(self, step: int) -> None:
         """Tell the reader that `step` steps are done. Written at most four times a second, and always at the end."""
         now_s = time.monotonic()
-        if now_s - self._written_s < PROGRESS_INTERVAL_S and step < self.total_steps:
+        if not self._writes or (now_s - self._written_s < PROGRESS_INTERVAL_S and step < self.total_steps):
             return
         self._written_s = now_s
         write_progress(
@@ -78,7 +81,8 @@ class Reporter:
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append metrics of a step. values: TRL's keys. Raises: NonFiniteError on a non-finite loss or gradient."""
         require_finite(step, values)
-        append_metrics(self.run_dir, step, {name: value for name, value in values.items() if math.isfinite(value)})
+        if self._writes:
+            append_metrics(self.run_dir, step, {name: value for name, value in values.items() if math.isfinite(value)})
 
     def _seconds_left(self, step: int, now_s: float) -> float | None:
         done, left = step - self.first_step, self.total_steps - step

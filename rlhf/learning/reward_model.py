@@ -27,6 +27,7 @@ from rlhf.learning.models import choose_attention, choose_recomputing
 from rlhf.learning.pair_batches import PairRows, read_shared
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.preview import preview_pairs, write_preview
+from rlhf.learning.processes import process_count
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
 from rlhf.learning.scoring import (
     evaluating,
@@ -70,7 +71,7 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size, seed=self.args.seed)
+        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -209,7 +210,7 @@ def shares_prompts(model: PreTrainedModel, pairs: list[EncodedPair], *, pad_id: 
 
     Only a decoder has its scalar head as `score`; an encoder sees a whole row from everywhere.
     """
-    is_alone = not torch.distributed.is_initialized()
+    is_alone = process_count() == 1
     if not (is_alone and hasattr(model, "score") and has_full_attention(model) and spares_enough(pairs)):
         return False
     first = pairs[0]

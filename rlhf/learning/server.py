@@ -8,6 +8,7 @@ Protocol, JSON lines of at most 64 KiB over the Unix socket:
     client  {"ping": true}                                      any number of times
     server  {"ready": true}
     client  {"run_dir": "/abs/path", "env": {"NAME": "value"}}  env is optional; one run a connection
+            "launcher": ["--num_processes", "2"]                optional too: starts the run with `accelerate launch`
     server  {"pid": 1234}                                       at once; pid is also the run's process group
     server  {"exit": 0}                                         when the run ended; -N when signal N ended it
     server  {"error": "..."}                                    instead, for a request that it cannot read or start
@@ -139,15 +140,16 @@ class ForkServer:
         elif (complaint := find_complaint(request)) or connection.pid or self.stopping:
             self.send(connection, {"error": complaint or ("stopping" if self.stopping else "one run a connection")})
         else:
-            self.start_run(connection, Path(request["run_dir"]), request.get("env", {}))
+            self.start_run(connection, request)
 
-    def start_run(self, connection: Connection, run_dir: Path, environment: dict[str, str]) -> None:
+    def start_run(self, connection: Connection, request: dict[str, Any]) -> None:
         """Fork; the child never returns from here."""
+        run_dir, environment = Path(request["run_dir"]), request.get("env", {})
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
             self.forget_in_child()
-            run_child(run_dir, environment, parent=server)
+            run_child(run_dir, environment, parent=server, launcher=request.get("launcher", ()))
         os.setpgid(pid, pid)  # the child does the same: whoever comes first, the group is there before its pid is told
         connection.pid = pid
         self.send(connection, {"pid": pid})
@@ -214,6 +216,9 @@ def find_complaint(request: Any) -> str:
     environment = request.get("env", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         return "env must map names to strings"
+    launcher = request.get("launcher", [])
+    if not isinstance(launcher, list) or not all(isinstance(argument, str) for argument in launcher):
+        return "launcher must be a list of strings, the arguments of accelerate launch"
     if not Path(request["run_dir"]).is_absolute() or not Path(request["run_dir"]).is_dir():
         return f"{request['run_dir']} is not the absolute path of a directory"
     return ""

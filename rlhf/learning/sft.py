@@ -25,6 +25,7 @@ from rlhf.learning.conversations import (
 from rlhf.learning.logps import CompletionBatch, completion_logps, require_compact_head, token_logps
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.preview import preview_conversations, write_preview
+from rlhf.learning.processes import share_of
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.training_loop import TrainingLoop
 
@@ -52,6 +53,7 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
     if config.packs:
         require_packable(model, conversations, pad_id)
     batches = StepBatches(lengths, batch_size=config.batch_size, seed=config.seed)
+    n_targets = [sum(conversation.loss_mask[1:]) for conversation in conversations]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     loop = TrainingLoop(
         config,
@@ -67,14 +69,16 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
     dtype = pick_dtype(config.dtype, model.device)
 
     def compute_loss(step: int) -> Tensor:
-        rows = [conversations[row] for row in batches.rows_of(step)]
+        rows = batches.rows_of(step)
+        part = sum(n_targets[row] for row in share_of(rows)) / sum(n_targets[row] for row in rows)
+        mine = [conversations[row] for row in share_of(rows) or rows[:1]]
         batch: CompletionBatch | PackedBatch = (
-            pack_conversations(rows, pad_id, length=config.max_length)
+            pack_conversations(mine, pad_id, length=config.max_length)
             if config.packs
-            else build_conversation_batch(rows, pad_id)
+            else build_conversation_batch(mine, pad_id)
         )
         with autocast(model.device, dtype):
-            return answer_loss(model, batch.to(model.device))
+            return part * answer_loss(model, batch.to(model.device))
 
     metrics = loop.run(compute_loss, rows_of=batches.rows_of)
     loop.save_final()

@@ -11,10 +11,11 @@ import torch
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.contract.run_dir import CHECKPOINTS, sealed_folder
+from rlhf.contract.run_dir import CHECKPOINTS
 from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.adapters import adapter_layers, load_adapter, save_adapter
-from rlhf.learning.checkpointing import save_final
+from rlhf.learning.checkpointing import save_final, sealed_together
+from rlhf.learning.processes import is_first_process, sum_gradients, sum_over_processes
 from rlhf.learning.reporting import HandedBack, Reporter
 from rlhf.learning.stops import require_finite
 
@@ -69,7 +70,8 @@ class TrainingLoop:
         """Train to the last step and return the last logged metrics.
 
         Args:
-            compute_loss: takes a step's number from 0 and returns its mean loss, a scalar with a graph.
+            compute_loss: takes a step's number from 0 and returns its mean loss, a scalar with a graph; of several
+                processes, each returns its part of the mean.
             rows_of: takes a step's number from 0 and returns the rows it learns from, to name those of a bad step.
         Raises: NonFiniteError; HandedBack after saving a checkpoint, when the process was asked to stop.
         """
@@ -101,11 +103,12 @@ class TrainingLoop:
                 group["lr"] = rate * factor
         loss = compute_loss(self.finished_steps)
         loss.backward()
+        sum_gradients(self.model.parameters())
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self._unlogged.append((loss.detach(), grad_norm.detach()))
+        self._unlogged.append((sum_over_processes(loss.detach().clone()), grad_norm.detach()))
         self.finished_steps += 1
 
     def _log(self, reporter: Reporter) -> dict[str, float]:
@@ -126,17 +129,23 @@ class TrainingLoop:
     def save_checkpoint(self) -> None:
         """Seal everything a resumed run needs, and drop older checkpoints but one."""
         folder = self.run_dir / CHECKPOINTS / f"checkpoint-{self.finished_steps}"
-        with sealed_folder(folder) as part:
-            self._save_model(part)
-            state = {
-                "finished_steps": self.finished_steps,
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all(),
-            }
-            torch.save(state, part / STATE)
-        for old in list_checkpoints(self.run_dir)[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
+        with sealed_together(folder) as part:
+            if is_first_process():
+                self._save_state(part)
+        if is_first_process():
+            for old in list_checkpoints(self.run_dir)[:-KEPT_CHECKPOINTS]:
+                shutil.rmtree(old)
+
+    def _save_state(self, part: Path) -> None:
+        """Write model, optimizers and random state. Every process has the same of each."""
+        self._save_model(part)
+        state = {
+            "finished_steps": self.finished_steps,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all(),
+        }
+        torch.save(state, part / STATE)
 
     def save_final(self) -> None:
         """Seal the model and its tokenizer as checkpoints/final."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import read_broker, read_database, read_home, read_hosts, read_origins, read_token
+from config.env import read_broker, read_database, read_file, read_home, read_hosts, read_origins, read_token
 
 NAME = "A_SETTING"
 
@@ -18,7 +18,18 @@ def test_empty_is_unset(monkeypatch, tmp_path):
     sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{tmp_path}/prefloop.sqlite3"}
     assert read_database(NAME, tmp_path) == sqlite
     assert (read_hosts(NAME, default=["localhost"]), read_origins(NAME)) == (["localhost"], [])
-    assert (read_broker(NAME), read_token(NAME)) == ("", "")
+    assert (read_broker(NAME), read_token(NAME), read_file(NAME)) == ("", "", "")
+
+
+def test_a_file_is_named_by_its_whole_path_and_must_be_there(monkeypatch, tmp_path):
+    (tmp_path / "fsdp.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+
+    monkeypatch.setenv(NAME, "fsdp.yaml")
+    assert read_file(NAME) == str(tmp_path / "fsdp.yaml")
+    monkeypatch.setenv(NAME, "no/such.yaml")
+    with pytest.raises(ImproperlyConfigured, match="use the path of a file that is there"):
+        read_file(NAME)
 
 
 @pytest.mark.parametrize("folder", ["50% of it", "what?", "a#b"])

@@ -172,6 +172,17 @@ def test_two_threads_multiply_in_a_forked_child(client: Client, tiny_policy: Pat
     assert client.receive() == {"exit": EXIT_DONE}
 
 
+def test_a_launcher_starts_a_run_in_several_processes(client: Client, tiny_policy: Path, tmp_path: Path):
+    run_dir = prepare(tmp_path, tiny_policy)
+
+    client.send(run_dir=str(run_dir), launcher=["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"])
+
+    assert client.receive() == {"exit": EXIT_DONE}
+    assert read_result(run_dir)["succeeded"]
+    # Two processes computed; each names itself once in the log where it met the other.
+    assert (run_dir / "learning.log").read_text().count("of 2 is here") == 2
+
+
 def test_several_runs_go_on_at_once(server: Path, tiny_policy: Path, tmp_path: Path):
     clients = [Client(server) for _ in range(3)]
     folders = [prepare(tmp_path / str(number), tiny_policy) for number in range(3)]

@@ -1,0 +1,158 @@
+"""Several processes on one run: real ones, started by accelerate, that exchange gradients over gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.kinds.reward import RewardConfig
+from rlhf.contract.kinds.sft import SFTConfig
+from rlhf.contract.records import write_rows
+from rlhf.contract.run_dir import EXIT_DONE, prepare_run_dir, read_result, tail_metrics, verify_sealed
+from rlhf.contract.settings import RunConfig
+from rlhf.learning.door import execute_run
+from rlhf.learning.models import load_tokenizer
+from rlhf.learning.processes import split_batch
+from rlhf.learning.scoring import load_reward_model
+from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
+
+KINDS = ("sft", "reward", "dpo", "ppo")
+ROOT = Path(__file__).parents[3]
+SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
+
+
+def run_in_two(*run_dirs: Path) -> None:
+    """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them."""
+    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launcher += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, "-m", "tests.rlhf.learning.go_through_door", *map(str, run_dirs)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("of 2 is here") == 2
+
+
+def write_demonstrations(run_dir: Path) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]}
+        for asked, said in zip(QUESTIONS * 3, [*GOOD, *BAD, *reversed(GOOD)], strict=True)
+    ]
+    write_rows(run_dir / "data" / "train.jsonl", rows)
+    write_rows(run_dir / "data" / "ptx.jsonl", rows)
+
+
+def write_prompts(run_dir: Path) -> None:
+    rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
+    write_rows(run_dir / "data" / "prompts.jsonl", rows)
+
+
+def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
+    base = {"base_model": str(policy)}
+    if kind == "ppo":
+        return PPOConfig(
+            **base,
+            reward_model=str(reward_model),
+            rollouts=2,
+            rollout_batch_size=3,
+            samples_per_prompt=2,
+            num_minibatches=2,
+            max_new_tokens=8,
+            micro_batch_tokens=64,
+            critic_warmup_rollouts=1,
+            save_rollouts=1,
+            ptx_coef=0.5,
+            ptx_batch_size=3,
+            target_kl=100.0,
+        )
+    if kind == "dpo":
+        return DPOConfig(**base, **SHORT, sft_coef=0.5)
+    return RewardConfig(**base, **SHORT) if kind == "reward" else SFTConfig(**base, **SHORT)
+
+
+@pytest.fixture(scope="module")
+def reward_model(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reward-model")
+    tokenizer = load_tokenizer(tiny_policy)
+    load_reward_model(str(tiny_policy), tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Every kind of run, done by one process and by two."""
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    for home in (alone, together):
+        for kind in KINDS:
+            prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model))
+            write_pairs(home / kind, n_train=16, n_test=4)
+            if kind in ("sft", "ppo"):
+                write_demonstrations(home / kind)
+                write_prompts(home / kind)
+    before = signal.getsignal(signal.SIGTERM)
+    for kind in KINDS:
+        assert execute_run(alone / kind) == EXIT_DONE
+    signal.signal(signal.SIGTERM, before)
+    run_in_two(*(together / kind for kind in KINDS))
+    return alone, together
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_learn_what_one_learns(kind: str, homes: tuple[Path, Path]):
+    logged = [[line["values"] for line in tail_metrics(home / kind, 0)[0]] for home in homes]
+
+    losses = [[values["loss"] for values in lines if "loss" in values] for lines in logged]
+    assert len(losses[0]) == (2 if kind == "ppo" else 4)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    weights = [load_file(home / kind / "checkpoints" / "final" / "model.safetensors") for home in homes]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-4, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_of_two_processes_writes_alone(kind: str, homes: tuple[Path, Path]):
+    steps = [[line["step"] for line in tail_metrics(home / kind, 0)[0]] for home in homes]
+
+    assert steps[1] == steps[0]
+    verify_sealed(homes[1] / kind / "checkpoints" / "final")
+    assert read_result(homes[1] / kind)["succeeded"]
+    left = [sorted(path.name for path in (home / kind / "checkpoints").iterdir()) for home in homes]
+    assert left[1] == left[0]
+    verify_sealed(homes[1] / kind / "checkpoints" / left[0][0])
+
+
+def test_two_processes_share_a_rollout_to_the_digit(homes: tuple[Path, Path]):
+    alone, together = (
+        [line["values"] for line in tail_metrics(home / "ppo", 0)[0] if "objective/kl" in line["values"]]
+        for home in homes
+    )
+
+    assert len(alone) == 2
+    for expected, found in zip(alone, together, strict=True):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            if not name.startswith("time/") and name != "tokens_per_s":
+                assert found[name] == pytest.approx(expected[name], abs=1e-4), name
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert split_batch(8) == 4
+    with pytest.raises(ContractError, match="a multiple of the 2 processes of this run, got 7"):
+        split_batch(7)
