@@ -19,6 +19,7 @@ from rlhf.contract.run_dir import DATA, PREVIEW, read_config, write_atomic
 from rlhf.learning.conversations import EncodedConversations, load_conversations
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.preferences import EncodedPairs, load_pairs
+from rlhf.learning.processes import is_first_process
 from rlhf.learning.scoring import load_scoring_tokenizer
 from rlhf.learning.unpaired import EncodedCompletions, load_unpaired
 
@@ -105,8 +106,9 @@ def write_token(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
 
 
 def write_preview(run_dir: Path, preview: dict[str, Any]) -> None:
-    """Write preview.json for the run's page."""
-    write_atomic(run_dir / PREVIEW, json.dumps(preview, ensure_ascii=False))
+    """Write preview.json for the run's page; of several processes the first alone does."""
+    if is_first_process():
+        write_atomic(run_dir / PREVIEW, json.dumps(preview, ensure_ascii=False))
 
 
 def build_preview(run_dir: Path) -> dict[str, Any]:
