@@ -12,6 +12,7 @@ from labeling.domain.audit import record_event
 from labeling.domain.doorbell import ring
 from labeling.domain.errors import LabelingError
 from labeling.domain.intake.detection import find_format
+from labeling.domain.intake.digests import Digests
 from labeling.domain.intake.holding import begin_attempt, hold, local_file
 from labeling.domain.intake.mapping import Mapping
 from labeling.domain.intake.reading import SourceFile
@@ -87,7 +88,7 @@ def restage(imported: Import, path: Path) -> StagedFile:
     if format is None:
         raise FileRefused(_("The format %(name)s is not known any more.") % {"name": imported.format})
     report, uses_tags = Report(imported.format), bool(imported.report.get("uses_tags"))
-    return StagedFile(SourceFile(path), format, imported.sha256, report, set(), set(), uses_tags=uses_tags)
+    return StagedFile(SourceFile(path), format, imported.sha256, report, Digests(), Digests(), uses_tags=uses_tags)
 
 
 def read_placement(imported: Import) -> Placement:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from labeling.domain.intake.delimited import LineFeed, find_delimiter, read_delimited
 from labeling.domain.intake.refusals import FileRefused, RowRefused
 from labeling.domain.intake.strict_json import StrictDecoder
+from labeling.domain.intake.window import Window
 
 GZIP_MAGIC, PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
 UTF8_BOM, UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -27,7 +28,6 @@ class Limits:
     """How much of a stranger's file is looked at before it is refused."""
 
     line_bytes: int = 10 * 2**20
-    document_bytes: int = 256 * 2**20
     file_bytes: int = 2 * 2**30
     depth: int = 200
 
@@ -109,15 +109,11 @@ class SourceFile:
             block = stream.read_line(self.limits.line_bytes)
 
     def _read_array(self, start: bytes, stream: MeasuredStream, n_blank: int) -> Iterator[RawRow]:
-        block = b"\n" * n_blank + stream.read_rest(start, self.limits.document_bytes)
+        waiting = [b"\n" * n_blank + start]
+        window = Window(lambda n_bytes: waiting.pop() if waiting else stream.read(n_bytes))
+        values = StrictDecoder(self.limits.depth).decode_array(window, self.limits.line_bytes)
         try:
-            text = block.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = block.count(b"\n", 0, error.start) + 1
-            raise FileRefused(f"{self.path} is not UTF-8 on line {line}: save it as UTF-8") from error
-        decoder = StrictDecoder(self.limits.depth)
-        try:
-            for row, (value, problem) in enumerate(decoder.decode_array(text), 1):
+            for row, (value, problem) in enumerate(values, 1):
                 yield check_value(row, value, problem)
         except RowRefused as error:
             raise FileRefused(f"{self.path} is not a JSON array: {error}") from error
@@ -150,12 +146,9 @@ class MeasuredStream:
         while (block := self.read_line(n_most)) and not block.endswith(b"\n"):
             pass
 
-    def read_rest(self, start: bytes, n_most: int) -> bytes:
-        """Return what is left of the stream after its start. Raises: FileRefused when both have over n_most bytes."""
-        whole = start + self._measure(self.stream.read(max(n_most - len(start), 0) + 1))
-        if len(whole) > n_most:
-            raise FileRefused(f"a JSON array may have {n_most:,} bytes; write larger ones as JSON Lines")
-        return whole
+    def read(self, n_bytes: int) -> bytes:
+        """Return the next bytes, none at the end."""
+        return self._measure(self.stream.read(n_bytes))
 
     def _measure(self, block: bytes) -> bytes:
         self.n_read += len(block)

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from labeling.domain.content import hash_messages, hash_pair
 from labeling.domain.errors import InvalidContent
 from labeling.domain.intake.detection import Format, detect_format
+from labeling.domain.intake.digests import Digests
 from labeling.domain.intake.items import Example, Item, Pair, ParsedRow
 from labeling.domain.intake.reading import LIMITS, Limits, SourceFile
 from labeling.domain.intake.refusals import FileRefused
@@ -30,17 +31,14 @@ Hear = Callable[[SourceFile], None]
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A file read to its end once. The hashes find its content in a project; uses_tags: its rows name their slices.
-
-    The hashes grow with the file, about 130 bytes for each prompt and pair that differs: 10,000,000 take 1.3 GB.
-    """
+    """A file read to its end once. The hashes find its content in a project; uses_tags: its rows name their slices."""
 
     source: SourceFile
     format: Format
     sha256: str
     report: Report
-    prompt_shas: set[bytes]
-    pair_shas: set[bytes]
+    prompt_shas: Digests
+    pair_shas: Digests
     uses_tags: bool = False
 
 
@@ -60,8 +58,7 @@ def stage_file(
     readable = (row.value for row in source.read_rows() if not row.problem)
     format = format or detect_format(islice(readable, N_ROWS_TO_DETECT))
     report = Report(format.name, hear_bad=hear_bad)
-    prompt_shas: set[bytes] = set()
-    pair_shas: set[bytes] = set()
+    prompt_shas, pair_shas = Digests(), Digests()
     for number, (line, parsed) in enumerate(parse_rows(source, format)):
         if hear_progress and number % ROWS_BETWEEN_NEWS == 0:
             hear_progress(source)
@@ -78,7 +75,7 @@ def stage_file(
     return StagedFile(source, format, source.sha256, report, prompt_shas, pair_shas, uses_tags=bool(report.slices))
 
 
-def count_row(report: Report, parsed: ParsedRow, prompt_shas: set[bytes], pair_shas: set[bytes]) -> None:
+def count_row(report: Report, parsed: ParsedRow, prompt_shas: Digests, pair_shas: Digests) -> None:
     """Add a good row to the report, and its content to what the file has brought so far."""
     report.n_rows += 1
     report.notes += parsed.notes
@@ -93,8 +90,7 @@ def count_row(report: Report, parsed: ParsedRow, prompt_shas: set[bytes], pair_s
             sha = bytes.fromhex(hash_pair(prompt_sha, item.better, item.worse))
             report.n_pairs += item.strength is not None
             report.n_unjudged += item.strength is None
-            report.n_repeated_pairs += sha in pair_shas
-            pair_shas.add(sha)
+            report.n_repeated_pairs += not pair_shas.add(sha)
         report.n_demonstrations += isinstance(item, Example)
 
 
@@ -145,7 +141,7 @@ def count_known(project: Project, staged: StagedFile) -> None:
     staged.report.n_known_pairs = count_stored(comparisons, staged.pair_shas)
 
 
-def count_stored(rows: QuerySet[Any], shas: set[bytes]) -> int:
+def count_stored(rows: QuerySet[Any], shas: Digests) -> int:
     return sum(rows.filter(content_sha__in=[sha.hex() for sha in some]).count() for some in chunks(shas))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from labeling.domain.intake.refusals import RowRefused
-
-SPACE = re.compile(r"[ \t\n\r]*")
+from labeling.domain.intake.window import SPACE, Window
 
 
 class StrictDecoder:
@@ -29,28 +27,52 @@ class StrictDecoder:
             raise RowRefused(f"not JSON: something follows the value at character {skip_space(text, end) + 1}")
         return value, problem
 
-    def decode_array(self, text: str) -> Iterator[tuple[Any, str]]:
-        """Yield each element of an array with its problem. Raises: RowRefused where the text stops being JSON."""
-        end = skip_space(text, skip_space(text, 0) + 1)
-        has_more = text[end : end + 1] != "]"
-        while has_more:
-            value, end, problem = self._decode_at(text, end)
-            yield value, problem
-            end = skip_space(text, end)
-            has_more = text[end : end + 1] == ","
-            if has_more:
-                end = skip_space(text, end + 1)
-            elif text[end : end + 1] != "]":
-                raise RowRefused(f"a comma or ] is missing on line {count_lines(text, end)}")
-        if skip_space(text, end + 1) != len(text):
-            raise RowRefused(f"something follows the array on line {count_lines(text, end)}")
+    def decode_array(self, window: Window, n_most: int) -> Iterator[tuple[Any, str]]:
+        """Yield each element of an array with its problem; elements may have n_most characters, and only one is held.
 
-    def _decode_at(self, text: str, position: int) -> tuple[Any, int, str]:
+        Raises: RowRefused where the text stops being JSON.
+        """
+        window.find_next()
+        window.at += 1
+        mark = "," if window.find_next() != "]" else ""
+        while mark == ",":
+            window.find_next()
+            yield self._decode_in(window, n_most)
+            mark = window.find_next()
+            if mark not in (",", "]"):
+                raise RowRefused(f"a comma or ] is missing on line {window.line}")
+            window.at += mark == ","
+        window.at += 1
+        line = window.line
+        if window.find_next():
+            raise RowRefused(f"something follows the array on line {line}")
+
+    def _decode_in(self, window: Window, n_most: int) -> tuple[Any, str]:
+        """Decode the value in the window; one that stops at its end may go on beyond it."""
+        while True:
+            refusal, value, problem = None, None, ""
+            try:
+                value, end, problem = self._decode_at(window.text, window.at, window)
+            except RowRefused as error:
+                refusal, end = error, len(window.text)
+            n_chars = end - window.at
+            if refusal and n_chars > n_most:
+                raise RowRefused(f"{refusal}; a row may have {n_most:,} characters") from refusal
+            if end < len(window.text) or not window.read_on():
+                break
+        if refusal:
+            raise refusal
+        window.at += n_chars
+        return value, problem or ("" if n_chars <= n_most else f"longer than {n_most:,} characters")
+
+    def _decode_at(self, text: str, position: int, window: Window | None = None) -> tuple[Any, int, str]:
         self._problems.clear()
         try:
             value, end = self._decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+            line = error.lineno + (window.n_lines if window else 0)
+            column = error.colno + (window.n_columns if window and error.lineno == 1 else 0)
+            where = f"line {line}, column {column}" if line > 1 else f"column {column}"
             raise RowRefused(f"not JSON: {error.msg} at {where}") from error
         except RecursionError as error:
             raise RowRefused(f"nested deeper than {self.depth} levels") from error
@@ -75,10 +97,6 @@ class StrictDecoder:
 def skip_space(text: str, position: int) -> int:
     match = SPACE.match(text, position)
     return match.end() if match else position
-
-
-def count_lines(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
 
 
 def measure_depth(value: object) -> int:

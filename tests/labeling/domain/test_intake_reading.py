@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 
 from labeling.domain.intake.reading import Limits, RawRow, SourceFile
 from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.strict_json import StrictDecoder
+from labeling.domain.intake.window import BLOCK_CHARS, Window
 
 GOOD = b'{"a": 1}'
 
@@ -133,7 +136,7 @@ def test_an_array_is_read_row_by_row(tmp_path: Path) -> None:
         (b'[{"a": 1},]', "not JSON: Expecting value at column 11"),
         (b'[{"a": 1}', "a comma or ] is missing on line 1"),
         (b'[{"a": 1}]\n{"a": 2}', "something follows the array on line 1"),
-        (b'[{"a": 1},\n\xff]', "is not UTF-8 on line 2"),
+        (b'[{"a": 1},\n\xff]', "not UTF-8 on line 2"),
     ],
 )
 def test_an_array_that_stops_being_json_is_refused_where_it_stops(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -143,9 +146,38 @@ def test_an_array_that_stops_being_json_is_refused_where_it_stops(tmp_path: Path
     assert reason in str(refused.value)
 
 
-def test_an_array_over_the_limit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileRefused, match="write larger ones as JSON Lines"):
-        read(tmp_path, json.dumps([{"a": "x" * 1000}]).encode(), Limits(document_bytes=500))
+def test_a_row_of_an_array_over_the_limit_is_refused_with_its_number_and_the_next_is_read(tmp_path: Path) -> None:
+    rows = read(tmp_path, json.dumps([{"a": "x" * 1000}, {"a": 1}]).encode(), Limits(line_bytes=500))
+
+    assert rows == [RawRow(1, {}, "longer than 500 characters"), RawRow(2, {"a": 1})]
+
+
+def test_a_row_of_an_array_that_never_ends_is_given_up_at_the_limit(tmp_path: Path) -> None:
+    with pytest.raises(FileRefused, match=r"Unterminated string.* a row may have 500 characters"):
+        read(tmp_path, b'[{"a": "' + b"x" * 10_000_000, Limits(line_bytes=500))
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2, 3, 7, 100])
+def test_an_array_means_the_same_wherever_its_bytes_are_cut(n_bytes: int) -> None:
+    values = [{"a": "é😀\n"}, 12, 1.5e3, "x", None, True, [], [[{}]], {"b": [1, {"c": "]"}]}, -0.5]
+    stream = io.BytesIO(
+        ("\n[ " + ",\n ".join(json.dumps(value, ensure_ascii=False) for value in values) + "\n] ").encode()
+    )
+
+    read_values = list(StrictDecoder(20).decode_array(Window(lambda n: stream.read(n_bytes)), 10_000))
+
+    assert read_values == [(value, "") for value in values]
+
+
+def test_of_a_long_array_only_a_part_is_held() -> None:
+    n_rows, held = 100_000, 0
+    stream = io.BytesIO(b"[" + b",\n".join(b'{"prompt": "what is it?", "n": 1}' for _ in range(n_rows)) + b"]")
+    window = Window(stream.read)
+
+    for _ in StrictDecoder(20).decode_array(window, 10_000):
+        n_rows, held = n_rows - 1, max(held, len(window.text))
+
+    assert (n_rows, held < 3 * BLOCK_CHARS) == (0, True)
 
 
 def test_parquet_rows_are_read_with_their_lists(tmp_path: Path) -> None:

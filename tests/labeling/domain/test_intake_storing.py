@@ -154,7 +154,7 @@ def test_more_names_than_there_are_slices_are_not_kept(tmp_path: Path) -> None:
     assert (len(report.slices), report.n_tagged) == (N_SLICES + 1, 10_000)
     assert staged.report.notes == {"slices: more than 200 names are no slices": 300}
     assert (staged.report.slices, staged.uses_tags) == (set(), False)
-    assert {type(sha) for sha in staged.pair_shas | staged.prompt_shas} == {bytes}
+    assert {type(sha) for sha in [*staged.pair_shas, *staged.prompt_shas]} == {bytes}
 
 
 def test_a_killed_import_goes_on_and_ends_like_one_that_was_not(tmp_path: Path, project: Project) -> None:
