@@ -36,9 +36,10 @@ def ppo_ours(folder: str) -> dict[str, float]:
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.actor_critic import ActorCritic, Critic  # noqa: PLC0415
     from rlhf.learning.backends import LoopBackend  # noqa: PLC0415
-    from rlhf.learning.ppo import score_completions, trainer_arguments  # noqa: PLC0415
+    from rlhf.learning.ppo import trainer_arguments  # noqa: PLC0415
     from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts  # noqa: PLC0415
     from rlhf.learning.rollouts import RolloutSource  # noqa: PLC0415
+    from rlhf.learning.scorer import score_ids  # noqa: PLC0415
 
     config = PPOConfig(
         rollouts=PPO["rollouts"],
@@ -57,7 +58,7 @@ def ppo_ours(folder: str) -> dict[str, float]:
         config,
         prompts=ppo_prompts(),
         reference=build_model(),
-        rewards={"model": lambda prompts, completions: score_completions(reward_model, prompts, completions)},
+        rewards={"model": lambda prompts, completions: score_ids(reward_model, prompts, completions)},
         backend=LoopBackend(config.n_completions),
         stop_ids=[TOKENIZER.eos_token_id],
         pad_id=TOKENIZER.pad_token_id,

@@ -44,6 +44,17 @@ class Critic(nn.Module):
         return (raw - self.mean) / self.std
 
 
+class FreshCritic(Critic):
+    """A critic over a trunk that has scored nothing: its head starts at zero, in units of the normalised reward already."""
+
+    def __init__(self, model: PreTrainedModel, *, adapter: str | None = None) -> None:
+        super().__init__(model, adapter=adapter)
+        nn.init.zeros_(model.score.weight)
+
+    def set_scale(self, mean: float, std: float) -> None:
+        """Keep to the normalised reward's units."""
+
+
 class ActorCritic(nn.Module):
     """policy: a causal language model. critic: a `Critic` with a trunk of its own."""
 

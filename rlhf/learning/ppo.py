@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig, parse_weights
-from rlhf.contract.records import read_rows
+from rlhf.contract.records import Message, PromptRow, read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import save_final, train_sealed
@@ -23,7 +24,8 @@ from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.ptx import load_ptx
 from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scoring import score_heads
+from rlhf.learning.scorer import TextScorer, find_limit, reads_same_tokens, score_ids
+from rlhf.learning.scoring import load_scoring_tokenizer
 from rlhf.learning.tokenization import encode_prompt
 from rlhf.learning.watch import prepare_watch
 
@@ -49,14 +51,12 @@ def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
     Raises: ContractError on models or prompts that cannot be used, HandedBack, NonFiniteError.
     """
     tokenizer = load_tokenizer(config.base_model)
-    require_same_tokens(tokenizer, load_tokenizer(config.reward_model))
-    prompts = [
-        encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens)
-        for row in read_rows(run_dir / DATA / "prompts.jsonl")
-    ]
-    if not prompts:
+    rows: list[PromptRow] = list(read_rows(run_dir / DATA / "prompts.jsonl"))
+    if not rows:
         raise ContractError("prompts.jsonl holds no prompt")
-    trainer = build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer)
+    prompts = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows]
+    conversations = {tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)}
+    trainer = build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer, conversations=conversations)
     train_sealed(trainer, ReportRollouts(run_dir, trainer))
     save_final(run_dir, trainer.model.policy, tokenizer)
     metrics = trainer.collect_metrics()
@@ -64,14 +64,39 @@ def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def build_trainer(
-    config: PPOConfig, run_dir: Path, *, prompts: list[list[int]], tokenizer: PreTrainedTokenizerBase
+    config: PPOConfig,
+    run_dir: Path,
+    *,
+    prompts: list[list[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Mapping[tuple[int, ...], list[Message]] = MappingProxyType({}),
 ) -> PPOTrainer:
-    """Return the trainer of a run with its models loaded."""
+    """Return the trainer of a run with its models loaded.
+
+    Args: conversations: the messages of each prompt by its ids, for a reward model that reads other tokens.
+    """
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
-    models, reference, reward_model = load_models(config, tokenizer, longest_row=longest)
+    own = load_scoring_tokenizer(config.reward_model)
+    reads_ids = reads_same_tokens(tokenizer, own)
+    models, reference, reward_model = load_models(
+        config, tokenizer, longest_row=longest, reward_tokenizer=None if reads_ids else own
+    )
     policy, pad_id = models.policy, tokenizer.pad_token_id
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
-    scores = partial(score_completions, reward_model, ensemble=config.ensemble)
+    stop_ids = find_stop_ids(policy, tokenizer)
+    scores = (
+        partial(score_ids, reward_model, ensemble=config.ensemble)
+        if reads_ids
+        else TextScorer(
+            reward_model,
+            own,
+            policy_tokenizer=tokenizer,
+            conversations=conversations,
+            stop_ids=stop_ids,
+            ensemble=config.ensemble,
+            max_length=find_limit(config.reward_model),
+        )
+    )
     source = RolloutSource(
         config,
         prompts=prompts,
@@ -83,7 +108,7 @@ def build_trainer(
             base_model=config.base_model,
             batch_size=config.n_completions,
         ),
-        stop_ids=find_stop_ids(policy, tokenizer),
+        stop_ids=stop_ids,
         pad_id=pad_id,
         dtype=pick_trunk_dtype(config.dtype, policy.device),
     )
@@ -125,24 +150,3 @@ def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to=[],
     )
-
-
-def score_completions(
-    reward_model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean"
-) -> Tensor:
-    """Return the raw scores of completions: (B,) fp32.
-
-    Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
-    Source: worst-case optimization, arXiv 2310.02743 section 3.
-    """
-    rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
-    by_head = score_heads(reward_model, rows)  # (B, K)
-    return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
-
-
-def require_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> None:
-    """Raise ContractError unless both read the same ids: completions are scored as ids, never written out and read."""
-    if policy.get_vocab() != reward_model.get_vocab() or policy.chat_template != reward_model.chat_template:
-        raise ContractError(
-            "base_model and reward_model have different tokenizers or chat templates; train the reward model on this base"
-        )

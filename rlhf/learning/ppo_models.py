@@ -7,8 +7,9 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.actor_critic import ActorCritic, Critic, FreshCritic
 from rlhf.learning.adapters import add_adapter, describe_adapter, put_adapter
 from rlhf.learning.models import choose_attention, load_policy
 from rlhf.learning.reward_card import require_parity
@@ -33,14 +34,23 @@ class PPOModels(NamedTuple):
     reward_model: nn.Module
 
 
-def load_models(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, *, longest_row: int) -> PPOModels:
+def load_models(
+    config: PPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    longest_row: int,
+    reward_tokenizer: PreTrainedTokenizerBase | None = None,
+) -> PPOModels:
     """Return the models of a run. The critic starts as the reward model, the policy as the reference.
 
+    Args: reward_tokenizer: of a reward model that reads other tokens than the policy's; the critic then starts anew.
     Raises: ContractError for folders that cannot be used, a reward model that scores otherwise than when it was trained, or
     a base that cannot be shared and must.
     """
     policy = load_policy(config.base_model)
-    if not config.lora_rank:
+    if reward_tokenizer is not None:
+        models = load_apart(config, tokenizer, policy, reward_tokenizer)
+    elif not config.lora_rank:
         models = load_whole(config, tokenizer, policy)
     elif shares_base(config):
         models = load_over_one_base(config, policy)
@@ -65,6 +75,25 @@ def load_whole(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, policy: Pr
     """Return four models that share nothing."""
     reward_model, critic = (load_reward_model(config.reward_model, tokenizer, seed=config.seed) for _ in range(2))
     return PPOModels(ActorCritic(policy, Critic(critic)), load_policy(config.base_model), reward_model.eval())
+
+
+def load_apart(
+    config: PPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    policy: PreTrainedModel,
+    reward_tokenizer: PreTrainedTokenizerBase,
+) -> PPOModels:
+    """Return a reward model that reads texts, and a critic over the policy's start with a new head."""
+    if config.share_base == "on":
+        raise ContractError("share_base=on needs a reward model over base_model, and this one reads other tokens")
+    reward_model = load_reward_model(config.reward_model, reward_tokenizer, seed=config.seed).eval()
+    value_model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
+    if not config.lora_rank:
+        return PPOModels(ActorCritic(policy, FreshCritic(value_model)), load_policy(config.base_model), reward_model)
+    add_adapter(policy, config)
+    put_adapter(value_model, describe_adapter(value_model, config), name=VALUE, seed=config.seed)
+    trained = AdapterActorCritic(policy, FreshCritic(value_model, adapter=VALUE))
+    return PPOModels(trained, Seen(policy, None), reward_model)
 
 
 def load_over_one_base(config: PPOConfig, policy: PreTrainedModel) -> PPOModels:

@@ -16,7 +16,7 @@ from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.rewards import Reward
 from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
 
-SHORTEST_LIMIT = 512
+USUAL_LIMIT = 512
 
 
 def load_scorer(
@@ -39,7 +39,7 @@ def load_scorer(
     tokenizer = load_scoring_tokenizer(folder)
     model = load_reward_model(folder, tokenizer, seed=seed).eval()
     require_parity(model, folder)
-    max_length = int(read_card(folder).get("max_length", SHORTEST_LIMIT))
+    max_length = find_limit(folder)
     choose_attention(model, longest_row=max_length)
     if reads_same_tokens(policy_tokenizer, tokenizer):
         return partial(score_ids, model, ensemble=ensemble)
@@ -52,6 +52,11 @@ def load_scorer(
         ensemble=ensemble,
         max_length=max_length,
     )
+
+
+def find_limit(folder: str | Path) -> int:
+    """Return the longest row that a reward model was trained on, in its tokens; a usual one where it does not say."""
+    return int(read_card(folder).get("max_length", USUAL_LIMIT))
 
 
 def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:

@@ -16,10 +16,13 @@ from transformers import (
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import write_rows
-from rlhf.contract.run_dir import prepare_run_dir, verify_sealed
-from rlhf.learning import evaluation, reward_model
+from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
+from rlhf.learning import evaluation, ppo, reward_model
+from rlhf.learning.actor_critic import FreshCritic
+from rlhf.learning.logps import build_batch
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.preferences import encode_pairs
 from rlhf.learning.reward_card import read_card, require_parity
@@ -213,3 +216,41 @@ def test_a_policy_with_the_same_tokens_is_scored_by_its_ids(tiny_policy: Path, t
 
     model = load_reward_model(folder, tokenizer, seed=0)
     torch.testing.assert_close(scorer([[1, 4, 9]], [[30, 31]]), score_rows(model, [[1, 4, 9, 30, 31]]))
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4], ids=["weights", "adapters"])
+def test_ppo_learns_from_an_encoder_that_reads_other_tokens(
+    lora_rank: int, encoders: dict[str, Path], tiny_policy: Path, tmp_path: Path
+):
+    run(tmp_path / "reward", encoders["bert"])
+    config = PPOConfig(
+        base_model=str(tiny_policy),
+        reward_model=str(tmp_path / "reward" / "checkpoints" / "final"),
+        rollouts=3,
+        rollout_batch_size=4,
+        num_minibatches=2,
+        max_new_tokens=6,
+        learning_rate=1e-3,
+        lora_rank=lora_rank,
+        missing_eos_penalty=0.0,
+    )
+    prepare_run_dir(tmp_path / "ppo", config)
+    prompts = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
+    write_rows(tmp_path / "ppo" / "data" / "prompts.jsonl", prompts)
+
+    metrics = ppo.train(config, tmp_path / "ppo")
+
+    verify_sealed(tmp_path / "ppo" / "checkpoints" / "final")
+    first = tail_metrics(tmp_path / "ppo", 0)[0][0]["values"]
+    assert metrics["episode"] == 12
+    assert first["objective/kl"] == pytest.approx(0.0, abs=1e-4)
+    # The first rollout's scores are its own measure.
+    assert first["objective/scores_norm"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_critic_over_a_trunk_that_scored_nothing_starts_at_zero(tiny_policy: Path):
+    tokenizer = load_tokenizer(tiny_policy)
+    critic = FreshCritic(load_reward_model(tiny_policy, tokenizer, seed=0))
+    critic.set_scale(3.0, 2.0)
+
+    assert critic(build_batch([[1, 4]], [[7, 8]], pad_id=0)).tolist() == [0.0, 0.0]

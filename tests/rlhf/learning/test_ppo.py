@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
-from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
@@ -375,11 +374,3 @@ def test_the_run_publishes_its_policy_and_reports_the_last_rollout(
     last = logged(tmp_path)[-1]
     assert metrics == {name: last[name] for name in ppo.REPORTED}
     assert metrics["episode"] == 24
-
-
-def test_a_reward_model_of_other_tokens_is_refused(tiny_policy: Path):
-    policy, other = load_tokenizer(tiny_policy), load_tokenizer(tiny_policy)
-    other.add_tokens(["<|new|>"])
-
-    with pytest.raises(ContractError, match="different tokenizers"):
-        ppo.require_same_tokens(policy, other)
