@@ -10,7 +10,7 @@ from rest_framework import serializers
 from labeling.models import Project
 from rlhf.contract.errors import ConfigError
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
-from rlhf.domain.planning import default_config
+from rlhf.domain.planning import PLANNED, default_config
 from rlhf.forms.runs import FOLDERS, choose_inputs
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
@@ -119,7 +119,7 @@ class RunCreateSerializer(serializers.Serializer):
     """A run of one kind; inputs that are left out are the newest there are."""
 
     project = ProjectField()
-    kind = serializers.ChoiceField(Run.Kind.choices)
+    kind = serializers.ChoiceField(PLANNED)
     settings = serializers.DictField(
         default=dict, help_text="Fields of the kind's configuration, over the defaults of the project's loop."
     )

@@ -31,6 +31,8 @@ DATASET_KINDS = {
     "sample": Dataset.Kind.PROMPT,
     "score": Dataset.Kind.PROMPT,
 }
+# What annotators are asked is planned in domain/feedback, and by whoever asks.
+PLANNED = [choice for choice in Run.Kind.choices if choice[0] != Run.Kind.FEEDBACK]
 
 
 def plan_run(

@@ -20,7 +20,7 @@ from rlhf.contract import run_dir as seam
 from rlhf.contract.config import CONFIGS
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.errors import LearningError
-from rlhf.domain.planning import plan_run
+from rlhf.domain.planning import PLANNED, plan_run
 from rlhf.domain.runs import cancel_run
 from rlhf.forms.projects import ProjectForm
 from rlhf.forms.runs import RunFilterForm, RunForm
@@ -68,14 +68,14 @@ def list_runs(request: HttpRequest) -> HttpResponse:
 @manager_required
 def create_run(request: HttpRequest) -> HttpResponse:
     projects = Project.objects.managed_by(request.user)
-    choice = ProjectForm(request.GET, projects=projects, kinds=Run.Kind.choices)
+    choice = ProjectForm(request.GET, projects=projects, kinds=PLANNED)
     if choice.errors:
         raise Http404
     project, kind = choice.chosen_project, choice.chosen_kind
     context: dict[str, Any] = {
         "projects": projects,
         "project": project,
-        "kinds": Run.Kind.choices,
+        "kinds": PLANNED,
         "kind": Run.Kind(kind),
         "about": CONFIGS[kind].__doc__,
     }

@@ -10,7 +10,7 @@ from labeling.models import Comparison, Project
 from rlhf.contract.records import PreferenceRow
 from rlhf.domain.datasets.rule import AI, FreezeRule, InvalidRule
 from rlhf.domain.datasets.split import TEST, Place, assign_splits
-from rlhf.models import AIJudgment, Annotator
+from rlhf.models import AIJudgment, Annotator, Revision
 
 CHUNK = 500
 
@@ -81,8 +81,19 @@ def leave_out(
 
 
 def find_annotators(project: Project, rule: FreezeRule) -> dict[int, Annotator]:
-    """Return the annotators a rule names, by id. Raises: InvalidRule for one unknown, or that did not pass its exam."""
-    names = [name.removeprefix(AI) for name in rule.include if name.startswith(AI)]
+    """Return the annotators a rule names, by id. Raises: InvalidRule."""
+    return find_passed(project, tuple(name.removeprefix(AI) for name in rule.include if name.startswith(AI)))
+
+
+def list_revised(project: Project, annotators: tuple[str, ...]) -> list[int]:
+    """Return the completions these annotators made of others, the last of each. Raises: InvalidRule."""
+    revisions = Revision.objects.filter(annotator__in=list(find_passed(project, annotators))).order_by("turn", "pk")
+    last = dict(revisions.values_list("original", "revised").iterator(CHUNK))
+    return sorted(last.values())
+
+
+def find_passed(project: Project, names: tuple[str, ...]) -> dict[int, Annotator]:
+    """Return annotators by id. Raises: InvalidRule for one unknown, or that did not pass its exam."""
     found = {who.name: who for who in Annotator.objects.filter(project=project, name__in=names)}
     for name in names:
         if name not in found:

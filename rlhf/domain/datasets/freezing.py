@@ -14,7 +14,7 @@ from labeling.domain.content import hash_opening
 from labeling.domain.judging import seal_judgments
 from labeling.models import Completion, Demonstration, Import, Judgment, Project
 from rlhf.contract.records import DemonstrationRow, TextRow
-from rlhf.domain.datasets.ai_votes import read_ai
+from rlhf.domain.datasets.ai_votes import list_revised, read_ai
 from rlhf.domain.datasets.pairs import (
     Pairs,
     list_fixes,
@@ -133,11 +133,13 @@ def freeze_demonstrations(
     seed: int = 42,
     use_fixes: bool = True,
     exclude_labelers: tuple[str, ...] = (),
+    annotators: tuple[str, ...] = (),
     user: AbstractBaseUser | None = None,
 ) -> Dataset:
     """Freeze the project's imported demonstrations, and what its labelers rewrote, into conversations to imitate.
 
-    What pairs would not count of what was rewritten is left out here too. Raises: EmptyDataset, InvalidRule.
+    What pairs would not count of what was rewritten is left out here too. annotators: whose revisions are imitated as
+    well (SL-CAI, arXiv 2212.08073 section 3); they have passed their exam. Raises: EmptyDataset, InvalidRule.
     """
     committed = Demonstration.objects.filter(imported__project=project, imported__state=Import.State.COMMITTED)
     rule: dict[str, Any] = {"include": "demonstrations", "test_share": test_share, "seed": seed, "use_fixes": use_fixes}
@@ -148,7 +150,11 @@ def freeze_demonstrations(
         fixes = find_fixes(project, FreezeRule(exclude_labelers=exclude_labelers))
         if seal_counted(project, {judgment for _, judgment in fixes.values()}):
             break
-    completions = Completion.objects.filter(Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)))
+    revised = list_revised(project, annotators)
+    if annotators:
+        rule["annotators"] = list(annotators)
+    imitated = Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)) | Q(pk__in=revised)
+    completions = Completion.objects.filter(imitated)
     kind = Dataset.Kind.DEMONSTRATION
     return freeze_completions(
         completions, build_demonstration, kind=kind, project=project, name=name, rule=rule, fixes=fixes, user=user

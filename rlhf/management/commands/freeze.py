@@ -30,7 +30,13 @@ class Command(BaseCommand):
             if kind == "demonstration":
                 excluded = tuple(options["exclude_labeler"] or ())
                 dataset = freeze_demonstrations(
-                    project, name=name, exclude_labelers=excluded, **pick(options, "test_share", "seed")
+                    project,
+                    name=name,
+                    exclude_labelers=excluded,
+                    annotators=tuple(
+                        source.removeprefix(AI) for source in options["source"] or () if source.startswith(AI)
+                    ),
+                    **pick(options, "test_share", "seed"),
                 )
             else:
                 dataset = freeze_preferences(project, rule=read_rule(project, options), name=name)

@@ -4,12 +4,14 @@ import json
 
 import pytest
 
-from rlhf.domain.datasets.freezing import freeze_preferences
+from labeling.domain.pairing import Pair, propose_comparisons
+from labeling.models import Completion
+from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split
 from rlhf.domain.feedback.annotators import add_annotator
 from rlhf.domain.feedback.constitutions import STARTER, write_constitution
-from rlhf.models import AIJudgment, Annotator, DatasetSource
+from rlhf.models import AIJudgment, Annotator, DatasetSource, Revision
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -92,8 +94,6 @@ def test_a_prompt_of_the_test_split_is_not_learned_from_an_annotator(project, cl
     add_pairs(project, 20)
     judge_all(project, labeler, preference=-2)
     tested = read(freeze_preferences(project, rule=FreezeRule(test_share=0.5), name="people's"), "test")[0]
-    from labeling.domain.pairing import Pair, propose_comparisons  # noqa: PLC0415 -- reads better beside its use
-
     again = propose_comparisons(project, [Pair(messages=tested["prompt"], text_a="Hm.", text_b="Hm, hm.")])[0]
     say(clara, again)
 
@@ -128,3 +128,19 @@ def test_an_unknown_annotator_is_named(project):
 
 def test_the_rule_with_its_annotators_is_read_back(project):
     assert FreezeRule.from_json(json.loads(json.dumps(BOTH.to_json()))) == BOTH
+
+
+def test_revisions_are_imitated_where_their_annotator_is_named(project, clara):
+    original = add_pairs(project, 1)[0].completion_b
+    for turn, text in enumerate(("Please go.", "Come in, please."), 1):
+        revised = Completion.objects.create(prompt=original.prompt, text=text, content_sha=str(turn))
+        Revision.objects.create(
+            annotator=clara, original=original, revised=revised, turn=turn, principle="kind", critique="Rude."
+        )
+    with pytest.raises(EmptyDataset):
+        freeze_demonstrations(project, name="people's")
+
+    dataset = freeze_demonstrations(project, name="hers", annotators=("clara",), test_share=0.0)
+
+    assert [row["messages"][-1]["content"] for row in read(dataset, "train")] == ["Come in, please."]
+    assert dataset.rule["annotators"] == ["clara"]

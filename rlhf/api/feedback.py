@@ -1,0 +1,140 @@
+"""The API of AI feedback: constitutions, annotators, and asking them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rlhf.api.serializers import ProjectField, RunSerializer
+from rlhf.api.views import DETAIL, REFUSALS, ManagedRows, NotReadyYet, filter_parameters, read
+from rlhf.contract.errors import ContractError
+from rlhf.domain.errors import LearningError
+from rlhf.domain.feedback.annotators import add_annotator
+from rlhf.domain.feedback.asking import MAX_TURNS, ask_comparisons, ask_revisions
+from rlhf.domain.feedback.constitutions import InvalidConstitution, write_constitution
+from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
+from rlhf.domain.feedback.overview import list_revisable
+from rlhf.models import Annotator, Checkpoint, Constitution
+
+
+class ConstitutionSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Constitution
+        fields = ["id", "project", "version", "principles", "note", "created_at"]
+
+
+class ConstitutionCreateSerializer(serializers.Serializer):
+    """The next version of a project's constitution."""
+
+    project = ProjectField()
+    principles = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Each with id, critique, revision, comparison; tags and weight if you like.",
+    )
+    note = serializers.CharField(default="", allow_blank=True, max_length=500)
+
+
+class AnnotatorSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Annotator
+        fields = [
+            *("id", "project", "name", "source", "checkpoint", "endpoint", "model", "key_name", "decoding"),
+            *("constitution", "both_orders", "weight", "exam", "exam_result", "is_active", "created_at"),
+        ]
+
+
+class AnnotatorCreateSerializer(serializers.Serializer):
+    """A checkpoint of the project, or an endpoint, that is to judge by the project's newest constitution."""
+
+    project = ProjectField()
+    name = serializers.CharField(max_length=100)
+    checkpoint = serializers.PrimaryKeyRelatedField(
+        queryset=Checkpoint.objects.all(), required=False, allow_null=True, default=None
+    )
+    endpoint = serializers.CharField(default="", allow_blank=True, max_length=200)
+    model = serializers.CharField(default="", allow_blank=True, max_length=200)
+    key_name = serializers.CharField(default="", allow_blank=True, max_length=100)
+    decoding = serializers.DictField(default=dict, help_text="orders, reasoning, temperature, max_new_tokens ...")
+    weight = serializers.FloatField(default=0.5)
+
+
+class AskSerializer(serializers.Serializer):
+    """How much an annotator is asked."""
+
+    task = serializers.ChoiceField(["judge", "exam", "revise"], default="judge")
+    n = serializers.IntegerField(default=200, min_value=1, max_value=100_000)
+    n_turns = serializers.IntegerField(default=1, min_value=1, max_value=MAX_TURNS)
+
+
+@extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
+class ConstitutionViewSet(ManagedRows):
+    """Versions of the principles annotators judge by; creating one writes the next."""
+
+    queryset = Constitution.objects.select_related("project")
+    serializer_class = ConstitutionSerializer
+
+    @extend_schema(request=ConstitutionCreateSerializer, responses={201: ConstitutionSerializer, **REFUSALS})
+    def create(self, request: Request) -> Response:
+        values = read(ConstitutionCreateSerializer, self, request)
+        try:
+            constitution = write_constitution(values.pop("project"), user=request.user, **values)
+        except InvalidConstitution as error:
+            raise serializers.ValidationError({"principles": [str(error)]}) from error
+        return Response(self.get_serializer(constitution).data, status=status.HTTP_201_CREATED)
+
+
+@extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
+class AnnotatorViewSet(ManagedRows):
+    """Models that compare and revise; what they say is never a person's judgment."""
+
+    queryset = Annotator.objects.select_related("project", "constitution", "checkpoint")
+    serializer_class = AnnotatorSerializer
+
+    @extend_schema(request=AnnotatorCreateSerializer, responses={201: AnnotatorSerializer, **REFUSALS})
+    def create(self, request: Request) -> Response:
+        values = read(AnnotatorCreateSerializer, self, request)
+        try:
+            annotator = add_annotator(values.pop("project"), values.pop("name"), user=request.user, **values)
+        except (LearningError, ContractError) as error:
+            raise serializers.ValidationError({"detail": [str(error)]}) from error
+        return Response(self.get_serializer(annotator).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=AskSerializer, responses={201: RunSerializer, **REFUSALS})
+    @action(detail=True, methods=["post"])
+    def ask(self, request: Request, pk: str) -> Response:
+        """Queue a run that asks it."""
+        annotator, asked = self.get_object(), read(AskSerializer, self, request)
+        try:
+            run = start(annotator, asked, request)
+        except (LearningError, ContractError) as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(RunSerializer(run).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses={200: AnnotatorSerializer, 403: DETAIL, 404: DETAIL, 409: DETAIL})
+    @action(detail=True, methods=["post"])
+    def exam(self, request: Request, pk: str) -> Response:
+        """Grade it by what people said of the same comparisons."""
+        annotator = self.get_object()
+        try:
+            take_exam(annotator, user=request.user)
+        except LearningError as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(self.get_serializer(annotator).data)
+
+
+def start(annotator: Annotator, asked: dict[str, Any], request: Request) -> Any:
+    """Queue the run a caller asks for."""
+    if asked["task"] == "revise":
+        completions = list_revisable(annotator, asked["n"])
+        return ask_revisions(annotator, completions, n_turns=asked["n_turns"], user=request.user)
+    chosen = list_exam_comparisons(annotator)[: asked["n"]] if asked["task"] == "exam" else None
+    return ask_comparisons(annotator, chosen, n=asked["n"], user=request.user)
