@@ -58,7 +58,8 @@ class StrictDecoder:
             n_chars = end - window.at
             if refusal and n_chars > n_most:
                 raise RowRefused(f"{refusal}; a row may have {n_most:,} characters") from refusal
-            if end < len(window.text) or not window.read_on():
+            # Three characters more settle where a number ends: of 1e+3, Python reads the 1 until it sees the 3.
+            if end + 3 <= len(window.text) or not window.read_on():
                 break
         if refusal:
             raise refusal
