@@ -34,7 +34,7 @@ from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_batches import PairBatch, read_shared
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
-from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.processes import process_count, sum_over_processes
 from rlhf.learning.reference_cache import reference_logps
@@ -148,7 +148,8 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=False))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
-    trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=train_set.pairs)
+    pairs = weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs
+    trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))
     rewards = publish(config, run_dir, policy, tokenizer, test_set.pairs)  # (n, 2)
     return {

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def bradley_terry_loss(
-    chosen_rewards: Tensor, rejected_rewards: Tensor, *, target: Tensor, weight: Tensor, margin: Tensor | float = 0.0
+    chosen_rewards: Tensor,
+    rejected_rewards: Tensor,
+    *,
+    target: Tensor,
+    weight: Tensor,
+    margin: Tensor | float = 0.0,
+    tie_threshold: float = 0.0,
 ) -> Tensor:
     """Return the mean of -w [p log s(d) + (1 - p) log s(-d)] with d = r_chosen - r_rejected - margin.
+
+    With a tie_threshold e above 0, a win is likely by s(d - e) and s(-d - e), and a tie, p = 0.5, by what is left of 1:
+    (exp(2e) - 1) s(d - e) s(-d - e).
 
     Args:
         chosen_rewards, rejected_rewards: (B,), nats.
         target: (B,), p(chosen is better); 1 for a plain label, 0.5 for a tie.
-        weight: (B,), >= 0. margin: (B,) or a number, nats.
+        weight: (B,), >= 0. margin: (B,) or a number, nats. tie_threshold: nats.
     Returns: scalar, nats.
-    Source: InstructGPT, arXiv 2203.02155 eq. 1; margin: Llama 2, arXiv 2307.09288 eq. 2; soft target: cDPO's form.
+    Source: InstructGPT, arXiv 2203.02155 eq. 1; margin: Llama 2, arXiv 2307.09288 eq. 2; soft target: cDPO's form; ties:
+        Rao and Kupper 1967, "Ties in paired-comparison experiments"; arXiv 2409.17431.
     """
     difference = chosen_rewards - rejected_rewards - margin  # (B,)
-    losses = -target * F.logsigmoid(difference) - (1 - target) * F.logsigmoid(-difference)  # (B,)
+    win, loss = -F.logsigmoid(difference - tie_threshold), -F.logsigmoid(-difference - tie_threshold)  # (B,)
+    losses = target * win + (1 - target) * loss
+    if tie_threshold:
+        losses = torch.where(target == 0.5, win + loss - math.log(math.expm1(2 * tie_threshold)), losses)
     return (weight * losses).mean()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -47,6 +48,24 @@ class EncodedPairs:
     pairs: list[EncodedPair]
     n_dropped: int
     n_cut: int
+
+
+def weigh_prompts(pairs: list[EncodedPair]) -> list[EncodedPair]:
+    """Return the pairs with weights that sum to the same for every prompt, and to what they summed to in all.
+
+    Of K completions ranked by a person, C(K,2) pairs tell the same story: unweighted, a prompt with many completions is
+    learned by heart while others are still read.
+
+    Source: InstructGPT, arXiv 2203.02155 section 3.5, eq. 1.
+    """
+    totals: defaultdict[tuple[int, ...], float] = defaultdict(float)
+    for pair in pairs:
+        totals[tuple(pair.prompt_ids)] += pair.weight
+    share = sum(pair.weight for pair in pairs) / max(1, sum(total > 0 for total in totals.values()))
+    return [
+        replace(pair, weight=pair.weight * share / total) if (total := totals[tuple(pair.prompt_ids)]) else pair
+        for pair in pairs
+    ]
 
 
 def load_pairs(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedPairs:

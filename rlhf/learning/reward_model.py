@@ -25,7 +25,7 @@ from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.models import choose_attention, choose_recomputing
 from rlhf.learning.pair_batches import PairRows, read_shared
-from rlhf.learning.preferences import EncodedPair, load_pairs
+from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.processes import process_count
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
@@ -55,11 +55,14 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
     Several heads learn from several draws of the rows, each with replacement, so that where they have learned little they
     disagree (bootstrap ensemble over one trunk).
 
-    Args: margin_scale: nats of margin asked of a pair whose margin column is 1. The rest is RewardTrainer's.
+    Args: margin_scale: nats of margin asked of a pair whose margin column is 1. tie_threshold: as of
+        `bradley_terry_loss`. The rest is RewardTrainer's.
     """
 
-    def __init__(self, *, model: PreTrainedModel, margin_scale: float = 0.0, **kwargs: Any) -> None:
-        self.margin_scale = margin_scale
+    def __init__(
+        self, *, model: PreTrainedModel, margin_scale: float = 0.0, tie_threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        self.margin_scale, self.tie_threshold = margin_scale, tie_threshold
         n_heads = model.config.num_labels
         model.config.num_labels = 1  # RewardTrainer takes no more, and leaves the heads to compute_loss
         super().__init__(model=model, **kwargs)
@@ -82,7 +85,12 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
         chosen, rejected = (part.flatten() for part in rewards.chunk(2))  # (B K,)
         target, weight, margin = (inputs[name][:, None].expand_as(shares).flatten() for name in LABELS)
         loss = bradley_terry_loss(
-            chosen, rejected, target=target, weight=weight * shares.flatten(), margin=self.margin_scale * margin
+            chosen,
+            rejected,
+            target=target,
+            weight=weight * shares.flatten(),
+            margin=self.margin_scale * margin,
+            tie_threshold=self.tie_threshold,
         )
         if self.args.center_rewards_coefficient:
             loss = loss + self.args.center_rewards_coefficient * centering_loss(chosen, rejected)
@@ -137,12 +145,13 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
             max_length=None,
         ),
         margin_scale=config.margin_scale,
+        tie_threshold=config.tie_threshold,
         data_collator=PairRows(
             tokenizer.pad_token_id,
             labels=(*LABELS, "row"),
             shared=shares_prompts(model, train_set.pairs, pad_id=tokenizer.pad_token_id),
         ),
-        train_dataset=pair_dataset(train_set.pairs),
+        train_dataset=pair_dataset(weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs),
         processing_class=tokenizer,
     )
     train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))

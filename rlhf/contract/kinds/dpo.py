@@ -24,6 +24,11 @@ class DPOConfig(TuningConfig):
         "Which loss; simpo and orpo do without a reference.",
         choices=("sigmoid", "ipo", "robust", "hinge", "simpo", "orpo"),
     )
+    balance: str = setting(
+        "pairs",
+        "What weighs the same: each pair, or each prompt, so that the C(K,2) pairs of K ranked completions share its weight.",
+        choices=("pairs", "prompts"),
+    )
     label_smoothing: float = setting(
         0.0, "Known share of flipped labels; only the robust loss uses it.", low=0, high=0.49
     )

@@ -23,6 +23,17 @@ class RewardConfig(TuningConfig):
     center_rewards_coefficient: float = setting(
         0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0
     )
+    balance: str = setting(
+        "pairs",
+        "What weighs the same: each pair, or each prompt, so that the C(K,2) pairs of K ranked completions share its weight.",
+        choices=("pairs", "prompts"),
+    )
+    tie_threshold: float = setting(
+        0.0,
+        "Reward difference, nats, within which a tie is what is to be expected (Rao and Kupper); 0 takes a tie for a "
+        "label that is right half of the time.",
+        low=0,
+    )
     margin_scale: float = setting(
         0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0
     )

@@ -6,7 +6,14 @@ import torch
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
-from rlhf.learning.losses import bradley_terry_loss, centering_loss, dpo_loss, ppo_policy_losses, ppo_value_losses
+from rlhf.learning.losses import (
+    bradley_terry_loss,
+    centering_loss,
+    dpo_loss,
+    kto_loss,
+    ppo_policy_losses,
+    ppo_value_losses,
+)
 
 LOSSES = ("sigmoid", "hinge", "ipo", "robust", "simpo", "orpo")
 
@@ -179,3 +186,39 @@ def test_a_value_may_not_move_further_than_its_clip():
 
     assert losses.tolist() == pytest.approx([0.5 * 0.8**2, 0.5 * 0.9**2])
     assert clipped.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("difference", [-3.0, 0.0, 0.7, 8.0])
+def test_win_loss_and_tie_share_all_the_probability(difference: float):
+    def likely(target: float, sign: float) -> float:
+        rewards = torch.tensor([sign * difference])
+        one = torch.ones(1)
+        nats = bradley_terry_loss(rewards, torch.zeros(1), target=target * one, weight=one, tie_threshold=0.4)
+        return math.exp(-nats.item())
+
+    theta, a, b = math.exp(0.4), math.exp(difference), 1.0
+    assert likely(1.0, 1) == pytest.approx(a / (a + theta * b), rel=1e-5)
+    assert likely(0.5, 1) == pytest.approx((theta**2 - 1) * a * b / ((a + theta * b) * (b + theta * a)), rel=1e-4)
+    assert likely(1.0, 1) + likely(1.0, -1) + likely(0.5, 1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_unlabelled_ties_of_zero_threshold_are_half_right():
+    rewards, one = torch.tensor([1.5]), torch.ones(1)
+
+    loss = bradley_terry_loss(rewards, torch.zeros(1), target=0.5 * one, weight=one)
+
+    assert loss.item() == pytest.approx(-0.5 * (math.log(1 / (1 + math.exp(-1.5))) + math.log(1 / (1 + math.exp(1.5)))))
+
+
+@pytest.mark.parametrize("loss_type", ["kto", "apo_zero_unpaired"])
+def test_kto_in_closed_form(loss_type: str):
+    ratios, label = torch.tensor([0.8, -0.4]), torch.tensor([True, False])
+
+    loss = kto_loss(
+        ratios, torch.tensor(0.3), label=label, weight=torch.tensor([2.0, 0.5]), beta=0.7, loss_type=loss_type
+    )
+
+    moved = 0.3 if loss_type == "kto" else 0.0
+    good = 1 - 1 / (1 + math.exp(-0.7 * (0.8 - moved)))
+    bad = 1 - 1 / (1 + math.exp(-0.7 * (moved + 0.4)))
+    assert loss.item() == pytest.approx((2.0 * good + 0.5 * bad) / 2, abs=1e-6)

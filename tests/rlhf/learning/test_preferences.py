@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 from rlhf.contract.errors import ContractError
 from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.learning.models import load_tokenizer
-from rlhf.learning.preferences import encode_pairs, load_pairs
+from rlhf.learning.preferences import encode_pairs, load_pairs, weigh_prompts
 from rlhf.learning.tokenization import render_ids
 
 SHORT = [{"role": "user", "content": "May I come in?"}]
@@ -99,3 +99,24 @@ def test_an_opening_that_the_answer_replaces_is_left_out_of_the_prompt(tiny_poli
     )
 
     assert encode_pairs([row(SHORT)], tokenizer, max_length=200).pairs == [expected]
+
+
+def test_the_pairs_of_k_ranked_completions_weigh_as_much_as_one_pair(tiny_policy: Path):
+    """K = 3 and K = 2 completions: 3 pairs and 1 pair, 4 in all, of two prompts that weigh 2 each."""
+    tokenizer = load_tokenizer(tiny_policy)
+    ranked = [row(SHORT, chosen=chosen) for chosen in ("One.", "Two.", "Three.")]
+    pairs = encode_pairs([*ranked, row(LONG)], tokenizer, max_length=200).pairs
+
+    weights = [pair.weight for pair in weigh_prompts(pairs)]
+
+    assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+    assert weigh_prompts(weigh_prompts(pairs)) == weigh_prompts(pairs)
+
+
+def test_weights_of_labelers_stay_in_proportion_within_a_prompt(tiny_policy: Path):
+    rows = [{**row(SHORT, chosen="One."), "weight": 3.0}, {**row(SHORT, chosen="Two."), "weight": 1.0}]
+    rows += [{**row(LONG), "weight": 0.0}]
+
+    pairs = encode_pairs(rows, load_tokenizer(tiny_policy), max_length=200).pairs
+
+    assert [pair.weight for pair in weigh_prompts(pairs)] == [3.0, 1.0, 0.0]
