@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from rlhf.contract.errors import ContractError, RecordError
 from rlhf.contract.records import Message, read_conversation, read_rows
 from rlhf.learning.logps import CompletionBatch, completion_logits, head_at
-from rlhf.learning.packing import fill_bins, pad_right
+from rlhf.learning.packing import fill_bins, mask_others, pad_right
 from rlhf.learning.shared_prefix import agrees, has_full_attention
 from rlhf.learning.tokenization import EncodedConversation, encode_conversation
 
@@ -116,11 +116,7 @@ def pack_conversations(conversations: Sequence[EncodedConversation], pad_id: int
     ids, places, flags, owners = (
         pad_right(part, fill=fill) for part, fill in zip(packed, (pad_id, 0, 0, -1), strict=True)
     )
-    column = torch.arange(ids.shape[1])
-    causal = column[:, None] >= column  # (T, T), query and key
-    may_look = causal & (owners[:, :, None] == owners[:, None, :])  # (B, T, T); padding looks at padding
-    mask = torch.zeros(may_look.shape).masked_fill(~may_look, torch.finfo(torch.float32).min)[:, None]
-    return PackedBatch(ids, places, flags.bool(), mask)
+    return PackedBatch(ids, places, flags.bool(), mask_others(owners))  # padding looks at padding
 
 
 def packed_logits(model: nn.Module, batch: PackedBatch) -> Tensor:

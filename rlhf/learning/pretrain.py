@@ -16,7 +16,7 @@ from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, pick_device, pick_dtype
-from rlhf.learning.packing import IGNORED, mask_padding, pack_rows
+from rlhf.learning.packing import IGNORED, mask_padding, pack_rows, part_documents
 from rlhf.learning.processes import is_first_process, share_of
 from rlhf.learning.shapes import IN_BLOCK, build_model
 from rlhf.learning.step_batches import StepBatches
@@ -42,6 +42,7 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
     if is_first_process():
         write_progress(run_dir, stage="training the tokenizer", step=0, total_steps=config.max_steps, eta_s=None)
     tokenizer = train_tokenizer(texts, vocab_size=config.vocab_size)
+    apart_by = tokenizer.bos_token_id if config.documents == "apart" else None
     rows = pack_rows(tokenizer, texts, length=config.max_length)
     model, loop = prepare_loop(config, run_dir, tokenizer)
     dtype = pick_dtype(config.dtype, model.device)
@@ -57,7 +58,7 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
         return part.item() * loss
 
     metrics = loop.run(compute_loss, rows_of=batches.rows_of)
-    metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length)
+    metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length, apart_by=apart_by)
     loop.save_final()
     return metrics | {
         "n_parameters": float(model.num_parameters()),
@@ -110,23 +111,37 @@ def build_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[Opt
     ]
 
 
-def next_token_loss(model: PreTrainedModel, rows: Tensor, *, pad_id: int, reduction: str = "mean") -> Tensor:
-    """Return the cross-entropy of each next token, in nats. rows: (B, length + 1) token ids."""
-    logits = model(input_ids=rows[:, :-1], use_cache=False).logits  # (B, T, V)
+def next_token_loss(
+    model: PreTrainedModel, rows: Tensor, *, pad_id: int, reduction: str = "mean", apart_by: int | None = None
+) -> Tensor:
+    """Return the cross-entropy of each next token, in nats.
+
+    Args: rows: (B, length + 1) token ids. apart_by: the start token, when documents in one row shall not see each other.
+    """
+    inputs = rows[:, :-1]
+    known = {} if apart_by is None else part_documents(inputs, apart_by)
+    logits = model(input_ids=inputs, use_cache=False, **known).logits  # (B, T, V)
     targets = mask_padding(rows[:, 1:], pad_id)
     return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
 @torch.no_grad()
 def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    *,
+    length: int,
+    apart_by: int | None = None,
 ) -> dict[str, float]:
     """Return the loss on held-out texts, a token and a byte of them; the end tokens' bits are counted too."""
     model.eval()
     rows = pack_rows(tokenizer, texts, length=length)
     n_nats = 0.0
     for block in rows.split(EVAL_BATCH_SIZE):
-        n_nats += next_token_loss(model, block.to(model.device), pad_id=tokenizer.pad_token_id, reduction="sum").item()
+        n_nats += next_token_loss(
+            model, block.to(model.device), pad_id=tokenizer.pad_token_id, reduction="sum", apart_by=apart_by
+        ).item()
     n_tokens = int((rows[:, 1:] != tokenizer.pad_token_id).sum())
     n_bytes = sum(len(text.encode()) for text in texts)
     return {"eval_loss": n_nats / n_tokens, "eval_bits_per_byte": n_nats / math.log(2) / n_bytes}

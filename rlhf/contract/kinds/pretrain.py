@@ -23,6 +23,11 @@ class PretrainConfig(TrainingConfig):
     n_layers: int = setting(4, "Transformer blocks.", low=1, high=256)
     n_heads: int = setting(6, "Attention heads.", low=1, high=256)
     max_length: int = setting(128, "Tokens per packed training row.", low=8, high=131072)
+    documents: str = setting(
+        "joined",
+        "Whether documents in one row see each other; for short texts a mask costs more than it spares.",
+        choices=("joined", "apart"),
+    )
     max_steps: int = setting(400, "Optimizer steps.", low=1)
     learning_rate: float = setting(3e-3, "AdamW rate of embeddings, norms and head.", above=0, high=1)
     matrix_learning_rate: float = setting(2e-2, "Muon rate of the hidden matrices.", above=0, high=1)

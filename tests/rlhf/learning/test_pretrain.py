@@ -10,6 +10,7 @@ from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.packing import pack_rows, part_documents
 from rlhf.learning.pretrain import build_optimizers, evaluate, next_token_loss, train
 from rlhf.learning.shapes import build_model
 from rlhf.learning.tokenization import train_tokenizer
@@ -135,3 +136,33 @@ def test_a_row_without_text_is_named(tmp_path: Path):
 
     with pytest.raises(ContractError, match=r"train\.jsonl line 2"):
         train(config, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+@torch.no_grad()
+def test_documents_apart_are_read_as_if_each_had_its_own_row(architecture: str, tmp_path: Path):
+    tokenizer = train_tokenizer(TEXTS, vocab_size=330)
+    torch.manual_seed(0)
+    model = build_model(prepare(tmp_path, architecture=architecture), tokenizer).eval()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.2)
+    ask = {"pad_id": tokenizer.pad_token_id, "reduction": "sum"}
+
+    def read(texts: list[str], **how) -> float:
+        return next_token_loss(model, pack_rows(tokenizer, texts, length=200), **ask, **how).item()
+
+    # Packed, the start token of each document but the first is predicted as well, from the end token before it.
+    row = pack_rows(tokenizer, TEXTS[:4], length=200)[:, :-1]
+    logps = model(input_ids=row, use_cache=False, **part_documents(row, tokenizer.bos_token_id)).logits.log_softmax(-1)
+    ends = (row[0, 1:] == tokenizer.bos_token_id).nonzero().squeeze(1)
+    starts = -logps[0, ends, tokenizer.bos_token_id].sum().item()
+    alone = sum(read([text]) for text in TEXTS[:4])
+    assert len(ends) == 3
+    assert read(TEXTS[:4], apart_by=tokenizer.bos_token_id) == pytest.approx(alone + starts, rel=1e-5)
+    assert read(TEXTS[:4]) != pytest.approx(alone + starts, rel=1e-3)
+
+
+def test_a_run_whose_documents_are_apart_learns_and_reports_bits_per_byte(tmp_path: Path):
+    metrics = train(prepare(tmp_path, documents="apart", dtype="float32"), tmp_path)
+
+    assert metrics["eval_bits_per_byte"] < 2.0
