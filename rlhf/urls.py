@@ -9,6 +9,11 @@ urlpatterns = [
     path("loop/", loop.list_loops, name="loop-list"),
     path("loop/progress/", loop.show_progress, name="progress"),
     path("loop/<slug:slug>/settings/", loop.update_loop, name="loop-update"),
+    *(
+        path(f"loop/<slug:slug>/{act}/", loop.move_loop, {"act": act}, name=f"loop-{act}")
+        for act in ("start", "pause", "resume", "stop", "step")
+    ),
+    path("loop/<slug:slug>/rollback/", loop.restore_policy, name="loop-rollback"),
     path("loop/<slug:slug>/rounds/", loop.create_round, name="round-create"),
     path("datasets/", datasets.list_datasets, name="dataset-list"),
     path("datasets/new/", datasets.create_dataset, name="dataset-create"),

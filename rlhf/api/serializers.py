@@ -175,7 +175,8 @@ class RoundSerializer(serializers.ModelSerializer):
     class Meta:
         model = Round
         fields = [
-            *("id", "project", "number", "stages", "state", "cause", "n_queued", "runs", "created_at", "finished_at"),
+            *("id", "project", "number", "stages", "base", "candidate", "state", "cause", "decision", "decided_at"),
+            *("reasons", "n_queued", "counts", "runs", "created_at", "finished_at"),
         ]
 
 

@@ -3,6 +3,7 @@
 from rest_framework.routers import SimpleRouter
 
 from rlhf.api.feedback import AnnotatorViewSet, ConstitutionViewSet
+from rlhf.api.loops import LoopViewSet
 from rlhf.api.views import CheckpointViewSet, DatasetViewSet, RoundViewSet, RunViewSet
 
 app_name = "rlhf-api"
@@ -10,6 +11,7 @@ router = SimpleRouter()
 router.register("datasets", DatasetViewSet, basename="dataset")
 router.register("runs", RunViewSet, basename="run")
 router.register("checkpoints", CheckpointViewSet, basename="checkpoint")
+router.register("loops", LoopViewSet, basename="loop")
 router.register("rounds", RoundViewSet, basename="round")
 router.register("constitutions", ConstitutionViewSet, basename="constitution")
 router.register("annotators", AnnotatorViewSet, basename="annotator")

@@ -48,6 +48,14 @@ class Turn:
         return next((stage for stage in self.stages if stage.state != Run.State.SUCCEEDED), None)
 
     @property
+    def left_out(self) -> str:
+        """What of its samples did not become pairs, and how many pairs had grown stale."""
+        named = {"empty": "empty", "same": "said twice", "identity": "named their writer", "repeated": "asked before"}
+        named["stale"] = "older pairs put back"
+        counts = self.round.counts
+        return ", ".join(f"{counts[name]} {words}" for name, words in named.items() if counts.get(name))
+
+    @property
     def stage_number(self) -> int:
         return self.stages.index(self.stage) + 1 if self.stage else len(self.stages)
 

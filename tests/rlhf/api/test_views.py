@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import call_command
 
+from labeling.models import Slice
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Dataset, Loop, Round, Run
@@ -233,3 +234,50 @@ def test_an_id_that_cannot_be_is_not_found(as_manager, project, address):
 
 def test_the_schema_is_complete():
     call_command("spectacular", validate=True, fail_on_warn=True, file="/dev/null")
+
+
+def test_a_loop_says_how_it_stands_and_is_moved(as_manager, project):
+    policy = make_checkpoint(project)
+
+    started = post(as_manager, "/api/v1/loops/harbour/start/", {})
+    paused = post(as_manager, "/api/v1/loops/harbour/pause/", {"because": "lunch"})
+    again = post(as_manager, "/api/v1/loops/harbour/pause/", {})
+    listed = as_manager.get("/api/v1/loops/").json()["results"]
+
+    assert [answer.status_code for answer in (started, paused, again)] == [200, 200, 409]
+    assert started.json()["waits"].startswith(f"waits for 100 more judgments of 100 by policy {policy}")
+    assert (paused.json()["state"], paused.json()["waits"]) == ("paused", "paused by mia: lunch")
+    assert again.json()["detail"] == "the loop of Harbour is paused already: paused by mia: lunch"
+    assert [(row["project"], row["state"], row["round"]) for row in listed] == [("harbour", "paused", None)]
+
+
+def test_the_settings_of_a_loop_are_changed_within_reason(as_manager, project, other_project):
+    slice = Slice.objects.create(project=other_project, name="code")
+    body = {"method": "ppo", "threshold": 300, "gate": "figures"}
+
+    changed = as_manager.patch("/api/v1/loops/harbour/", body, content_type="application/json")
+    refused = [
+        as_manager.patch("/api/v1/loops/harbour/", wrong, content_type="application/json")
+        for wrong in ({"random_share": 0}, {"gate": "people", "gate_votes": 900}, {"slice": slice.pk})
+    ]
+
+    assert (changed.status_code, changed.json()["settings"]["method"]) == (200, "ppo")
+    assert [(answer.status_code, list(answer.json())) for answer in refused] == [
+        (400, ["random_share"]),
+        (400, ["gate_votes"]),
+        (400, ["slice"]),
+    ]
+
+
+def test_a_loop_goes_back_to_a_promoted_policy_only(as_manager, project):
+    stranger = make_checkpoint(project)
+
+    answer = post(as_manager, "/api/v1/loops/harbour/rollback/", {"policy": stranger.pk})
+
+    assert (answer.status_code, "was not promoted in Harbour" in answer.json()["detail"]) == (409, True)
+
+
+def test_loops_of_others_are_not_there(as_stranger, as_labeler, project):
+    answers = [client.post("/api/v1/loops/harbour/start/") for client in (as_stranger, as_labeler)]
+
+    assert [answer.status_code for answer in answers] == [404, 404]

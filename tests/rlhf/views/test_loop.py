@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from labeling.domain.people import add_member
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new_judgments
-from rlhf.domain.standing import read_standings
+from rlhf.domain.standing import read_standing, read_standings
 from rlhf.models import Loop, Round
+from rlhf.views.circle import draw_circle
 from tests.rlhf.conftest import judge, make_checkpoint, make_comparison, make_round, make_run
 
 PROGRESS = "/loop/progress/"
@@ -99,7 +101,8 @@ def test_a_round_that_is_not_ready_is_refused_with_the_reason(as_manager, projec
 
 def test_threshold_and_size_are_saved(as_manager, project):
     answer = as_manager.post(
-        reverse("rlhf:loop-update", args=["harbour"]), {"harbour-threshold": 20, "harbour-n_pairs": 40}
+        reverse("rlhf:loop-update", args=["harbour"]),
+        {"harbour-threshold": 20, "harbour-n_pairs": 40, "harbour-gate_votes": 8},
     )
 
     assert answer.status_code == 302
@@ -139,7 +142,7 @@ def test_the_polled_piece_is_one_project_without_the_page_around_it(as_manager, 
 
 
 @pytest.mark.parametrize("n_projects", [1, 3])
-@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 12)])
+@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 13)])
 def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_projects, django_assert_num_queries):
     for number in range(n_projects):
         project = Project.objects.create(slug=f"p{number}", name=f"P{number}")
@@ -182,3 +185,77 @@ def test_a_standing_holds_the_last_rounds_and_of_each_stage_the_newest_run(proje
         ("sample", None),
     ]
     assert standing.turn.stage_number == 1
+
+
+def test_a_gate_that_asks_for_more_votes_than_a_round_can_bring_is_refused(as_manager, project):
+    answer = as_manager.post(reverse("rlhf:loop-update", args=["harbour"]), {"harbour-n_pairs": 40})
+
+    assert answer.status_code == 422
+    assert "A round queues 8 pairs that show both policies, and the gate asks for 50" in answer.text
+
+
+def test_a_loop_is_started_paused_with_a_reason_resumed_and_stopped(as_manager, project):
+    make_checkpoint(project)
+    states = []
+    for act, because in [("start", ""), ("pause", "the guideline changes"), ("resume", ""), ("stop", "")]:
+        answer = as_manager.post(reverse(f"rlhf:loop-{act}", args=["harbour"]), {"because": because})
+        states.append((answer.status_code, Loop.objects.get().state, Loop.objects.get().cause))
+
+    assert states == [
+        (302, "running", ""),
+        (302, "paused", "paused by mia: the guideline changes"),
+        (302, "running", ""),
+        (302, "stopped", "stopped by mia"),
+    ]
+
+
+def test_what_cannot_be_done_now_is_said(as_manager, project):
+    answer = as_manager.post(reverse("rlhf:loop-start", args=["harbour"]))
+    step = as_manager.post(reverse("rlhf:loop-step", args=["harbour"]))
+
+    assert (answer.status_code, step.status_code) == (409, 409)
+    assert "Harbour has no policy yet" in answer.text
+    assert "0 of the 100 new judgments a round needs" in step.text
+
+
+@pytest.mark.parametrize("act", ["start", "pause", "resume", "stop", "step", "rollback"])
+def test_loops_of_others_are_not_there(as_stranger, as_labeler, project, act):
+    address = reverse(f"rlhf:loop-{act}", args=["harbour"])
+
+    assert [client.post(address).status_code for client in (as_stranger, as_labeler)] == [404, 404]
+
+
+def test_the_page_goes_back_to_a_promoted_policy_and_shows_why_each_was_decided_about(as_manager, project):
+    first, second = (make_checkpoint(project, name=name) for name in ("dpo-one", "dpo-two"))
+    Loop.objects.create(project=project, policy=second)
+    for number, policy in enumerate((first, second), 1):
+        facts = {"decision": "promoted", "decided_at": timezone.now(), "reasons": [f"{policy} wins in 64%."]}
+        make_round(project, number=number, state="succeeded", candidate=policy, **facts)
+    page = as_manager.get("/loop/").text
+
+    answer = as_manager.post(reverse("rlhf:loop-rollback", args=["harbour"]), {"policy": first.pk})
+
+    assert f'<option value="{first.pk}">dpo-one</option>' in page
+    assert "dpo-two wins in 64%." in page
+    assert (answer.status_code, Loop.objects.get().policy) == (302, first)
+    assert Round.objects.get(number=2).decision == "rolled_back"
+
+
+@pytest.mark.parametrize(
+    ("state", "runs", "here"),
+    [
+        ("succeeded", [], "label"),
+        ("running", [("reward", "running")], "learn"),
+        ("running", [("reward", "succeeded"), ("dpo", "succeeded"), ("evaluate", "queued")], "evaluate"),
+        ("running", [("reward", "succeeded"), ("dpo", "succeeded"), ("evaluate", "succeeded")], "sample"),
+    ],
+)
+def test_the_circle_stands_where_the_round_does(project, state, runs, here):
+    round = make_round(project, state=state, stages=["reward", "dpo", "evaluate", "sample"])
+    for kind, run_state in runs:
+        make_run(project, kind=kind, state=run_state, round=round)
+
+    places = draw_circle(read_standing(project))
+
+    assert [place.name for place in places if place.state == "here"] == [here]
+    assert [place.name for place in places] == ["label", "learn", "evaluate", "gate", "promote", "sample", "queue"]
