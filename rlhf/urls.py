@@ -31,6 +31,7 @@ urlpatterns = [
     path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),
     path("checkpoints/new/", checkpoints.register_checkpoint, name="checkpoint-create"),
     path("checkpoints/<int:pk>/", checkpoints.show_checkpoint, name="checkpoint-detail"),
+    path("checkpoints/<int:pk>/model.tar", checkpoints.download_checkpoint, name="checkpoint-download"),
     path("feedback/", feedback.list_feedback, name="feedback-list"),
     path("feedback/<slug:slug>/", feedback.show_feedback, name="feedback-detail"),
     path("feedback/<slug:slug>/constitutions/", feedback.create_constitution, name="constitution-create"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -11,18 +11,10 @@ from django.db import transaction
 
 from labeling.models import Project
 from rlhf.contract import run_dir as seam
-from rlhf.contract.errors import CorruptError
+from rlhf.contract.errors import ContractError, CorruptError
+from rlhf.contract.model_folder import COPIED, check_model_folder
 from rlhf.domain.errors import ModelRefused
 from rlhf.models import Checkpoint, Run
-
-# A config may name code to run; these keys are how it has been done (CVE-2026-4372 among them).
-CODE_KEYS = (
-    "auto_map",
-    "_attn_implementation_internal",
-    "attn_implementation",
-    "custom_pipelines",
-    "trust_remote_code",
-)
 
 
 def newest_policy(project: Project) -> Checkpoint | None:
@@ -88,12 +80,20 @@ def kind_made_by(run: Run) -> str:
     return Checkpoint.Kind.REWARD if run.kind == Run.Kind.REWARD else Checkpoint.Kind.POLICY
 
 
+def require_model(folder: Path) -> None:
+    """Refuse a folder that lacks a model, or is not safe to load. Raises: ModelRefused."""
+    try:
+        check_model_folder(folder, needs_tokenizer=True)
+    except ContractError as error:
+        raise ModelRefused(str(error)) from error
+
+
 def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> Checkpoint:
     """Copy a Hugging Face model folder of the user's own under PREFLOOP_HOME and register it.
 
-    Raises: ModelRefused for pickled weights, code in the configuration, or missing files.
+    Raises: ModelRefused for what model_folder.check_model_folder refuses, and for a name that is taken or no name.
     """
-    check_model_folder(folder)
+    require_model(folder)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ModelRefused(f"{name!r} cannot name a model: use letters, digits, dot, dash and underscore")
     target = Path(settings.PREFLOOP_HOME) / "models" / name
@@ -101,8 +101,9 @@ def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> 
         raise ModelRefused(f"there is a model named {name} already: choose another name")
     with seam.sealed_folder(target) as part:
         for path in sorted(folder.iterdir()):
-            if path.is_file() and path.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model"):
-                (part / path.name).write_bytes(path.read_bytes())
+            if path.is_file() and path.suffix in COPIED:
+                shutil.copyfile(path, part / path.name, follow_symlinks=False)
+        require_model(part)  # what was looked at before may have been exchanged since
     with transaction.atomic():
         return Checkpoint.objects.create(
             project=project,
@@ -111,20 +112,3 @@ def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> 
             path=str(target.relative_to(settings.PREFLOOP_HOME)),
             manifest_sha256=seam.verify_sealed(target),
         )
-
-
-def check_model_folder(folder: Path) -> None:
-    """Refuse a folder that lacks a model or could run code when it is loaded. Raises: ModelRefused."""
-    if not (folder / "config.json").is_file():
-        raise ModelRefused(f"{folder} has no config.json: give the folder of a Hugging Face model")
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except ValueError as error:
-        raise ModelRefused(f"{folder / 'config.json'} is not JSON: {error}") from error
-    named = [key for key in CODE_KEYS if key in config]
-    if named:
-        raise ModelRefused(f"{folder / 'config.json'} names code to run ({', '.join(named)}): remove it and try again")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelRefused(f"{folder} has no .safetensors weights: convert them, pickled weights are refused")
-    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        raise ModelRefused(f"{folder} has no tokenizer: save one beside the model")

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
+from rlhf.contract.model_folder import check_model_folder
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # x86, then ARM
 LONGEST_EAGER_ROW = 512
@@ -20,7 +21,7 @@ def load_policy(folder: str | Path, *, device: torch.device | None = None) -> Pr
 
     Raises: ContractError when the folder is not a model folder with safetensors weights.
     """
-    check_model_folder(folder)
+    check_model_folder(Path(folder))
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
     )
@@ -53,7 +54,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     Raises: ContractError when it has no end token, or no padding token of its own: where padding is the end token,
     the end of an answer is masked out of the loss and the model never learns to stop.
     """
-    check_model_folder(folder)
+    check_model_folder(Path(folder))
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
@@ -65,12 +66,6 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             "tokenizer.add_special_tokens({'pad_token': '<|pad|>'}); model.resize_token_embeddings(len(tokenizer))"
         )
     return tokenizer
-
-
-def check_model_folder(folder: str | Path) -> None:
-    """Refuse a path that is no local model folder, before a library takes it for a hub name. Raises: ContractError."""
-    if not (Path(folder) / "config.json").is_file():
-        raise ContractError(f"{str(folder)!r} is not a model folder: it has no config.json")
 
 
 def find_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

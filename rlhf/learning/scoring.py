@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from rlhf.contract.errors import ContractError
+from rlhf.contract.model_folder import check_model_folder
 from rlhf.learning.batching import batch_by_tokens
-from rlhf.learning.models import check_model_folder, pick_device
+from rlhf.learning.models import pick_device
 from rlhf.learning.preferences import EncodedPair
 
 SCORING_TOKENS = 8192
@@ -42,7 +43,7 @@ def load_reward_model(
         n_heads: heads of a new reward model; several are an ensemble over one trunk.
     Raises: ContractError when the padding token is missing or is also the end token.
     """
-    check_model_folder(folder)
+    check_model_folder(Path(folder))
     require_distinct_pad(tokenizer)
     set_seed(seed)
     heads = {} if is_reward_model(folder) else {"num_labels": n_heads}
@@ -61,7 +62,7 @@ def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
     Raises: ContractError when it has no padding token of its own, or neither an end nor a separator token.
     """
-    check_model_folder(folder)
+    check_model_folder(Path(folder))
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
@@ -77,7 +78,7 @@ def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 def is_reward_model(folder: str | Path) -> bool:
     """Return whether a model folder holds scalar heads. Raises: ContractError when it is no model folder."""
-    check_model_folder(folder)
+    check_model_folder(Path(folder))
     architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.models import Project
 from rlhf.domain.checkpoints import register_folder
 from rlhf.domain.errors import ModelRefused
+from rlhf.domain.model_archive import open_archive
+from rlhf.domain.model_card import list_changes, list_measures, make_card, trace_parents
 from rlhf.forms.checkpoints import CheckpointForm
 from rlhf.models import Checkpoint, Run
 from rlhf.permissions import manager_required, of_managed_projects
@@ -36,23 +39,41 @@ def list_checkpoints(request: HttpRequest) -> HttpResponse:
 def show_checkpoint(request: HttpRequest, pk: int) -> HttpResponse:
     checkpoints = Checkpoint.objects.select_related("project", "run__dataset")
     checkpoint = get_object_or_404(of_managed_projects(checkpoints, request.user), pk=pk)
+    return render_checkpoint(request, checkpoint)
+
+
+@require_safe
+@manager_required
+def download_checkpoint(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Every download leaves a line in the audit trail; what is fetched changes by nothing."""
+    checkpoints = Checkpoint.objects.select_related("project", "run__dataset")
+    checkpoint = get_object_or_404(of_managed_projects(checkpoints, request.user), pk=pk)
+    if request.method == "HEAD":
+        return HttpResponse(content_type="application/x-tar")
+    try:
+        archive = open_archive(checkpoint, request.user)  # type: ignore[arg-type]
+    except ModelRefused as error:
+        return render_checkpoint(request, checkpoint, refusal=str(error), status=410)
+    headers = {"Content-Disposition": f'attachment; filename="{archive.name}"', "Content-Length": str(archive.size)}
+    return StreamingHttpResponse(archive.blocks, content_type="application/x-tar", headers=headers)
+
+
+def render_checkpoint(
+    request: HttpRequest, checkpoint: Checkpoint, *, refusal: str = "", status: int = 200
+) -> HttpResponse:
+    chain = trace_parents(checkpoint)
     context = {
         "checkpoint": checkpoint,
-        "chain": trace_parents(checkpoint),
+        "refusal": refusal,
+        "chain": chain,
+        "card": make_card(checkpoint, chain),
+        "changes": list_changes(checkpoint.run) if checkpoint.run else {},
+        "measures": list_measures(checkpoint.run) if checkpoint.run else [],
         "children": checkpoint.children.select_related("run"),
         "samples": checkpoint.samples.select_related("prompt").order_by("-run", "prompt", "index")[:N_SAMPLES],
         "next_runs": [(Run.Kind(kind), name) for kind, name in NEXT_RUNS[Checkpoint.Kind(checkpoint.kind)]],
     }
-    return render(request, "rlhf/checkpoint_detail.html", context)
-
-
-def trace_parents(checkpoint: Checkpoint) -> list[Checkpoint]:
-    """Return the checkpoint, its parent, and so on to the first, read in one query."""
-    by_id = Checkpoint.objects.filter(project=checkpoint.project_id).select_related("run__dataset").in_bulk()
-    chain = [checkpoint]
-    while chain[-1].parent_id in by_id:
-        chain.append(by_id[chain[-1].parent_id])
-    return chain
+    return render(request, "rlhf/checkpoint_detail.html", context, status=status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

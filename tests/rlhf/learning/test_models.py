@@ -45,7 +45,7 @@ def test_pickled_weights_are_refused(tiny_policy: Path, tmp_path: Path):
     (folder / "model.safetensors").unlink()
     torch.save(load_policy(tiny_policy).state_dict(), folder / "pytorch_model.bin")
 
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(ContractError, match="pickled weights are refused"):
         load_policy(folder)
 
 

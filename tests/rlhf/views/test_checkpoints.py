@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import tarfile
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
-from labeling.models import Prompt
-from rlhf.contract.run_dir import verify_sealed
+from labeling.models import AuditEvent, Prompt
+from rlhf.contract.run_dir import sealed_folder, verify_sealed
 from rlhf.domain.checkpoints import checkpoint_folder
 from rlhf.models import Checkpoint, Sample
-from tests.rlhf.conftest import make_checkpoint, make_comparison, make_run
+from tests.rlhf.conftest import make_checkpoint, make_comparison, make_dataset, make_run
+from tests.rlhf.contract.test_model_folder import pack
 
 NEW = "/checkpoints/new/"
 
@@ -20,7 +26,7 @@ def model_folder(tmp_path):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(pack({"embed": [4, 2]}))
     return folder
 
 
@@ -120,3 +126,78 @@ def test_the_list_takes_as_many_queries_for_three_models_as_for_one(
 
     with django_assert_num_queries(6):
         as_manager.get("/checkpoints/")
+
+
+@pytest.fixture
+def trained(project):
+    """A sealed model with an adapter beside it, made by a run."""
+    dataset = make_dataset(project)
+    result = {"eval_accuracy": 0.7, "eval_accuracy_low": 0.6, "eval_accuracy_high": 0.8, "usage": {}, "slices": []}
+    run = make_run(project, kind="dpo", state="succeeded", dataset=dataset, result=result)
+    run.config["beta"] = 0.3
+    run.save()
+    checkpoint = make_checkpoint(project, name="tuned", run=run, parent=make_checkpoint(project, name="first"))
+    with sealed_folder(Path(settings.PREFLOOP_HOME) / checkpoint.path) as part:
+        (part / "model.safetensors").write_bytes(b"w" * 700_000)
+        (part / "adapter").mkdir()
+        (part / "adapter" / "adapter_model.safetensors").write_bytes(b"a" * 512)
+    sha256 = verify_sealed(checkpoint_folder(checkpoint))
+    Checkpoint.objects.filter(pk=checkpoint.pk).update(manifest_sha256=sha256)
+    checkpoint.refresh_from_db()
+    return checkpoint
+
+
+def test_a_model_is_downloaded_whole_with_its_card(as_manager, manager, trained):
+    answer = as_manager.get(f"{trained.get_absolute_url()}model.tar")
+
+    content = b"".join(answer.streaming_content)
+    assert int(answer["Content-Length"]) == len(content)
+    assert answer["Content-Disposition"] == 'attachment; filename="tuned.tar"'
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        files = {name: tar.extractfile(name).read() for name in tar.getnames()}
+    folder = checkpoint_folder(trained)
+    assert files == {
+        "tuned/README.md": files["tuned/README.md"],
+        "tuned/adapter/adapter_model.safetensors": b"a" * 512,
+        "tuned/manifest.json": (folder / "manifest.json").read_bytes(),
+        "tuned/model.safetensors": b"w" * 700_000,
+    }
+    assert hashlib.sha256(files["tuned/manifest.json"]).hexdigest() == trained.manifest_sha256
+    event = AuditEvent.objects.get(verb="checkpoint.download")
+    assert (event.actor, event.subject, event.after) == (manager, "tuned", {"manifest_sha256": trained.manifest_sha256})
+
+
+def test_the_card_tells_lineage_data_settings_and_figures(as_manager, trained):
+    card = as_manager.get(trained.get_absolute_url()).context["card"]
+
+    dataset = trained.run.dataset
+    assert card.splitlines()[:5] == [
+        "---",
+        'library_name: "transformers"',
+        'pipeline_tag: "text-generation"',
+        'tags: ["prefloop", "dpo"]',
+        "---",
+    ]
+    assert "1. first: registered from a folder" in card
+    assert f"2. tuned: DPO on {dataset} (sha256 `{dataset.sha256}`, 2 rows)" in card
+    assert '```json\n{\n "beta": 0.3\n}\n```' in card
+    assert "| eval_accuracy | 0.700 (0.600 to 0.800) |" in card
+    assert f"sha256 `{trained.manifest_sha256}`" in card
+    assert "usage" not in card
+
+
+def test_a_damaged_model_is_not_handed_out(as_manager, trained):
+    (checkpoint_folder(trained) / "model.safetensors").write_bytes(b"x" * 700_000)
+
+    answer = as_manager.get(f"{trained.get_absolute_url()}model.tar")
+
+    assert answer.status_code == 410
+    assert "is damaged" in answer.text
+    assert not AuditEvent.objects.filter(verb="checkpoint.download").exists()
+
+
+@pytest.mark.parametrize(("who", "status"), [("as_stranger", 404), ("as_labeler", 404)])
+def test_a_model_is_for_the_managers_of_its_project(request, who, status, trained):
+    answer = request.getfixturevalue(who).get(f"{trained.get_absolute_url()}model.tar")
+
+    assert answer.status_code == status
