@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rlhf.views import checkpoints, datasets, exports, feedback, health, loop, runs
+from rlhf.views import checkpoints, datasets, exports, feedback, health, lineage, loop, runs
 
 app_name = "rlhf"
 urlpatterns = [
@@ -40,5 +40,9 @@ urlpatterns = [
     path("feedback/<slug:slug>/annotators/<int:pk>/exam/", feedback.examine_annotator, name="annotator-exam"),
     path("feedback/<slug:slug>/annotators/<int:pk>/route/", feedback.route_annotator, name="annotator-route"),
     path("feedback/<slug:slug>/annotators/<int:pk>/retire/", feedback.stop_annotator, name="annotator-retire"),
+    path("lineage/checkpoints/<int:pk>/", lineage.show_checkpoint_lineage, name="lineage-checkpoint"),
+    path("lineage/judgments/<int:pk>/", lineage.show_judgment_lineage, name="lineage-judgment"),
+    path("lineage/<slug:slug>/labelers/<int:pk>/", lineage.show_labeler_lineage, name="lineage-labeler"),
+    path("lineage/<slug:slug>/labelers/<int:pk>/rebuild/", lineage.rebuild, name="lineage-rebuild"),
     path("metrics", health.show_metrics, name="metrics"),
 ]

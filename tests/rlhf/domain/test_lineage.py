@@ -1,0 +1,122 @@
+import pytest
+
+from labeling.domain.people import add_member
+from labeling.models import AuditEvent, Judgment, Membership, User
+from rlhf.domain.datasets.freezing import freeze_preferences
+from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.errors import NotReady
+from rlhf.domain.lineage import rebuild_without, trace_back, trace_judgment, trace_labeler
+from rlhf.domain.terms import get_loop, read_terms
+from rlhf.models import Loop
+from tests.rlhf.conftest import make_checkpoint, make_run
+from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def noa(project):
+    user = User.objects.create_user("noa")
+    add_member(project, user, role="labeler")
+    return user
+
+
+def train(project, kind, *, base=None, dataset=None, name, **inputs):
+    run = make_run(project, kind=kind, state="succeeded", base=base, dataset=dataset, **inputs)
+    return make_checkpoint(project, kind="reward" if kind == "reward" else "policy", run=run, parent=base, name=name)
+
+
+@pytest.fixture
+def house(project, labeler, noa):
+    """Leo's judgments went into the first round, noa's into the second: its reward model learned from both."""
+    sft = train(project, "sft", name="sft")
+    add_pairs(project, 4)
+    judge_all(project, labeler, preference=-2)
+    first = freeze_preferences(project, rule=FreezeRule(), name="first")
+    one = train(project, "dpo", base=sft, dataset=first, name="one")
+    upto = Judgment.objects.order_by("-pk")[0].pk
+    add_pairs(project, 8)
+    judge_all(project, noa, preference=-2)
+    new = freeze_preferences(project, rule=FreezeRule(after=upto), name="new")
+    everything = freeze_preferences(project, rule=FreezeRule(), name="everything")
+    reward = train(project, "reward", base=one, dataset=everything, name="reward")
+    two = train(project, "ppo", base=one, dataset=new, reward_model=reward, name="two")
+    return {"sft": sft, "one": one, "reward": reward, "two": two, "first": first}
+
+
+def names(graph, kind):
+    return sorted(node.name for node in graph.list_of(kind))
+
+
+def test_a_model_is_followed_back_to_everyone_who_judged(house):
+    graph = trace_back(house["two"])
+
+    assert names(graph, "labeler") == ["leo", "noa"]
+    assert names(graph, "dataset") == ["everything", "first", "new"]
+    assert names(graph, "checkpoint") == ["one", "reward", "sft", "two"]
+    assert (f"checkpoint:{house['reward'].pk}", f"run:{house['two'].run_id}") in graph.edges
+    assert (f"run:{house['two'].run_id}", f"checkpoint:{house['two'].pk}") in graph.edges
+    assert names(trace_back(house["one"]), "labeler") == ["leo"]
+    assert names(trace_back(house["sft"]), "labeler") == []
+
+
+def test_a_labeler_is_followed_to_every_model_her_judgments_reached(house, project, labeler, noa):
+    assert names(trace_labeler(project, labeler), "checkpoint") == ["one", "reward", "two"]
+    assert names(trace_labeler(project, noa), "checkpoint") == ["reward", "two"]
+    details = {node.name: node.detail for node in trace_labeler(project, noa).list_of("dataset")}
+    assert details == {"everything": "4 of its lines", "new": "4 of its lines"}
+
+
+def test_one_judgment_is_followed_as_well(house, labeler):
+    graph = trace_judgment(Judgment.objects.filter(labeler=labeler)[0])
+
+    assert names(graph, "dataset") == ["everything", "first"]
+    assert names(graph, "checkpoint") == ["one", "reward", "two"]
+
+
+def test_the_policy_of_the_loop_is_marked(house, project):
+    Loop.objects.create(project=project, policy=house["one"])
+
+    assert [node.name for node in trace_back(house["two"]).list_of("checkpoint") if node.is_promoted] == ["one"]
+
+
+def test_a_rebuild_begins_at_the_last_policy_that_is_free_of_her(house, project, noa, manager):
+    loop = get_loop(project)
+    Loop.objects.filter(pk=loop.pk).update(policy=house["two"])
+
+    round = rebuild_without(project, noa, user=manager)
+
+    assert (round.base, round.state) == (house["one"], "running")
+    assert read_terms(round).rule["exclude_labelers"] == ["noa"]
+    assert Membership.objects.get(user=noa).is_quarantined
+    assert AuditEvent.objects.filter(verb="member.quarantine", actor=manager).count() == 1
+
+
+def test_a_labeler_behind_everything_leaves_the_policy_before_all(house, project, labeler):
+    Loop.objects.create(project=project, policy=house["two"])
+
+    assert rebuild_without(project, labeler, user=None).base == house["sft"]
+
+
+def test_where_no_policy_is_free_of_her_nothing_is_begun(project, labeler):
+    add_pairs(project, 4)
+    judge_all(project, labeler, preference=-2)
+    base = train(project, "pretrain", name="pretrained")
+    dataset = freeze_preferences(project, rule=FreezeRule(), name="first")
+    Loop.objects.create(project=project, policy=train(project, "dpo", base=base, dataset=dataset, name="one"))
+
+    with pytest.raises(NotReady, match="every policy of Harbour was trained with her judgments"):
+        rebuild_without(project, labeler, user=None)
+
+    assert not Membership.objects.get(user=labeler).is_quarantined
+
+
+def test_a_running_round_is_waited_for_and_nobody_is_set_aside(house, project, noa):
+    Loop.objects.create(project=project, policy=house["two"])
+    rebuild_without(project, noa, user=None)
+    Membership.objects.filter(user=noa).update(is_quarantined=False, is_active=True)
+
+    with pytest.raises(NotReady, match="a round of"):
+        rebuild_without(project, noa, user=None)
+
+    assert not Membership.objects.get(user=noa).is_quarantined
