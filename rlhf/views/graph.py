@@ -10,6 +10,7 @@ from rlhf.domain.lineage import Graph, Node
 WIDTH, HEIGHT = 176, 44
 GAP_X, GAP_Y = 56, 14
 MAX_CHARS = 22
+MADE_IN_ORDER = ("run", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def draw_graph(graph: Graph) -> Picture:
 
 
 def place_layers(graph: Graph) -> dict[str, int]:
-    """Return each node's column: one more than the last of what it was made of; sources stand right before their use."""
+    """Return each node's column: one more than the last of what it was made of; data stand right before their first use."""
     before: dict[str, list[str]] = defaultdict(list)
     after: dict[str, list[str]] = defaultdict(list)
     for start, end in graph.edges:
@@ -91,8 +92,8 @@ def place_layers(graph: Graph) -> dict[str, int]:
             if n_open[each] == 0:
                 ready.append(each)
     for key in sorted(layers, key=lambda each: -layers[each]):
-        if not before[key] and after[key]:
-            layers[key] = max(0, min(layers[each] for each in after[key]) - 1)
+        if after[key] and graph.nodes[key].kind not in MADE_IN_ORDER:
+            layers[key] = min(layers[each] for each in after[key]) - 1
     return layers
 
 

@@ -82,6 +82,7 @@ def fill_house(project: Project, user: User) -> dict[str, str]:
         "freeze": "/datasets/new/",
         "checkpoints": "/checkpoints/",
         "checkpoint": base.get_absolute_url(),
+        "lineage": f"/lineage/checkpoints/{done.checkpoint.pk}/",
     }
 
 

@@ -40,7 +40,7 @@ def test_lineage_is_not_there_for_others(as_labeler, as_stranger, house, noa):  
 def test_every_edge_of_a_picture_leads_to_the_right_and_no_boxes_lie_on_each_other():
     graph = Graph()
     for key in "abcdefg":
-        graph.add(Node(key, "run", key))
+        graph.add(Node(key, "dataset" if key in "dfg" else "run", key))
     graph.edges = {("a", "b"), ("b", "c"), ("a", "c"), ("d", "c"), ("c", "e"), ("f", "e"), ("g", "b")}
 
     picture = draw_graph(graph)
