@@ -33,6 +33,7 @@ import tempfile  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
 import uuid  # noqa: E402
+from collections import Counter  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
@@ -53,6 +54,7 @@ CSRF = "benchmark" * 3 + "token"
 # --- what runs as a child, with the database's environment -------------------------------------------------------------
 def prepare(n_comparisons: int, n_labelers: int) -> list[str]:
     """Fill the migrated database and return a session key for each labeler."""
+    from django.conf import settings  # noqa: PLC0415 -- needs Django set up
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: PLC0415 -- needs Django set up
     from django.contrib.sessions.backends.db import SessionStore  # noqa: PLC0415 -- needs Django set up
 
@@ -65,7 +67,7 @@ def prepare(n_comparisons: int, n_labelers: int) -> list[str]:
         Membership.objects.create(project=project, user=user)
         session = SessionStore()
         session[SESSION_KEY] = str(user.pk)
-        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
         session[HASH_SESSION_KEY] = user.get_session_auth_hash()
         session.save()
         keys.append(session.session_key)
@@ -166,6 +168,10 @@ def run_child(act: str, *arguments: str) -> None:
 
 
 # --- the labelers ------------------------------------------------------------------------------------------------------
+class ServerError(Exception):
+    """The server answered with an error."""
+
+
 @dataclass
 class Labeler:
     """One keep-alive connection that judges whatever it is given."""
@@ -173,6 +179,7 @@ class Labeler:
     port: int
     session: str
     spent_ms: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     claim: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -209,20 +216,33 @@ class Labeler:
         while len(body) < length:
             body += self.connection.recv(65536)
         if status not in (200, 201, 204):
-            raise SystemExit(f"the server answered {status}: {body[:500]!r}")
+            raise ServerError(f"{status} {body[:200].decode(errors='replace')}")
         return json.loads(body) if body else {}
 
     def work(self, until: float, interval_s: float) -> None:
         """Judge until the time is up; interval_s 0 is flat out."""
-        self.claim = self.claim or self.post("/api/v1/projects/bench/claims/", {})
+        self.claim = self.claim or self.ask()
         due = time.monotonic() + random.random() * interval_s
         while self.claim and time.monotonic() < until and (due := due if interval_s else time.monotonic()) < until:
             time.sleep(max(0.0, due - time.monotonic()))
             vote = {name: self.claim[name] for name in ("slot", "lease_token")}
             vote |= {"idempotency_key": str(uuid.uuid4()), "preference": random.randint(-3, 3), "claim_next": True}
-            self.claim = self.post("/api/v1/judgments/", vote)["next"]
+            try:
+                self.claim = self.post("/api/v1/judgments/", vote)["next"]
+            except ServerError as error:
+                self.errors.append(str(error))
+                self.claim = self.ask()
             self.spent_ms.append(1000 * (time.monotonic() - due))
             due += interval_s
+
+    def ask(self) -> dict[str, Any] | None:
+        """Return a claim, or None where the server gives none; errors are kept."""
+        for _ in range(5):
+            try:
+                return self.post("/api/v1/projects/bench/claims/", {}) or None
+            except ServerError as error:
+                self.errors.append(str(error))
+        return None
 
 
 def drive(labelers: list[Labeler], seconds: float, *, rate: float = 0.0) -> tuple[float, list[float]]:
@@ -345,13 +365,29 @@ def measure(database: str, n_comparisons: int, options: argparse.Namespace) -> f
                     print(f"  the web server computes {cpu_ms:.1f} ms a judgment, load {os.getloadavg()[0]:.1f}")
                     rate, spent_ms = drive(labelers, options.seconds, rate=target_rate)
                     print_row(f"at {target_rate}/s", rate, spent_ms)
-            faults = json.loads(call(environment, __file__, "count"))
+            faults = {"errors": print_errors(labelers)} | json.loads(call(environment, __file__, "count"))
             print("  " + ", ".join(f"{name} {n:,}" for name, n in faults.items()))
-            if faults["doubles"] or faults["over"] or rate < 0.95 * target_rate or percentile(spent_ms, 99) > target_ms:
-                print(f"  short of the target: {target_rate}/s with p99 under {target_ms} ms, no doubles, none over")
+            if (
+                faults["errors"]
+                or faults["doubles"]
+                or faults["over"]
+                or rate < 0.95 * target_rate
+                or percentile(spent_ms, 99) > target_ms
+            ):
+                print(
+                    f"  short of the target: {target_rate}/s with p99 under {target_ms} ms, no errors, no doubles, none over"
+                )
             return flat_out
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def print_errors(labelers: list[Labeler]) -> int:
+    """Print what the server refused, each kind once, and return how often it did."""
+    errors = Counter(error for labeler in labelers for error in labeler.errors)
+    for error, n in errors.most_common(5):
+        print(f"  {n:,} times: {error}")
+    return errors.total()
 
 
 def print_row(name: str, rate: float, spent_ms: list[float]) -> None:

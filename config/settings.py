@@ -161,7 +161,7 @@ STATICFILES_FINDERS = [
 # --- people -----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "labeling.User"
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
+    "labeling.accounts.PasswordBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [

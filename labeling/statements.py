@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,6 +31,7 @@ from django.db.models.query import get_related_populators
 from django.db.models.sql import InsertQuery, UpdateQuery
 from psycopg import Cursor
 
+P = ParamSpec("P")
 Row = TypeVar("Row", bound=Model)
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -93,22 +94,22 @@ class Read(Statement):
             yield made
 
 
-def compiled(make: Callable[..., QuerySet[Row]]) -> Callable[..., list[Row]]:
+def compiled(make: Callable[P, QuerySet[Row]]) -> Callable[P, list[Row]]:
     """Make a function that returns a queryset one that takes its values and returns its rows."""
 
     @wraps(make)
-    def read(*values: Any, **shape: Any) -> list[Row]:
+    def read(*values: P.args, **shape: P.kwargs) -> list[Row]:
         connection = connections["default"]
         return list(find_compiled(connection, make, shape, compile_read).fetch(connection, values))
 
     return read
 
 
-def compiled_change(make: Callable[..., Change]) -> Callable[..., int]:
+def compiled_change(make: Callable[P, Change]) -> Callable[P, int]:
     """Make a function that returns a change one that takes its values, makes it, and returns how many rows it met."""
 
     @wraps(make)
-    def change(*values: Any, **shape: Any) -> int:
+    def change(*values: P.args, **shape: P.kwargs) -> int:
         connection = connections["default"]
         with find_compiled(connection, make, shape, compile_change).execute(connection, values) as cursor:
             return cursor.rowcount

@@ -3,6 +3,7 @@ and nothing of who wrote what."""
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any
 
@@ -13,6 +14,8 @@ from labeling.domain.asking import MAX_ACTIVE_MS
 from labeling.domain.fixing import MAX_CHARS
 from labeling.domain.judging import Vote, show_vote
 from labeling.models import Judgment, Project, Skip, Slot
+
+VOTE_FIELDS = threading.local()
 
 
 class ProjectSerializer(serializers.ModelSerializer):
@@ -121,6 +124,13 @@ class NewJudgmentSerializer(GivenSerializer):
         help_text="The better completion, rewritten.",
     )
     trace = TraceField(default=dict)
+
+    @property
+    def fields(self) -> Any:
+        """They keep nothing of a request, and to copy them took longer than to check a vote: once a thread will do."""
+        if not hasattr(VOTE_FIELDS, "made"):
+            VOTE_FIELDS.made = super().fields
+        return VOTE_FIELDS.made
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         header = self.context["request"].headers.get("Idempotency-Key", "")

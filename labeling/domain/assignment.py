@@ -10,14 +10,24 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
-from labeling.domain.errors import ClaimLost, NotAMember
+from labeling.domain.errors import NotAMember
+from labeling.domain.leases import (
+    check_lease_token,
+    free_expired,
+    hold_slot,
+    lease_of,
+    make_lease_token,
+    release_slot,
+    renew_lease,
+    reservation_of,
+)
 from labeling.domain.selection import RNG, Turn, may_judge, select_slot
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
-from labeling.statements import Change, compiled, compiled_change
+from labeling.statements import compiled
 
 __all__ = [
     "EmptyReason",
@@ -38,7 +48,6 @@ __all__ = [
 ]
 
 RETRIES = 20
-RESERVATION_S = 150  # a page renews what it keeps ready by its heartbeat; a page that is gone holds up nobody longer
 PRETENDED = timedelta(hours=1)  # so long a page without a network is believed
 SWEEP_SHARE = 0.1  # of claims that first free what has expired; one that finds nothing always does
 
@@ -63,26 +72,16 @@ def list_memberships(project: Any, labeler: Any) -> QuerySet[Membership]:
 def start_turn(project: Project, labeler: User) -> Turn:
     """Return who asks, her membership locked where the database has row locks; or raise NotAMember."""
     membership = check_member(lock_memberships(project.pk, labeler.pk), project, labeler)
-    return Turn(project, labeler, membership, has_slices=membership.has_slices)  # type: ignore[attr-defined]
+    has_slices, is_holding = membership.has_slices, membership.is_holding  # type: ignore[attr-defined]
+    return Turn(project, labeler, membership, has_slices=has_slices, is_holding=is_holding)
 
 
 @compiled
 def lock_memberships(project: Any, labeler: Any) -> QuerySet[Membership]:
     memberships = Membership.objects.filter(project=project, user=labeler, is_active=True)
     has_slices = Exists(Slice.objects.filter(project=OuterRef("project")))
-    return memberships.annotate(has_slices=has_slices).select_for_update(no_key=True)
-
-
-def make_lease_token(slot_id: int, labeler: User) -> uuid.UUID:
-    """Return the token that proves this labeler was given this slot, however long ago."""
-    digest = salted_hmac("labeling.lease", f"{slot_id}:{labeler.pk}", algorithm="sha256").digest()
-    return uuid.UUID(bytes=digest[:16])
-
-
-def check_lease_token(slot_id: int, labeler: User, token: uuid.UUID) -> None:
-    """Raise ClaimLost unless the labeler was once given this slot: nobody chooses what to judge."""
-    if not constant_time_compare(str(make_lease_token(slot_id, labeler)), str(token)):
-        raise ClaimLost(_("This comparison was not given to you: take the next one."))
+    is_holding = Exists(Slot.objects.held_by(labeler).filter(project=project))
+    return memberships.annotate(has_slices=has_slices, is_holding=is_holding).select_for_update(no_key=True)
 
 
 def claim_slot(project: Project, labeler: User) -> Slot | None:
@@ -109,7 +108,7 @@ def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None
         try:
             with transaction.atomic() if is_locked else nullcontext():
                 turn = start_turn(project, labeler)
-                held = find_held(project, labeler)
+                held = find_held(project, labeler) if turn.is_holding else []
                 if slot := keep_held(held, turn, is_shown=is_shown):
                     return slot
                 slot = None if is_capped(turn, n_held=len(held)) else select_slot(turn)
@@ -166,59 +165,6 @@ def keep_reserved(slot: Slot, turn: Turn) -> bool:
     return reserved.update(lease_until=Now() + reservation_of(slot.project)) == 1
 
 
-def hold_slot(slot: Slot, labeler: User, *, is_shown: bool = True) -> bool:
-    """Move a free slot to the labeler, or store a probe's; False means someone, or another tab of hers, was first.
-
-    Time is the database's: that of the selection, where the slot was just selected.
-    """
-    now = slot.shown_at or read_clock(slot.project_id)
-    slot.state, slot.labeler = Slot.State.HELD, labeler
-    slot.lease_until = now + (lease_of(slot.project) if is_shown else reservation_of(slot.project))
-    slot.shown_at = now if is_shown else None
-    slot.lease_token = make_lease_token(slot.pk, labeler)
-    if slot._state.adding:
-        return store_probe(slot, is_shown=is_shown)
-    lease = (slot.lease_token, slot.lease_until, slot.shown_at)
-    return hold_free(slot.pk, slot.project_id, labeler.pk, *lease, slot.reason, slot.propensity, is_shown=is_shown) == 1
-
-
-def read_clock(project_id: int) -> datetime:
-    clock: datetime = Project.objects.filter(pk=project_id).values_list(Now(), flat=True).get()
-    return clock
-
-
-@compiled_change
-def hold_free(
-    slot: Any,
-    project: Any,
-    labeler: Any,
-    lease_token: Any,
-    lease_until: Any,
-    shown_at: Any,
-    reason: Any,
-    propensity: Any,
-    *,
-    is_shown: bool,
-) -> Change:
-    others = list_others(project, labeler, is_shown=is_shown)
-    lease = {"lease_token": lease_token, "lease_until": lease_until, "shown_at": shown_at}
-    held = lease | {"state": Slot.State.HELD, "labeler": labeler, "reason": reason, "propensity": propensity}
-    return Change(Slot.objects.free().filter(~Exists(others), pk=slot), held)
-
-
-def list_others(project: Any, labeler: Any, *, is_shown: bool) -> QuerySet[Slot]:
-    """What she holds already that stands where another one would."""
-    return Slot.objects.held_by(labeler).filter(project=project, shown_at__isnull=not is_shown)
-
-
-@transaction.atomic
-def store_probe(slot: Slot, *, is_shown: bool) -> bool:
-    if list_others(slot.project, slot.labeler, is_shown=is_shown).exists():
-        return False
-    slot.save(force_insert=True)
-    return True
-
-
 def show_reserved(
     slot_id: int, labeler: User, *, lease_token: uuid.UUID, shown_at: datetime | None = None
 ) -> Slot | None:
@@ -262,42 +208,5 @@ def show_held(slot: Slot, turn: Turn, *, now: datetime) -> bool:
     return reserved.update(shown_at=slot.shown_at, lease_until=slot.lease_until) == 1
 
 
-def lease_of(project: Project) -> timedelta:
-    return timedelta(seconds=project.lease_s)
-
-
-def reservation_of(project: Project) -> timedelta:
-    return timedelta(seconds=min(project.lease_s, RESERVATION_S))
-
-
 def load_slot(slot_id: int) -> Slot:
     return Slot.objects.with_texts().get(pk=slot_id)
-
-
-def renew_lease(slot: Slot, labeler: User, token: uuid.UUID | None) -> bool:
-    """Lengthen a lease, and that of the slot kept ready beside it; False when it is no longer held under the token."""
-    hers = Slot.objects.held_by(labeler)
-    if not hers.filter(pk=slot.pk, lease_token=token).update(lease_until=Now() + lease_of(slot.project)):
-        return False
-    reserved = hers.reserved().filter(project=slot.project_id).exclude(pk=slot.pk)
-    reserved.update(lease_until=Now() + reservation_of(slot.project))
-    return True
-
-
-def release_slot(slot: Slot, labeler: User) -> bool:
-    """Give a held slot back; False when she did not hold it any more."""
-    return Slot.objects.held_by(labeler).filter(pk=slot.pk).free_up() == 1
-
-
-def free_expired(project: Project, *, besides: User | None = None) -> int:
-    """Free the slots whose lease has run out and return how many there were; probes wait for their labeler.
-
-    besides: whoever is here to renew her own.
-    """
-    expired = Slot.objects.filter(project=project).expired().exclude(labeler=besides)
-    return expired.free_up() if list_expired(project.pk) else 0
-
-
-@compiled
-def list_expired(project: Any) -> QuerySet[Slot]:
-    return Slot.objects.filter(project=project).expired()[:1]

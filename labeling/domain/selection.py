@@ -50,6 +50,7 @@ class Turn:
     labeler: User
     membership: Membership
     has_slices: bool = True
+    is_holding: bool = True  # as far as was seen before her other tabs had their turn
 
 
 Strategy = Callable[[Turn], Slot | None]

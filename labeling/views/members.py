@@ -41,7 +41,7 @@ from labeling.forms.standing import list_acts, name_standing
 from labeling.models import Membership, Project
 from labeling.permissions import get_managed_project, login_required
 
-BACKEND = "django.contrib.auth.backends.ModelBackend"
+BACKEND = "labeling.accounts.PasswordBackend"
 
 
 @login_required

@@ -47,7 +47,7 @@ def eve(garden: Project) -> User:
 
 def log_in(user: User) -> Client:
     client = Client()
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend="labeling.accounts.PasswordBackend")
     return client
 
 

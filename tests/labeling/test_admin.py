@@ -18,7 +18,7 @@ MODELS = [model for model in admin.site._registry if model._meta.app_label == "l
 def as_admin(db):
     client = Client()
     user = User.objects.create_superuser("root", password="correct horse")
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend="labeling.accounts.PasswordBackend")
     return client
 
 

@@ -44,7 +44,7 @@ for n in range({N_LABELERS}):
     add_member(project, user, role="labeler")
     session = SessionStore()
     session[SESSION_KEY] = user.pk
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = "labeling.accounts.PasswordBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     print(session.session_key)

@@ -5,7 +5,6 @@ import pytest
 from django.utils import timezone
 
 from labeling.domain.assignment import (
-    RESERVATION_S,
     EmptyReason,
     claim_slot,
     explain_empty,
@@ -18,6 +17,7 @@ from labeling.domain.assignment import (
     show_reserved,
 )
 from labeling.domain.errors import NotAMember
+from labeling.domain.leases import RESERVATION_S
 from labeling.domain.overlap import shut_slots
 from labeling.domain.skipping import skip_comparison
 from labeling.models import Comparison, Completion, Judgment, Membership, Project, Prompt, Slot, User

@@ -388,7 +388,7 @@ def test_a_vote_without_the_token_of_the_page_is_refused(kitchen, grace):
     add_pair(kitchen)
     claim(kitchen, grace)
     client = Client(enforce_csrf_checks=True)
-    client.force_login(grace, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(grace, backend="labeling.accounts.PasswordBackend")
     page = client.get(PAGE).content.decode()
     token = json.loads(re.search(r"hx-headers='([^']+)'", page).group(1))
 

@@ -1,0 +1,184 @@
+"""Statements compiled once: they say what their querysets say, on both databases, and take values of every kind."""
+
+import re
+import uuid
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.sessions.backends.db import SessionStore as DjangosSessionStore
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from labeling import accounts, sessions
+from labeling.domain import assignment, flood, leases, placing, selection, tallying
+from labeling.domain.assignment import claim_slot
+from labeling.models import Comparison, Judgment, Slot, User
+from labeling.statements import Change, compiled, compiled_change, insert
+from tests.labeling.rows import add_pair
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+NOW = timezone.now()
+TOKEN = uuid.UUID(int=7)
+READS = [
+    (assignment.list_memberships, (1, 2), {}),
+    (assignment.lock_memberships, (1, 2), {}),
+    (assignment.list_held, (2, 1), {}),
+    (leases.list_expired, (1,), {}),
+    (placing.list_given, (3,), {}),
+    (flood.list_votes, (2,), {"position": 120}),
+    (sessions.list_sessions, ("key", NOW), {}),
+    (accounts.list_users, (2,), {}),
+    *((selection.list_unsliced, (1, 2), {"order": order}) for order in selection.ORDERS.values()),
+    (selection.list_unsliced, (1, 2), {"order": selection.RANDOM_ORDER}),
+]
+LEASE = (TOKEN, NOW, NOW, "random", 0.5)
+CHANGES = [
+    (leases.hold_free, (3, 1, 2, *LEASE), {"is_shown": True}),
+    (leases.hold_free, (3, 1, 2, *LEASE), {"is_shown": False}),
+    (placing.close_held, (3, 2), {}),
+    (tallying.store_tally, (4, 2, 3, True), {}),
+]
+
+
+def capture(act):
+    with CaptureQueriesContext(connection) as captured:
+        act()
+    words = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT")
+    return [row["sql"] for row in captured.captured_queries if not row["sql"].startswith(words)]
+
+
+def name_statement(row):
+    return row.__name__ if callable(row) else None
+
+
+def spell(sql):
+    """Return SQL without the brackets Django puts around what stands for a value, and without PostgreSQL's types."""
+    plain = re.sub(r"::(timestamptz|uuid|float8|int8|text)\b", "", sql)
+    return re.sub(r"\(([0-9.]+|'[^']*')\)", r"\1", plain)
+
+
+@pytest.mark.parametrize(("read", "values", "shape"), READS, ids=name_statement)
+def test_a_compiled_read_is_what_its_queryset_says(read, values, shape):
+    def ask_django():
+        # A key stands for its row where a statement is compiled; Django wants the row.
+        asks_by_row = read is selection.list_unsliced
+        list(read.__wrapped__(*((*values[:1], User(pk=values[1])) if asks_by_row else values), **shape))
+
+    assert spell(*capture(lambda: read(*values, **shape))) == spell(*capture(ask_django))
+
+
+@pytest.mark.parametrize(("change", "values", "shape"), CHANGES, ids=name_statement)
+def test_a_compiled_change_is_what_its_queryset_says(change, values, shape):
+    def ask_django():
+        rows, said = change.__wrapped__(*values, **shape)
+        rows.update(**said)
+
+    assert spell(*capture(lambda: change(*values, **shape))) == spell(*capture(ask_django))
+
+
+@compiled
+def list_slots(number, state):
+    slots = Slot.objects.select_related("comparison__prompt", "slice", "labeler")
+    return slots.filter(number=number, state=state, reason="100% %s")
+
+
+@compiled_change
+def mark(slot, reason, propensity, lease_token, shown_at):
+    values = {"propensity": propensity, "lease_token": lease_token, "shown_at": shown_at}
+    return Change(Slot.objects.filter(pk=slot), values | {"reason": reason})
+
+
+def test_values_of_every_kind_come_back_as_they_were(kitchen):
+    slot = add_pair(kitchen).slots.get()
+
+    assert mark(slot.pk, "100% %s", 0.25, TOKEN, NOW) == 1
+    (found,) = list_slots(0, "free")
+
+    assert found == slot
+    assert (found.propensity, found.lease_token, found.shown_at) == (0.25, TOKEN, NOW)
+    assert found.comparison.prompt.messages == slot.comparison.prompt.messages
+    assert (found.slice, found.labeler) == (None, None)
+    assert list_slots(1, "free") == list_slots(0, "held") == []
+
+
+def test_rows_that_are_related_come_with_it(kitchen, grace):
+    add_pair(kitchen)
+    slot = claim_slot(kitchen, grace)
+    mark(slot.pk, "100% %s", 0.25, TOKEN, NOW)
+
+    (found,) = list_slots(0, "held")
+
+    with CaptureQueriesContext(connection) as captured:
+        assert (found.labeler, found.comparison, found.comparison.prompt) == (
+            grace,
+            slot.comparison,
+            slot.comparison.prompt,
+        )
+    assert len(captured) == 0
+
+
+def test_a_row_is_inserted_as_save_inserts_it(kitchen, grace, hedy):
+    comparison = add_pair(kitchen, overlap=2)
+    facts = {"comparison": comparison, "verdict": "A", "strength": -1, "scale": "seven", "a_shown_left": True}
+    facts |= {"axes": {"truth": 1}, "reasons": ["100%"], "shown_at": NOW, "submitted_at": NOW, "is_extra": True}
+
+    ours = Judgment(labeler=grace, **facts)
+    insert(ours)
+    theirs = Judgment.objects.create(labeler=hedy, **facts)
+
+    assert read_facts(ours) == read_facts(theirs)
+    assert Judgment.objects.get(labeler=grace).idempotency_key == ours.idempotency_key
+
+
+def read_facts(judgment):
+    stored = vars(Judgment.objects.get(pk=judgment.pk))
+    return {name: stored[name] for name in stored.keys() - {"_state", "id", "labeler_id", "idempotency_key"}}
+
+
+def test_an_inserted_row_can_be_saved_again(kitchen, grace):
+    comparison = add_pair(kitchen)
+    made = Comparison(
+        project=kitchen,
+        prompt=comparison.prompt,
+        completion_a=comparison.completion_b,
+        completion_b=comparison.completion_a,
+        content_sha="another",
+    )
+
+    insert(made)
+    made.priority = 3
+    made.save()
+
+    assert Comparison.objects.get(content_sha="another").priority == 3
+
+
+def test_a_session_of_djangos_own_is_read_and_ends_with_the_logout():
+    theirs = DjangosSessionStore()
+    theirs["who"] = "grace"
+    theirs.save()
+
+    assert sessions.SessionStore(theirs.session_key)["who"] == "grace"
+    theirs.flush()
+    assert "who" not in sessions.SessionStore(theirs.session_key or "gone")
+
+
+def test_an_old_session_is_no_session():
+    store = sessions.SessionStore()
+    store["who"] = "grace"
+    store.set_expiry(-1)
+    store.save()
+
+    assert "who" not in sessions.SessionStore(store.session_key)
+
+
+def test_whose_account_was_closed_is_nobody(grace):
+    backend = accounts.PasswordBackend()
+    assert backend.get_user(grace.pk) == grace
+
+    grace.is_active = False
+    grace.save()
+
+    assert backend.get_user(grace.pk) is None
+    assert authenticate(username="grace", password="correct horse") is None
