@@ -67,7 +67,7 @@ def test_limits_of_nought_let_the_same_runs_go_on(
 ):
     settings = dict.fromkeys(limits, 0) | {"learning_rate": 0.05}
     steps = {"rollouts": 3, "target_kl": 1e6} if kind == "ppo" else {"beta": 0.01, "learning_rate": 0.3}
-    prepare_tiny_run(kind, tmp_path, models, **settings, **steps)
+    prepare_tiny_run(kind, tmp_path, models, **(settings | steps))
 
     execute_run(tmp_path)
 
