@@ -24,7 +24,6 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("PREFLOOP_HOME", tempfile.mkdtemp(prefix="estimates-"))
 
-import django
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
@@ -40,8 +39,6 @@ from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.shapes import describe_shape
 from rlhf.learning.tokenization import train_tokenizer
 from rlhf.world.corpus import demonstrations, pretraining_texts
-
-django.setup()
 
 N_TRAIN, N_TEST = 200, 20
 SHAPES: dict[str, dict[str, int]] = {

@@ -26,6 +26,7 @@ urlpatterns = [
     path("exports/<int:pk>/file/", exports.download_export, name="export-download"),
     path("runs/", runs.list_runs, name="run-list"),
     path("runs/new/", runs.create_run, name="run-create"),
+    path("runs/new/estimate/", runs.estimate_run, name="run-estimate"),
     path("runs/<int:pk>/", runs.show_run, name="run-detail"),
     path("runs/<int:pk>/cancel/", runs.request_cancel, name="run-cancel"),
     path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),

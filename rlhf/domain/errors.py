@@ -13,6 +13,10 @@ class NotReady(LearningError):
     """The step needs something that is not there yet."""
 
 
+class DoesNotFit(LearningError):
+    """The run would need far more memory than the host has."""
+
+
 class ModelRefused(LearningError):
     """A model folder is not safe or not complete."""
 

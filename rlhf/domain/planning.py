@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS
@@ -11,6 +12,8 @@ from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
+from rlhf.domain.estimating import Estimate
+from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts
 from rlhf.domain.terms import get_loop
@@ -44,8 +47,12 @@ def plan_run(
     reward_model: Checkpoint | None = None,
     other: Checkpoint | None = None,
     user: User | None = None,
+    force: bool = False,
 ) -> Run:
-    """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from."""
+    """Queue a run, choosing what was not named. Raises: LearningError when there is nothing to choose from.
+
+    force: also a run that will not fit.
+    """
     kind = config.kind
     wanted = DATASET_KINDS.get(kind)
     if dataset is not None and dataset.kind != wanted:
@@ -67,7 +74,27 @@ def plan_run(
         reward_model=reward_model,
         other=other,
         user=user,
+        force=force,
     )
+
+
+def preview_run(
+    project: Project,
+    config: RunConfig,
+    *,
+    dataset: Dataset | None = None,
+    base: Checkpoint | None = None,
+    **others: Any,
+) -> Estimate | None:
+    """Return what a planned run would cost, by the dataset and the model it would take now; None when none is there."""
+    if dataset is None and config.kind in DATASET_KINDS:
+        dataset = newest(project, DATASET_KINDS[config.kind])
+    if base is None and config.kind != "pretrain":
+        try:
+            base = newest_base(project, config.kind)
+        except NotReady:
+            return None
+    return estimate_new_run(config, dataset=dataset, base=base)
 
 
 def default_config(project: Project, kind: str) -> RunConfig:

@@ -6,6 +6,7 @@ Every write of a worker carries the attempt it claimed; an update of zero rows m
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Project, User
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.errors import LostLease
+from rlhf.domain.forecasting import estimate_new_run, require_fit
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
 LEASE = timedelta(seconds=60)
@@ -34,8 +36,18 @@ def create_run(
     round: Round | None = None,
     part: str = "",
     user: User | None = None,
+    force: bool = False,
 ) -> Run:
-    """Queue a run and ring for it once the row is committed. part: what a stage of a round is for, see stages.py."""
+    """Queue a run with its estimate and ring for it once the row is committed.
+
+    Args:
+        part: what a stage of a round is for, see stages.py.
+        force: queue it although the host has not half the memory it would need.
+    Raises: DoesNotFit.
+    """
+    estimate = estimate_new_run(config, dataset=dataset, base=base)
+    if estimate and not force:
+        require_fit(estimate)
     with transaction.atomic():
         run = Run.objects.create(
             project=project,
@@ -48,6 +60,7 @@ def create_run(
             round=round,
             part=part,
             created_by=user,
+            estimate=asdict(estimate) if estimate else {},
         )
         transaction.on_commit(lambda: ring("rlhf.execute_run", run.pk))
     return run

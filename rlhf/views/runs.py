@@ -20,7 +20,8 @@ from rlhf.contract import run_dir as seam
 from rlhf.contract.config import CONFIGS
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.errors import LearningError
-from rlhf.domain.planning import PLANNED, plan_run
+from rlhf.domain.forecasting import describe_estimate, describe_usage
+from rlhf.domain.planning import PLANNED, plan_run, preview_run
 from rlhf.domain.runs import cancel_run
 from rlhf.forms.projects import ProjectForm
 from rlhf.forms.runs import RunFilterForm, RunForm
@@ -85,6 +86,7 @@ def create_run(request: HttpRequest) -> HttpResponse:
         context["form"] = RunForm(
             initial=initial_settings(project, kind) | request.GET.dict(), project=project, kind=kind
         )
+        context["estimate"] = preview_run(project, CONFIGS[kind]().replace(**initial_settings(project, kind)))
         return render(request, "rlhf/run_create.html", context)
     form = context["form"] = RunForm(request.POST, project=project, kind=kind)
     if form.is_valid():
@@ -93,6 +95,17 @@ def create_run(request: HttpRequest) -> HttpResponse:
         except LearningError as error:
             form.add_error(None, str(error))
     return render(request, "rlhf/run_create.html", context, status=422)
+
+
+@require_POST
+@manager_required
+def estimate_run(request: HttpRequest) -> HttpResponse:
+    choice = ProjectForm(request.GET, projects=Project.objects.managed_by(request.user), kinds=Run.Kind.choices)
+    if choice.errors or choice.chosen_project is None:
+        raise Http404
+    form = RunForm(request.POST, project=choice.chosen_project, kind=choice.chosen_kind)
+    estimate = preview_run(choice.chosen_project, **form.plan()) if form.is_valid() else None
+    return render(request, "rlhf/run_create.html#estimate", {"estimate": estimate})
 
 
 def initial_settings(project: Project, kind: str) -> dict[str, Any]:
@@ -115,6 +128,8 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
         "figures": figures,
         "has_shares": any(figure.is_share for figure in figures),
         "weighing": weigh_result(run.result),
+        "estimate": describe_estimate(run),
+        "usage": describe_usage(run),
         "charts": draw_charts(rows),
         "keys": keys,
         "rows": [(step, [values.get(key) for key in keys]) for step, values in last],

@@ -12,6 +12,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import USAGE
 from rlhf.domain.checkpoints import register_folder
 from rlhf.domain.errors import LearningError
+from rlhf.domain.forecasting import describe_estimate, describe_usage
 from rlhf.domain.planning import default_config, plan_run
 from rlhf.domain.waiting import wait_for_run
 from rlhf.models import Checkpoint, Dataset, Run
@@ -26,6 +27,7 @@ class RunCommand(BaseCommand):
         parser.add_argument("--reward-model", help="Name or id of the reward model (ppo).")
         parser.add_argument("--other", help="Name or id of the model to merge with (merge).")
         parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="Change a setting.")
+        parser.add_argument("--force", action="store_true", help="Queue it although it will not fit into memory.")
         parser.add_argument("--wait", action="store_true", help="Stay until the run is over and print its result.")
 
     def launch(self, kind: str, options: dict[str, Any]) -> Run:
@@ -38,6 +40,7 @@ class RunCommand(BaseCommand):
                 dataset=Dataset.objects.get(pk=options["dataset"]) if options["dataset"] else None,
                 base=self.find_base(project, options),
                 reward_model=find_checkpoint(options["reward_model"]),
+                force=options["force"],
                 other=find_checkpoint(options["other"]),
             )
         except Project.DoesNotExist as error:
@@ -49,6 +52,8 @@ class RunCommand(BaseCommand):
         except (LearningError, ContractError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{run} is queued; see {run.get_absolute_url()}")
+        if run.estimate:
+            self.stdout.write(f"  {describe_estimate(run)}")
         if options["wait"]:
             self.wait(run)
         return run
@@ -65,6 +70,8 @@ class RunCommand(BaseCommand):
             wait_for_run(run, self.stdout.write)
         except LearningError as error:
             raise CommandError(str(error)) from error
+        if usage := describe_usage(run):
+            self.stdout.write(f"  {usage}")
         for name, value in sorted(run.result.items()):
             if name not in ("slices", USAGE):
                 self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")

@@ -270,3 +270,43 @@ def test_the_list_takes_as_many_queries_for_three_runs_as_for_one(
 
     with django_assert_num_queries(7):
         as_manager.get("/runs/")
+
+
+def test_the_form_says_what_the_run_will_cost_and_says_it_anew_when_a_setting_changes(as_manager, project):
+    make_dataset(project, kind="text")
+    first = as_manager.get(NEW, {"kind": "pretrain"})
+
+    changed = as_manager.post(
+        f"/runs/new/estimate/?kind=pretrain&project={project.slug}",
+        settings_of("pretrain", hidden_size=12288, n_heads=96, intermediate_size=49152, n_layers=96),
+    )
+
+    assert "<strong>Estimate</strong> <span>fits: about" in first.content.decode()
+    assert "<strong>Estimate</strong> <span>does not fit: about" in changed.content.decode()
+    assert b"<html" not in changed.content
+    assert not Run.objects.exists()
+
+
+def test_settings_that_are_wrong_have_no_estimate(as_manager, project):
+    answer = as_manager.post(
+        f"/runs/new/estimate/?kind=pretrain&project={project.slug}", settings_of("pretrain", hidden_size=-1)
+    )
+
+    assert answer.content.strip() == b""
+
+
+def test_only_a_manager_is_told_what_a_run_of_the_project_will_cost(as_labeler, as_stranger, project):
+    address = f"/runs/new/estimate/?kind=pretrain&project={project.slug}"
+
+    assert [client.post(address, {}).status_code for client in (as_labeler, as_stranger)] == [404, 404]
+
+
+def test_a_runs_page_shows_what_was_thought_and_what_it_took(as_manager, project):
+    estimate = {"memory_bytes": 3_100_000_000, "seconds": 240.0, "uncorrected_s": 240.0, "total_bytes": 16_000_000_000}
+    usage = {"seconds": 300.0, "peak_memory_bytes": 2_900_000_000, "host": "here"}
+    run = make_run(project, state="succeeded", estimate=estimate, result={"usage": usage})
+
+    page = as_manager.get(run.get_absolute_url()).content.decode()
+
+    assert "fits: about 3.1 GB of 16.0 GB, about 4 min" in page
+    assert "took 2.9 GB and 5 min" in page

@@ -1,0 +1,103 @@
+"""The estimate of a run that is about to be queued, from its model, its rows and what earlier runs took."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from django.core.files.storage import default_storage
+
+from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.run_dir import USAGE
+from rlhf.contract.settings import RunConfig
+from rlhf.domain.checkpoints import checkpoint_folder
+from rlhf.domain.errors import DoesNotFit, ModelRefused
+from rlhf.domain.estimating import (
+    REFUSED_ABOVE,
+    Estimate,
+    ModelShape,
+    RowShape,
+    describe_bytes,
+    describe_seconds,
+    estimate_run,
+    pretrained_shape,
+)
+from rlhf.domain.sizing import read_shape, shape_rows
+from rlhf.models import Checkpoint, Dataset, Run
+
+N_ROWS_READ = 1000
+N_RUNS_READ = 5
+
+
+def estimate_new_run(config: RunConfig, *, dataset: Dataset | None, base: Checkpoint | None) -> Estimate | None:
+    """Return what a run would cost where runs are done; None when that cannot be known: no such kind, a model that is
+    not on this machine, or a host that learns on a GPU."""
+    if dataset is None:
+        return None
+    usage = newest_usage()
+    if "device" in usage:
+        return None
+    try:
+        shape = find_shape(config, base)
+    except (ModelRefused, OSError, ValueError, KeyError):
+        return None
+    total_bytes = usage.get("total_memory_bytes") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    rows = measure_rows(dataset)
+    return estimate_run(config, shape, rows, total_bytes=total_bytes, took=list(past_ratios(config.kind, usage)))
+
+
+def require_fit(estimate: Estimate) -> None:
+    """Refuse a run that cannot fit whatever the estimate's error. Raises: DoesNotFit."""
+    if estimate.is_refused:
+        raise DoesNotFit(
+            f"the run {estimate}: over {REFUSED_ABOVE:g} times what there is. Lower batch_size or max_length, set "
+            "gradient_checkpointing=on, or take a smaller model; manage.py train --force starts it all the same"
+        )
+
+
+def newest_usage() -> dict[str, Any]:
+    """Return what the last run took that says so: its host is where the next one will be done."""
+    run = Run.objects.filter(state=Run.State.SUCCEEDED, result__has_key=USAGE).order_by("-pk").first()
+    usage: dict[str, Any] = run.result[USAGE] if run else {}
+    return usage
+
+
+def find_shape(config: RunConfig, base: Checkpoint | None) -> ModelShape:
+    """Return the shape of the model a run makes or starts from. Raises: ModelRefused, OSError, ValueError, KeyError."""
+    if isinstance(config, PretrainConfig):
+        return pretrained_shape(config)
+    if base is None:
+        raise KeyError("no model")
+    return read_shape(checkpoint_folder(base))
+
+
+def measure_rows(dataset: Dataset) -> RowShape:
+    """Return the lengths of a dataset's rows, by its first thousand."""
+    with default_storage.open(dataset.file_name("train")) as file:
+        rows = [json.loads(line) for line in islice(file, N_ROWS_READ)]
+    return shape_rows(rows, n_rows=dataset.n_train, n_test=dataset.n_test)
+
+
+def past_ratios(kind: str, usage: dict[str, Any]) -> Iterator[float]:
+    """Yield how the last runs of a kind on that host compare with what the arithmetic alone had said of them."""
+    done = Run.objects.filter(kind=kind, state=Run.State.SUCCEEDED, attempt=1, estimate__has_key="uncorrected_s")
+    for run in done.order_by("-pk")[:N_RUNS_READ]:
+        took = run.result.get(USAGE, {})
+        if took.get("host") == usage.get("host") and run.estimate["uncorrected_s"]:
+            yield took["seconds"] / run.estimate["uncorrected_s"]
+
+
+def describe_estimate(run: Run) -> str:
+    """Return what the run was thought to cost, in words; nothing for a run without an estimate."""
+    return str(Estimate(**run.estimate)) if run.estimate else ""
+
+
+def describe_usage(run: Run) -> str:
+    """Return what the run took, in words; nothing while it is not known."""
+    usage = run.result.get(USAGE, {})
+    if "peak_memory_bytes" not in usage:
+        return ""
+    return f"took {describe_bytes(usage['peak_memory_bytes'])} and {describe_seconds(usage['seconds'])}"

@@ -1,0 +1,127 @@
+"""The arithmetic of estimates against closed forms and limits; benchmarks/estimates.py holds it against real runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from rlhf.contract.config import CONFIGS
+from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.sft import SFTConfig
+from rlhf.domain.estimating import (
+    LIBRARIES_BYTES,
+    Estimate,
+    ModelShape,
+    RowShape,
+    describe_bytes,
+    describe_seconds,
+    estimate_run,
+    forward_flops,
+    pretrained_shape,
+    trained_bytes,
+    weigh_run,
+)
+
+SHAPE = ModelShape(
+    n_parameters=1_000_000, vocab_size=1000, hidden_size=100, intermediate_size=200, n_layers=10, n_heads=5
+)
+ROWS = RowShape(n_rows=320, prompt=20.0, answer=40.0, longest=80.0)
+KINDS = [kind for kind in CONFIGS if weigh_run(CONFIGS[kind](), SHAPE, ROWS) is not None]
+
+
+def test_a_pretrained_model_has_the_weights_of_its_two_embeddings_and_its_blocks():
+    shape = pretrained_shape(
+        PretrainConfig(vocab_size=300, hidden_size=16, intermediate_size=32, n_layers=2, n_heads=2)
+    )
+
+    assert shape.n_parameters == 2 * 300 * 16 + 2 * (4 * 16 * 16 + 3 * 16 * 32)
+    assert (shape.vocab_size, shape.hidden_size, shape.n_layers) == (300, 16, 2)
+
+
+def test_adamw_keeps_four_numbers_a_weight_and_adapters_only_of_their_own():
+    per_block = 8 * 100 + 3 * (100 + 200)
+
+    assert trained_bytes(SFTConfig(), SHAPE) == 16 * SHAPE.n_parameters
+    assert trained_bytes(SFTConfig(lora_rank=4), SHAPE) == 4 * SHAPE.n_parameters + 16 * 4 * 10 * per_block
+
+
+def test_a_forward_pass_is_two_operations_a_weight_and_token_and_the_rest_is_attention_and_head():
+    blocks = 10 * (4 * 100**2 + 3 * 100 * 200)
+
+    assert SHAPE.n_block_parameters == blocks
+    assert forward_flops(SHAPE, 1.0) == 2 * blocks + 4 * 100 * 10
+    assert forward_flops(SHAPE, 1.0, n_logits=3) - forward_flops(SHAPE, 1.0) == 2 * 3 * 100 * 1000
+
+
+def test_the_epochs_decide_the_steps_unless_max_steps_does():
+    assert weigh_run(SFTConfig(batch_size=32, epochs=2.5), SHAPE, ROWS).n_steps == 25
+    assert weigh_run(SFTConfig(batch_size=32, epochs=2.5, max_steps=7), SHAPE, ROWS).n_steps == 7
+
+
+def test_twice_the_steps_are_twice_the_operations_of_training_and_no_more_memory():
+    one, two = (weigh_run(SFTConfig(max_steps=n), SHAPE, ROWS) for n in (10, 20))
+
+    assert two.flops == 2 * one.flops
+    assert (two.held, two.step) == (one.held, one.step)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_that_grows_makes_a_run_cheaper(kind: str):
+    small = estimate_run(CONFIGS[kind](), SHAPE, ROWS, total_bytes=1)
+    larger = dataclasses.replace(SHAPE, n_parameters=2_000_000, n_layers=20)
+
+    for shape, rows in ((larger, ROWS), (SHAPE, RowShape(640, 40.0, 80.0, 160.0))):
+        other = estimate_run(CONFIGS[kind](), shape, rows, total_bytes=1)
+
+        assert other.memory_bytes >= small.memory_bytes > LIBRARIES_BYTES
+        assert other.seconds >= small.seconds > 0
+    assert estimate_run(CONFIGS[kind](), larger, ROWS, total_bytes=1).memory_bytes > small.memory_bytes
+
+
+def test_recomputed_activations_take_less_memory():
+    kept, recomputed = (
+        weigh_run(DPOConfig(gradient_checkpointing=choice), SHAPE, ROWS).step for choice in ("off", "on")
+    )
+
+    assert recomputed < kept
+
+
+def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_base_one():
+    apart, shared = (
+        weigh_run(PPOConfig(rollout_batch_size=4, **settings), SHAPE, ROWS).held
+        for settings in ({}, {"lora_rank": 1, "share_base": "on"})
+    )
+
+    assert apart >= (2 * 16 + 2 * 4) * SHAPE.n_parameters
+    assert shared < 10 * SHAPE.n_parameters
+
+
+def test_time_is_corrected_by_how_long_earlier_runs_took():
+    alone = estimate_run(SFTConfig(), SHAPE, ROWS, total_bytes=1)
+    corrected = estimate_run(SFTConfig(), SHAPE, ROWS, total_bytes=1, took=[9.0, 2.0, 2.0])
+
+    assert corrected.seconds == pytest.approx(2 * alone.uncorrected_s, abs=0.05)
+    assert corrected.uncorrected_s == alone.uncorrected_s
+
+
+def test_a_kind_whose_cost_is_not_known_has_no_estimate():
+    assert estimate_run(EvaluateConfig(), SHAPE, ROWS, total_bytes=1) is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "verdict", "refused"), [(16, "fits", False), (17, "does not fit", False), (33, "does not fit", True)]
+)
+def test_a_run_too_large_is_warned_of_and_one_far_too_large_refused(memory: int, verdict: str, refused: bool):
+    estimate = Estimate(memory * 10**9, 240.0, 240.0, 16 * 10**9)
+
+    assert str(estimate) == f"{verdict}: about {memory}.0 GB of 16.0 GB, about 4 min"
+    assert estimate.is_refused is refused
+
+
+def test_figures_come_in_the_grain_of_an_estimate():
+    assert [describe_bytes(n) for n in (640e6, 3.14e9)] == ["640 MB", "3.1 GB"]
+    assert [describe_seconds(s) for s in (1, 23, 250, 9000)] == ["5 s", "25 s", "4 min", "2.5 h"]
