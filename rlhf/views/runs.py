@@ -100,7 +100,7 @@ def create_run(request: HttpRequest) -> HttpResponse:
 @require_POST
 @manager_required
 def estimate_run(request: HttpRequest) -> HttpResponse:
-    choice = ProjectForm(request.GET, projects=Project.objects.managed_by(request.user), kinds=Run.Kind.choices)
+    choice = ProjectForm(request.GET, projects=Project.objects.managed_by(request.user), kinds=PLANNED)
     if choice.errors or choice.chosen_project is None:
         raise Http404
     form = RunForm(request.POST, project=choice.chosen_project, kind=choice.chosen_kind)
