@@ -87,7 +87,7 @@ def make_prompt(project: Project, messages: list[Message], *, is_held_out: bool)
 
 def run_settings() -> dict[str, dict[str, Any]]:
     """Return what the recipe sets over the defaults, by run kind, as the loop keeps it."""
-    configs = (recipe.PRETRAIN, recipe.SFT, recipe.SAMPLE, recipe.REWARD, recipe.DPO)
+    configs = (recipe.PRETRAIN, recipe.SFT, recipe.SAMPLE, recipe.REWARD, recipe.DPO, recipe.PPO)
     return {
         config.kind: {
             item.name: getattr(config, item.name)

@@ -24,11 +24,13 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register_final, run_folder
+from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.launching import LearningProcess, LearningServer
+from rlhf.domain.planning import find_ptx
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
 
@@ -120,6 +122,7 @@ def prepare_folder(run: Run, folder: Path) -> None:
             materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
+    write_ptx(run, folder / seam.DATA)
     if run.kind == Run.Kind.SCORE:
         write_rows(folder / seam.DATA / seam.SAMPLES, list_scorable(run.project, run.config["samples_of"]))
     # Which functions of its own may reward a policy is the host's to say, never a run's.
@@ -128,6 +131,13 @@ def prepare_folder(run: Run, folder: Path) -> None:
         shutil.copy(allowed, folder / seam.DATA / seam.ALLOWED_REWARDS)
     for name in (seam.METRICS, seam.PROGRESS):
         (folder / name).unlink(missing_ok=True)
+
+
+def write_ptx(run: Run, data_dir: Path) -> None:
+    """Lay what a PPO run learns to write besides into its data, where it does. Raises: NotReady, CorruptError."""
+    if number := run.config.get("ptx_dataset"):
+        dataset = find_ptx(run.project, number)
+        copy_stored(dataset.file_name("train"), dataset.train_sha256, data_dir / seam.PTX)
 
 
 def resolve_config(run: Run) -> RunConfig:

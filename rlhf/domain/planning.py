@@ -8,6 +8,7 @@ from typing import Any
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
@@ -66,6 +67,8 @@ def plan_run(
         reward_model = reward_model or newest_reward_model(project)
     if kind == "evaluate" and base is not None:
         config = with_reference(config, base)
+    if isinstance(config, PPOConfig) and config.ptx_coef:
+        config = config.replace(ptx_dataset=find_ptx(project, config.ptx_dataset).pk)
     return create_run(
         project,
         config,
@@ -144,6 +147,22 @@ def with_reference(config: RunConfig, base: Checkpoint) -> RunConfig:
     if base.parent is None:
         raise NotReady(f"{base} was not trained from another model here, so there is nothing to measure it against")
     return config.replace(reference_model=str(Path(checkpoint_folder(base.parent))))
+
+
+def find_ptx(project: Project, number: int) -> Dataset:
+    """Return what a PPO run learns to write besides: the dataset named, or the newest demonstrations. Raises: NotReady."""
+    if not number:
+        found = newest(project, Dataset.Kind.DEMONSTRATION)
+        if found is None:
+            raise NotReady(
+                f"ptx_coef needs demonstrations, and {project} has none frozen; set ptx_coef=0 or freeze some"
+            )
+        return found
+    written = (Dataset.Kind.DEMONSTRATION, Dataset.Kind.TEXT)
+    named = Dataset.objects.filter(project=project, pk=number, kind__in=written, sealed_at__isnull=False).first()
+    if named is None:
+        raise NotReady(f"ptx_dataset={number} is no frozen dataset of demonstrations or texts of {project}")
+    return named
 
 
 def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:

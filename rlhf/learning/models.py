@@ -69,10 +69,29 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def find_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return every token id that ends a completion: the tokenizer's and all of the generation configuration's."""
+    """Return every token id that ends a completion: the tokenizer's, all of the generation configuration's, the template's.
+
+    A chat template often ends the assistant's turn by a token of its own, which a base model's configuration does not name.
+    """
     configured = model.generation_config.eos_token_id if model.generation_config else None
     listed = configured if isinstance(configured, list) else [configured]
-    return sorted({tokenizer.eos_token_id, *(stop_id for stop_id in listed if stop_id is not None)})
+    found = (tokenizer.eos_token_id, find_turn_end(tokenizer), *listed)
+    return sorted({stop_id for stop_id in found if stop_id is not None})
+
+
+def find_turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the special token that the chat template puts behind the assistant's words, None if there is none."""
+    if not tokenizer.chat_template:
+        return None
+    asked = [{"role": "user", "content": "a"}]
+    opening, whole = (
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=is_open)
+        for messages, is_open in ((asked, True), ([*asked, {"role": "assistant", "content": "b"}], False))
+    )
+    if not whole.startswith(opening):
+        return None
+    said = tokenizer.encode(whole[len(opening) :], add_special_tokens=False)
+    return next((token for token in said if token in tokenizer.all_special_ids), None)
 
 
 def pick_device() -> torch.device:

@@ -105,6 +105,9 @@ class PPOConfig(AdapterConfig):
     ptx_coef: float = setting(
         0.0, "Weight of a fine-tuning loss on data/ptx.jsonl in every step, against forgetting; 0 leaves it out.", low=0
     )
+    ptx_dataset: int = setting(
+        0, "Number of the frozen demonstrations or texts it is on; 0 takes the project's newest demonstrations.", low=0
+    )
     ptx_batch_size: int = setting(16, "Rows of data/ptx.jsonl in a step.", low=1)
     ptx_max_length: int = setting(256, "Longest of these rows in tokens.", low=8)
     old_logps: str = setting(

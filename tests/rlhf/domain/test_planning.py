@@ -6,10 +6,13 @@ import pytest
 from django.conf import settings
 
 from rlhf.contract.kinds.merge import MergeConfig
+from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import MANIFEST, hash_file, sealed_folder
 from rlhf.domain.checkpoints import checkpoint_folder, register_final
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
-from rlhf.domain.execution import resolve_config
+from rlhf.domain.execution import resolve_config, write_ptx
 from rlhf.domain.planning import plan_run
 from rlhf.models import Checkpoint
 from tests.rlhf.conftest import make_checkpoint, make_dataset, make_run
@@ -62,3 +65,32 @@ def test_a_mean_of_two_models_is_what_they_were(project, kind):
     checkpoint = register_final(run, "0" * 64)
 
     assert (checkpoint.kind, checkpoint.parent) == (kind, base)
+
+
+def test_ptx_is_on_the_newest_demonstrations_and_lies_beside_the_prompts(project, tmp_path):
+    make_checkpoint(project, name="policy")
+    make_checkpoint(project, name="reward", kind="reward")
+    prompts = freeze_rows(
+        project, kind="prompt", name="p", train=[{"prompt_id": "1", "prompt": []}], test=[], rule={"n": 1}
+    )
+    rows = [{"messages": [{"role": "assistant", "content": "Hello."}]}]
+    told = freeze_rows(project, kind="demonstration", name="d", train=rows, test=[], rule={"n": 2})
+
+    run = plan_run(project, PPOConfig(ptx_coef=0.1), dataset=prompts)
+
+    assert run.config["ptx_dataset"] == told.pk
+    write_ptx(run, tmp_path)
+    assert list(read_rows(tmp_path / "ptx.jsonl")) == rows
+
+
+def test_ptx_without_demonstrations_is_refused_when_it_is_planned(project):
+    make_checkpoint(project, name="policy")
+    make_checkpoint(project, name="reward", kind="reward")
+    prompts = freeze_rows(
+        project, kind="prompt", name="p", train=[{"prompt_id": "1", "prompt": []}], test=[], rule={"n": 1}
+    )
+
+    with pytest.raises(NotReady, match="ptx_coef needs demonstrations"):
+        plan_run(project, PPOConfig(ptx_coef=0.1), dataset=prompts)
+    with pytest.raises(NotReady, match=f"ptx_dataset={prompts.pk} is no frozen dataset of demonstrations or texts"):
+        plan_run(project, PPOConfig(ptx_coef=0.1, ptx_dataset=prompts.pk), dataset=prompts)

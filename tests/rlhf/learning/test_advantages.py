@@ -41,6 +41,18 @@ def test_without_discount_and_bootstrap_returns_are_the_rewards_to_come(mask, dr
     torch.testing.assert_close(returns, rewards.flip(1).cumsum(1).flip(1) * mask)
 
 
+def test_what_comes_after_a_cut_row_counts_like_a_next_value(mask, draw):
+    rewards, values, end_values = draw(), draw(), torch.tensor([2.0, 0.0, -1.0])
+
+    _, returns = gae(rewards, values, mask, gamma=0.5, lam=1.0, end_values=end_values)
+
+    first = [
+        sum(0.5**step * rewards[row, step].item() for step in range(length)) + 0.5**length * end_values[row].item()
+        for row, length in enumerate(LENGTHS)
+    ]
+    assert returns[:, 0].tolist() == pytest.approx(first, abs=1e-5)
+
+
 def test_padding_changes_nothing(mask, draw):
     rewards, values = draw(), draw()
     wider = torch.nn.functional.pad(mask, (0, 4))

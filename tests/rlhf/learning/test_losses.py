@@ -179,6 +179,15 @@ def test_dual_clipping_bounds_the_loss_of_a_bad_token_grown_likely(log_ratio, ad
     assert losses.item() == pytest.approx(expected)
 
 
+def test_without_a_clip_a_value_may_move_as_far_as_it_likes():
+    values, old, returns = torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0])
+
+    losses, clipped = ppo_value_losses(values, old, returns, value_clip=0.0)
+
+    assert losses.tolist() == pytest.approx([0.0, 0.5 * 0.9**2])
+    assert clipped.tolist() == [False, False]
+
+
 def test_a_value_may_not_move_further_than_its_clip():
     values, old, returns = torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0])
 

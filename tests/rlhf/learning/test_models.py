@@ -56,6 +56,17 @@ def test_every_end_token_of_the_generation_configuration_stops(tiny_policy: Path
     assert find_stop_ids(model, tokenizer) == [2, 3, 7]
 
 
+def test_the_token_that_ends_a_turn_of_the_template_stops_a_completion_too(tiny_policy: Path):
+    model, tokenizer = load_policy(tiny_policy), load_tokenizer(tiny_policy)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|end|>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|turn|>{{ message.role }} {{ message.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant {% endif %}"
+    )
+
+    assert find_stop_ids(model, tokenizer) == [2, tokenizer.convert_tokens_to_ids("<|end|>")]
+
+
 def test_attention_changes_with_the_length_but_the_logits_do_not(tiny_policy: Path):
     model = load_policy(tiny_policy, device=torch.device("cpu")).eval()
     ids = torch.arange(10, 30)[None]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
+from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
@@ -17,6 +18,7 @@ from rlhf.learning.experience import ScoreScale, build_experience, normalise_sco
 from rlhf.learning.generation import Rollout
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.ptx import encode_row
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.tokenization import encode_prompt
@@ -312,6 +314,109 @@ def test_every_prompt_comes_once_an_epoch(build):
     rows = [row for number in range(2) for row in trainer.source.choose_prompts(number)]
 
     assert [sorted(rows[at : at + 4]) for at in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
+
+
+def test_every_prompt_has_as_many_completions_as_asked_and_they_differ(build):
+    trainer = build(rollout_batch_size=3, samples_per_prompt=4)
+    trainer.create_optimizer()
+
+    trainer.start_rollout()
+
+    experience = trainer.experience
+    assert [experience.prompts[row] for row in (0, 4, 8)] == [
+        trainer.source.prompts[number] for number in trainer.source.choose_prompts(0)
+    ]
+    assert all(experience.prompts[row] == experience.prompts[row - row % 4] for row in range(12))
+    assert len({tuple(ids) for ids in experience.completions[:4]}) > 1
+    assert sorted(row for minibatch in trainer.minibatches for row in minibatch) == sorted([*range(12)] * 2)
+
+
+def test_scores_are_measured_by_the_first_rollout_or_left_as_they_are(build):
+    normed, raw = build(reward_norm="reference"), build(reward_norm="none", missing_eos_penalty=0.0, reward_clip=1e6)
+    for trainer in (normed, raw):
+        trainer.source.rewards = {"length": lambda prompts, ids: torch.tensor([float(len(each)) for each in ids])}
+        trainer.create_optimizer()
+        trainer.start_rollout()
+
+    lengths = normed.experience.raw_scores
+    assert normed.source.scale.mean == pytest.approx(lengths.mean().item())
+    assert normed.source.scale.std == pytest.approx(lengths.std(correction=0).item() or 1.0)
+    assert torch.equal(raw.experience.scores, raw.experience.raw_scores)
+
+
+@pytest.mark.parametrize("expects", [False, True])
+def test_after_a_cut_completion_comes_what_the_critic_expects_where_that_is_asked(build, expects):
+    trainer = build(truncated_value="critic" if expects else "zero", lam=1.0, kl_coef=0.0, max_new_tokens=3)
+    trainer.create_optimizer()
+
+    trainer.start_rollout()
+
+    experience = trainer.experience
+    assert not experience.finished.all()
+    expected = experience.scores.clone()
+    for row in (~experience.finished).nonzero().squeeze(1).tolist() if expects else ():
+        ids = experience.prompts[row] + experience.completions[row]
+        hidden = trainer.model.critic.model.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        scale = trainer.source.scale
+        expected[row] += (trainer.model.critic.model.score(hidden).mean().item() - scale.mean) / scale.std
+    torch.testing.assert_close(experience.returns[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_samplers_log_probabilities_are_the_trainers(build):
+    ours, samplers = build(old_logps="trainer"), build(old_logps="sampler")
+    for trainer in (ours, samplers):
+        start_learning_rollout(trainer)
+
+    torch.testing.assert_close(samplers.experience.logps, ours.experience.logps, atol=1e-5, rtol=1e-5)
+    assert torch.equal(samplers.experience.logps, samplers.experience.sampler_logps)
+    assert ours.rollout_metrics["val/logprob_gap"] < 1e-5
+
+
+def test_ptx_adds_the_mean_loss_of_its_rows_to_a_step(build, tiny_policy: Path, tmp_path: Path):
+    rows = [
+        {"text": "Yes, thank you, of course."},
+        {"messages": [{"role": "user", "content": QUESTIONS[0]}, {"role": "assistant", "content": "Gladly."}]},
+    ]
+    (tmp_path / "data").mkdir()
+    write_rows(tmp_path / "data" / "ptx.jsonl", rows)
+    plain = build()
+    mixed = build(ptx_coef=0.5, ptx_batch_size=2)
+    for trainer in (plain, mixed):
+        start_learning_rollout(trainer)
+    tokenizer, policy = load_tokenizer(tiny_policy), load_policy(tiny_policy)
+    losses = []
+    for row in rows:
+        encoded = encode_row(tokenizer, row, 64)
+        logps = policy(torch.tensor([encoded.ids])).logits[0, :-1].log_softmax(-1)
+        learned = [place for place in range(1, len(encoded.ids)) if encoded.loss_mask[place]]
+        losses += [-logps[place - 1, encoded.ids[place]] for place in learned]
+    torch.stack(losses).mean().backward()
+
+    without, found = gradients(plain, [0, 1, 2]), gradients(mixed, [0, 1, 2])
+
+    for name, parameter in policy.named_parameters():
+        expected = without[f"policy.{name}"] + 0.5 * parameter.grad
+        torch.testing.assert_close(found[f"policy.{name}"], expected, atol=1e-5, rtol=1e-4, msg=name)
+    assert mixed.update.metrics.read()["loss/ptx_avg"] == pytest.approx(torch.stack(losses).mean().item(), abs=1e-5)
+
+
+def test_ptx_without_rows_is_refused(build):
+    with pytest.raises(ContractError, match=r"ptx_coef needs ptx\.jsonl"):
+        build(ptx_coef=0.1)
+
+
+def test_an_architecture_whose_logits_are_computed_otherwise_is_refused(build, monkeypatch: pytest.MonkeyPatch):
+    forward = LlamaForCausalLM.forward
+
+    def scaled(self, **kwargs):
+        output = forward(self, **kwargs)
+        # Only whole rows: what this trainer computes, at chosen positions, is not scaled.
+        output.logits = output.logits * 2 if output.logits.ndim == 3 else output.logits
+        return output
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", scaled)
+    with pytest.raises(ContractError, match="computes its logits in a way this trainer does not know"):
+        build()
 
 
 def test_a_rewarded_token_becomes_common(build, tmp_path: Path):

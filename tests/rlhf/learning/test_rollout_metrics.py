@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.experience import Experience
-from rlhf.learning.rollout_metrics import describe_rollout, estimate_k3
+from rlhf.learning.rollout_metrics import describe_rollout, estimate_k3, self_bleu
 from rlhf.learning.update_metrics import UpdateMetrics
 
 
@@ -70,3 +71,33 @@ def test_a_token_gone_astray_does_not_alone_end_the_passes_over_a_rollout():
     # Drawn from the old policy, log p - log q is minus the logarithm of the ratio.
     expected = (10 + 0 + (2 - 1 - math.log(2)) + (0.5 - 1 + math.log(2))) / 4
     assert updates.close_minibatch(4) == pytest.approx(expected, rel=1e-5)
+
+
+def test_self_bleu_is_one_for_one_phrase_and_nothing_for_strangers():
+    phrase = [1, 2, 3, 4, 5]
+
+    assert self_bleu([phrase] * 3) == pytest.approx(1.0)
+    assert self_bleu([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]) == 0.0
+    assert self_bleu([phrase]) == 0.0
+
+
+def test_self_bleu_is_its_closed_form_for_two_rows():
+    # Of four tokens three are shared, of three pairs two, of two triples one, of one quadruple none; one added from pairs on.
+    expected = (3 / 4 * (2 + 1) / (3 + 1) * (1 + 1) / (2 + 1) * (0 + 1) / (1 + 1)) ** 0.25
+
+    assert self_bleu([[1, 2, 3, 4], [1, 2, 3, 9]]) == pytest.approx(expected)
+
+
+def test_a_run_of_tokens_counts_no_oftener_than_one_other_row_has_it():
+    # The first row says 7 three times, the others once each: one of its three counts.
+    expected_first = (1 / 3 * (0 + 1) / (2 + 1) * (0 + 1) / (1 + 1) * (0 + 1) / (0 + 1)) ** 0.25
+
+    assert self_bleu([[7, 7, 7], [7], [7]]) == pytest.approx((expected_first + 2 * 1.0) / 3)
+
+
+def test_the_gap_between_sampler_and_trainer_is_shown_where_the_sampler_tells():
+    silent = make_experience(torch.zeros(2, 2))
+    telling = dataclasses.replace(silent, sampler_logps=silent.logps + torch.tensor([[0.1, -0.3], [0.0, 0.0]]))
+
+    assert "val/logprob_gap" not in describe_rollout(silent)
+    assert describe_rollout(telling)["val/logprob_gap"] == pytest.approx(0.1)
