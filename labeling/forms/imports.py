@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from labeling.domain.errors import InvalidContent
 from labeling.domain.intake.detection import FORMATS, PROMPTS
 from labeling.domain.intake.mapping import FIELDS, Mapping, guess_columns, guess_values
+from labeling.domain.intake.refusals import RowRefused, tell
 from labeling.domain.intake.storing import Placement
 from labeling.domain.intake.tags import LANGUAGE_CHARS, SLICE_CHARS
 from labeling.domain.intake.uploading import UPLOAD_BYTES
@@ -142,7 +143,7 @@ class MappingForm(forms.Form):
                 is_unjudged=chosen["verdict"] == UNJUDGED,
             )
         except InvalidContent as error:
-            self.add_error(None, str(error))
+            self.add_error(None, tell(error.reason.said) if isinstance(error, RowRefused) else str(error))
         return cleaned
 
 

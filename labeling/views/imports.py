@@ -18,6 +18,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 from labeling.domain.errors import LabelingError
 from labeling.domain.intake.committing import request_commit
 from labeling.domain.intake.mapping import Mapping
+from labeling.domain.intake.report import translate_report
 from labeling.domain.intake.uploading import discard_import, map_columns, store_upload
 from labeling.domain.showing import ShownMessage, ShownText
 from labeling.forms.imports import BoundedUpload, MappingForm, PlacementForm, UploadForm
@@ -157,7 +158,7 @@ def render_import(
     refusal: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    report, state = imported.report, imported.state
+    report, state = translate_report(imported.report), imported.state
     # A row without a file is the import command's, which says at its terminal how far it is.
     is_busy = bool(imported.file) and state in (Import.State.UPLOADED, Import.State.STAGED)
     is_waiting = state in (Import.State.CHECKED, Import.State.REFUSED)

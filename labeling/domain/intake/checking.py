@@ -8,14 +8,14 @@ from typing import IO, Any
 
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from labeling.domain.intake.detection import Format, find_format
 from labeling.domain.intake.holding import Hold, begin_attempt, hold, local_file
 from labeling.domain.intake.mapping import Mapping
 from labeling.domain.intake.reading import SourceFile
-from labeling.domain.intake.refusals import FileRefused, FormatUnknown
-from labeling.domain.intake.report import clean
+from labeling.domain.intake.refusals import FileRefused, FormatUnknown, Reason
+from labeling.domain.intake.report import report_cause
 from labeling.domain.intake.staging import StagedFile, count_known, stage_file
 from labeling.domain.intake.storing import find_entered
 from labeling.domain.intake.uploading import keep_columns
@@ -37,7 +37,7 @@ def check_import(pk: int) -> None:
         except FormatUnknown as error:
             end_check(imported, Import.State.CHECKED, {"columns": list(error.columns.items())}, format="")
         except FileRefused as error:
-            report = keep_columns(imported.report) | {"cause": clean(str(error), 1000)}
+            report = keep_columns(imported.report) | report_cause(error.reason)
             end_check(imported, Import.State.REFUSED, report)
 
 
@@ -48,7 +48,7 @@ def look_into(imported: Import, path: Path, held: Hold, log: IO[bytes]) -> None:
     except FormatUnknown:
         raise
     except FileRefused as error:
-        raise FileRefused(str(error).replace(str(path), imported.filename)) from error
+        raise error.name_file(str(path), imported.filename) from error
     report = keep_columns(imported.report) | describe(imported.project, staged)
     if staged.report.n_bad:
         report["bad_file"] = keep_bad_rows(imported, log)
@@ -122,11 +122,11 @@ def describe(project: Project, staged: StagedFile) -> dict[str, Any]:
     count_known(project, staged)
     report = staged.report.to_json() | {"uses_tags": staged.uses_tags}
     if staged.report.n_bad:
-        report["cause"] = _(
-            "Some rows are bad, so nothing of this file can be imported: correct them and upload it again."
+        report |= report_cause(
+            Reason(_("Some rows are bad, so nothing of this file can be imported: correct them and upload it again."))
         )
     elif entered := find_entered(project, staged.sha256, staged.format.name):
-        report |= {"cause": _("This very file has been imported before."), "same_as": entered.pk}
+        report |= report_cause(Reason(_("This very file has been imported before."))) | {"same_as": entered.pk}
     return report
 
 

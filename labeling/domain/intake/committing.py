@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from labeling.domain.audit import record_event
 from labeling.domain.doorbell import ring
@@ -17,7 +18,7 @@ from labeling.domain.intake.holding import begin_attempt, hold, local_file
 from labeling.domain.intake.mapping import Mapping
 from labeling.domain.intake.reading import SourceFile
 from labeling.domain.intake.refusals import FileRefused
-from labeling.domain.intake.report import Report, clean
+from labeling.domain.intake.report import Report, report_cause
 from labeling.domain.intake.shutting import withdraw_rows
 from labeling.domain.intake.staging import StagedFile
 from labeling.domain.intake.storing import Placement, store_file
@@ -63,11 +64,12 @@ def commit_import(pk: int) -> None:
         def hear_progress(line: int) -> None:
             held.tell(report | {"progress": line / max(imported.n_rows, line)})
 
+        path = Path(imported.file)
         try:
             with local_file(imported.file) as path:
                 store_file(imported, restage(imported, path), read_placement(imported), hear_progress)
         except FileRefused as error:
-            refuse_commit(imported, report | {"cause": clean(str(error), 1000)})
+            refuse_commit(imported, report | report_cause(error.name_file(str(path), imported.filename).reason))
             return
         delete_files(imported)
         left_out = {"n_left_out": report.get("n_pairs", 0) - imported.judgments.count()}
@@ -86,7 +88,7 @@ def restage(imported: Import, path: Path) -> StagedFile:
     mapped = Mapping.from_json(imported.mapping).to_format() if imported.mapping else None
     format = mapped or find_format(imported.format)
     if format is None:
-        raise FileRefused(_("The format %(name)s is not known any more.") % {"name": imported.format})
+        raise FileRefused(gettext_noop("The format %(name)s is not known any more."), name=imported.format)
     report, uses_tags = Report(imported.format), bool(imported.report.get("uses_tags"))
     return StagedFile(SourceFile(path), format, imported.sha256, report, Digests(), Digests(), uses_tags=uses_tags)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import UNSTORABLE
-from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.refusals import FileRefused, Reason
 
 DELIMITERS = (",", "\t", ";")
 MAX_COLUMNS = 1000
@@ -42,13 +44,17 @@ class LineFeed:
             self.n_record += len(self.block)
             if self.n_record > self.n_most:
                 raise FileRefused(
-                    f"the row that begins on line {self.first} is longer than {self.n_most:,} bytes: "
-                    "is a quotation mark not closed?"
+                    _(
+                        "the row that begins on line %(first)s is longer than %(n_most)s bytes: "
+                        "is a quotation mark not closed?"
+                    ),
+                    first=self.first,
+                    n_most=f"{self.n_most:,}",
                 )
             try:
                 text = self.block.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise FileRefused(f"not UTF-8 on line {self.line}: save the file as UTF-8") from error
+                raise FileRefused(_("not UTF-8 on line %(line)s: save the file as UTF-8"), line=self.line) from error
             self.block = self.read_line()
             yield text
 
@@ -69,20 +75,25 @@ def read_delimited(feed: LineFeed, delimiter: str) -> Iterator[Record]:
             if not fields:
                 continue
             if len(fields) != len(header):
-                yield line, {}, f"has {len(fields)} fields where the header names {len(header)} columns"
+                words = {"n": len(fields), "n_named": len(header)}
+                yield line, {}, Reason(_("has %(n)s fields where the header names %(n_named)s columns"), **words)
             else:
                 yield line, dict(zip(header, fields, strict=True)), ""
     except csv.Error as error:
-        raise FileRefused(f"not readable from line {feed.first} on: {error}") from error
+        raise FileRefused(_("not readable from line %(first)s on: %(error)s"), first=feed.first, error=error) from error
 
 
 def read_header(fields: list[str]) -> list[str]:
     """Return the names of the columns; one without a name goes by its number."""
     if len(fields) > MAX_COLUMNS:
-        raise FileRefused(f"the header names {len(fields):,} columns; at most {MAX_COLUMNS:,} are read")
+        raise FileRefused(
+            _("the header names %(n)s columns; at most %(n_most)s are read"),
+            n=f"{len(fields):,}",
+            n_most=f"{MAX_COLUMNS:,}",
+        )
     names = [field.strip() or f"column {number}" for number, field in enumerate(fields, 1)]
     if any(UNSTORABLE.search(name) for name in names):
-        raise FileRefused("a column's name holds a character that cannot be stored, such as NUL: rename it")
+        raise FileRefused(_("a column's name holds a character that cannot be stored, such as NUL: rename it"))
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise FileRefused(f"two columns are named {repeated!r}: rename one")
+        raise FileRefused(_("two columns are named %(repeated)s: rename one"), repeated=repr(repeated))
     return names

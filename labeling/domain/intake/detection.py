@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import UNSTORABLE
 from labeling.domain.intake.formats import alpaca, argilla, hh, labelstudio, oasst, openai, prompts, trl
 from labeling.domain.intake.items import ParsedRow
@@ -55,7 +57,9 @@ def detect_format(rows: Iterable[dict[str, Any]]) -> Format:
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        raise FileRefused(f"the first rows look like {' and '.join(sorted(found))}: choose one with --format")
+        raise FileRefused(
+            _("the first rows look like %(names)s: choose one with --format"), names=" and ".join(sorted(found))
+        )
     keys = list(seen[0])[:8] if seen else []
     raise FormatUnknown(
         f"no known format has a row with the keys {', '.join(keys) or '(none)'}; "

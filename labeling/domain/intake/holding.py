@@ -14,10 +14,11 @@ from typing import Any
 
 from django.core.cache import cache
 from django.core.files.storage import default_storage
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _
 
 from labeling.domain.doorbell import SWEEP_S, send_message
-from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.refusals import FileRefused, Reason
+from labeling.domain.intake.report import report_cause
 from labeling.models import Import
 
 LEASE_S = 30
@@ -60,9 +61,11 @@ def begin_attempt(imported: Import) -> bool:
     attempts = imported.report.get("attempts", 0) + 1
     imported.report = imported.report | {"attempts": attempts}
     if attempts > MAX_ATTEMPTS:
-        cause = _("A worker died %(n)s times over this file; see the worker's log.") % {"n": MAX_ATTEMPTS}
+        cause = report_cause(
+            Reason(_("A worker died %(n)s times over this file; see the worker's log."), n=MAX_ATTEMPTS)
+        )
         Import.objects.filter(pk=imported.pk, state=imported.state).update(
-            state=Import.State.REFUSED, report=imported.report | {"cause": cause}
+            state=Import.State.REFUSED, report=imported.report | cause
         )
         return False
     Import.objects.filter(pk=imported.pk, state=imported.state).update(report=imported.report)

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message, check_messages, check_text
 from labeling.domain.intake.refusals import RowRefused
 
@@ -28,9 +30,13 @@ class Pair:
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
         if check_text(self.better, what="the better completion") == check_text(self.worse, what="the worse completion"):
-            raise RowRefused("both completions are the same text: there is nothing to compare")
+            raise RowRefused(_("both completions are the same text: there is nothing to compare"))
         if self.group is not None and not 0 < len(check_text(self.group, what="group")) <= GROUP_LENGTH:
-            raise RowRefused(f"group must have 1 to {GROUP_LENGTH} characters, got {len(self.group)}")
+            raise RowRefused(
+                _("group must have 1 to %(n_most)s characters, got %(n)s"),
+                n_most=GROUP_LENGTH,
+                n=len(self.group),
+            )
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Example:
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
         if not check_text(self.text, what="the completion").strip():
-            raise RowRefused("the completion is empty: there is nothing to imitate")
+            raise RowRefused(_("the completion is empty: there is nothing to imitate"))
 
 
 @dataclass(frozen=True)
@@ -72,22 +78,22 @@ class ParsedRow:
 def check_prompt(messages: list[Message]) -> None:
     """Refuse a conversation that no completion can follow. Raises: InvalidContent."""
     if not check_messages(messages)[-1]["content"].strip():
-        raise RowRefused("the last message of the prompt is empty")
+        raise RowRefused(_("the last message of the prompt is empty"))
 
 
 def get_text(row: dict[str, Any], key: str) -> str:
     """Return row[key]. Raises: RowRefused unless it is a string."""
     if key not in row:
-        raise RowRefused(f"the row lacks {key}")
+        raise RowRefused(_("the row lacks %(key)s"), key=key)
     if not isinstance(row[key], str):
-        raise RowRefused(f"{key} must be a string, got {type(row[key]).__name__}")
+        raise RowRefused(_("%(key)s must be a string, got %(kind)s"), key=key, kind=type(row[key]).__name__)
     return str(row[key])
 
 
 def get_list(row: dict[str, Any], key: str) -> list[Any]:
     """Return row[key]. Raises: RowRefused unless it is a list that holds something."""
     if key not in row:
-        raise RowRefused(f"the row lacks {key}")
+        raise RowRefused(_("the row lacks %(key)s"), key=key)
     if not isinstance(row[key], list) or not row[key]:
-        raise RowRefused(f"{key} must be a list with at least one element")
+        raise RowRefused(_("%(key)s must be a list with at least one element"), key=key)
     return list(row[key])

@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.intake.detection import Format
 from labeling.domain.intake.formats.trl import read_sides
 from labeling.domain.intake.items import BINARY_STRENGTH, Example, Item, Pair, ParsedRow, Question
@@ -67,23 +69,27 @@ class Mapping:
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.columns) - set(FIELDS)):
-            raise InvalidMapping(f"unknown fields: {', '.join(unknown)}; there are {', '.join(FIELDS)}")
+            raise InvalidMapping(
+                _("unknown fields: %(names)s; there are %(known)s"),
+                names=", ".join(unknown),
+                known=", ".join(FIELDS),
+            )
         if ("chosen" in self.columns) != ("rejected" in self.columns):
-            raise InvalidMapping("a pair needs two columns: say which holds the second completion, too")
+            raise InvalidMapping(_("a pair needs two columns: say which holds the second completion, too"))
         if "chosen" not in self.columns and "prompt" not in self.columns:
-            raise InvalidMapping("say which column holds the prompt")
+            raise InvalidMapping(_("say which column holds the prompt"))
         if "chosen" in self.columns and "completion" in self.columns:
-            raise InvalidMapping("a row is a pair or a demonstration: leave the completion out, or the pair")
+            raise InvalidMapping(_("a row is a pair or a demonstration: leave the completion out, or the pair"))
         if ("verdict" in self.columns or "strength" in self.columns) and "chosen" not in self.columns:
-            raise InvalidMapping("a verdict is about a pair: say which columns hold its completions")
+            raise InvalidMapping(_("a verdict is about a pair: say which columns hold its completions"))
         if self.is_unjudged and ("verdict" in self.columns or "strength" in self.columns):
-            raise InvalidMapping("nobody has judged these pairs, so no column can hold a verdict or its strength")
+            raise InvalidMapping(_("nobody has judged these pairs, so no column can hold a verdict or its strength"))
         speaks = "verdict" in self.columns and not self.is_signed
         if speaks and not (self.values.get("A") and self.values.get("B")):
-            raise InvalidMapping("say which values of the verdict mean A and which mean B")
+            raise InvalidMapping(_("say which values of the verdict mean A and which mean B"))
         spoken = Counter(value for values in self.values.values() for value in values)
         if speaks and (twice := [value for value, n in spoken.items() if n > 1]):
-            raise InvalidMapping(f"the value {twice[0]!r} can mean one verdict only")
+            raise InvalidMapping(_("the value %(value)s can mean one verdict only"), value=repr(twice[0]))
 
     @property
     def is_signed(self) -> bool:
@@ -146,10 +152,17 @@ class Mapping:
             return "A" if steps < 0 else "B" if steps else "tie"
         verdict = self._read_value(row) if "verdict" in self.columns else "A"
         if steps is not None and steps < 0 and verdict != "A":
-            raise RowRefused(f"{self.columns['strength']} says {steps}, that A won, but the verdict is {verdict}")
+            raise RowRefused(
+                _("%(column)s says %(steps)s, that A won, but the verdict is %(verdict)s"),
+                column=self.columns["strength"],
+                steps=steps,
+                verdict=verdict,
+            )
         if steps is not None and steps < 0 and "verdict" not in self.columns:
             raise RowRefused(
-                f"{self.columns['strength']} says {steps}: where its sign says who won, choose it as the verdict, too"
+                _("%(column)s says %(steps)s: where its sign says who won, choose it as the verdict, too"),
+                column=self.columns["strength"],
+                steps=steps,
             )
         return verdict
 
@@ -158,12 +171,21 @@ class Mapping:
         for verdict, values in self.values.items():
             if spelled in values:
                 return verdict
-        raise RowRefused(f"{self.columns['verdict']} says {spelled[:80]!r}, which means neither A nor B nor tie")
+        raise RowRefused(
+            _("%(column)s says %(spelled)s, which means neither A nor B nor tie"),
+            column=self.columns["verdict"],
+            spelled=repr(spelled[:80]),
+        )
 
     def _read_steps(self, row: dict[str, Any]) -> int:
         spelled = str(row.get(self.columns["strength"])).strip()
         if not re.fullmatch(r"[+-]?[0-3](\.0*)?", spelled):
-            raise RowRefused(f"{self.columns['strength']} must be 0 to {N_STRENGTHS}, got {spelled[:80]!r}")
+            raise RowRefused(
+                _("%(column)s must be 0 to %(n_most)s, got %(spelled)s"),
+                column=self.columns["strength"],
+                n_most=N_STRENGTHS,
+                spelled=repr(spelled[:80]),
+            )
         return int(float(spelled))
 
     def _with_system(self, row: dict[str, Any], messages: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -176,7 +198,12 @@ class Mapping:
             return ""
         tag = self._get_text(row, name).strip()
         if len(tag) > n_chars or not tag.isprintable():
-            raise RowRefused(f"{self.columns[name]} must be a {name} of at most {n_chars} plain characters")
+            raise RowRefused(
+                _("%(column)s must be a %(name)s of at most %(n_chars)s plain characters"),
+                column=self.columns[name],
+                name=name,
+                n_chars=n_chars,
+            )
         return tag
 
     def _has(self, row: dict[str, Any], name: str) -> bool:
@@ -185,7 +212,7 @@ class Mapping:
     def _get(self, row: dict[str, Any], name: str) -> Any:
         column = self.columns[name]
         if row.get(column) is None:
-            raise RowRefused(f"the row lacks {column}")
+            raise RowRefused(_("the row lacks %(column)s"), column=column)
         if not isinstance(row[column], (str, list)):
             return str(row[column]) if isinstance(row[column], (int, float)) else self._get_text(row, name)
         return row[column]
@@ -193,7 +220,9 @@ class Mapping:
     def _get_text(self, row: dict[str, Any], name: str) -> str:
         value = row[self.columns[name]]
         if not isinstance(value, str):
-            raise RowRefused(f"{self.columns[name]} must be a string, got {type(value).__name__}")
+            raise RowRefused(
+                _("%(column)s must be a string, got %(kind)s"), column=self.columns[name], kind=type(value).__name__
+            )
         return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
+from django.utils.translation import gettext_noop as _
 
 from labeling.domain.intake.refusals import FileRefused
 
@@ -45,7 +46,7 @@ def read_parquet(
                     number += 1
                     yield number, row, number / n_rows
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise FileRefused(f"{path} cannot be read as Parquet: {error}") from error
+        raise FileRefused(_("%(path)s cannot be read as Parquet: %(error)s"), path=path, error=error) from error
 
 
 def list_texts(file: pyarrow.parquet.ParquetFile) -> list[str]:
@@ -65,7 +66,7 @@ def count_bytes(file: pyarrow.parquet.ParquetFile) -> int:
             chunk = group.column(column)
             n_values += chunk.num_values * width
             if "DELTA_BYTE_ARRAY" in chunk.encodings:  # a few bytes say how much of the text before comes again
-                raise FileRefused("columns in the encoding DELTA_BYTE_ARRAY are not read: write them in another one")
+                raise FileRefused(_("columns in the encoding DELTA_BYTE_ARRAY are not read: write them in another one"))
     return max(n_packed, n_values)
 
 

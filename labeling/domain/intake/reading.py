@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.intake.delimited import LineFeed, find_delimiter, read_delimited
-from labeling.domain.intake.refusals import FileRefused, RowRefused
+from labeling.domain.intake.refusals import FileRefused, Reason, RowRefused
 from labeling.domain.intake.strict_json import StrictDecoder
 from labeling.domain.intake.window import Window
 
@@ -65,7 +67,7 @@ class SourceFile:
                 else:
                     yield from self._watch(packed, self._read_text(packed, digest))
         except (OSError, EOFError, zlib.error) as error:
-            raise FileRefused(f"{self.path} cannot be read: {error}") from error
+            raise FileRefused(_("%(path)s cannot be read: %(error)s"), path=self.path, error=error) from error
         self.sha256 = digest.hexdigest()
 
     def _watch(self, packed: IO[bytes], rows: Iterator[RawRow]) -> Iterator[RawRow]:
@@ -82,7 +84,7 @@ class SourceFile:
         stream = MeasuredStream(unpacked, digest, self.limits.file_bytes)
         start = stream.read_line(self.limits.line_bytes)
         if start.startswith(UTF16_BOMS):
-            raise FileRefused(f"{self.path} is UTF-16: save it as UTF-8")
+            raise FileRefused(_("%(path)s is UTF-16: save it as UTF-8"), path=self.path)
         start, n_blank = start.removeprefix(UTF8_BOM), 0
         while start and not start.strip():
             start, n_blank = stream.read_line(self.limits.line_bytes), n_blank + 1
@@ -103,7 +105,7 @@ class SourceFile:
             line += 1
             if len(block) > self.limits.line_bytes and not block.endswith(b"\n"):
                 stream.skip_line(self.limits.line_bytes)
-                yield RawRow(line, {}, f"longer than {self.limits.line_bytes:,} bytes")
+                yield RawRow(line, {}, too_long(self.limits.line_bytes))
             elif block.strip():
                 yield read_block(block, line, decoder)
             block = stream.read_line(self.limits.line_bytes)
@@ -116,7 +118,7 @@ class SourceFile:
             for row, (value, problem) in enumerate(values, 1):
                 yield check_value(row, value, problem)
         except RowRefused as error:
-            raise FileRefused(f"{self.path} is not a JSON array: {error}") from error
+            raise FileRefused(_("%(path)s is not a JSON array: %(error)s"), path=self.path, error=error) from error
 
     def _read_parquet(self, packed: IO[bytes], digest: Any) -> Iterator[RawRow]:
         from labeling.domain.intake.parquet import read_parquet  # noqa: PLC0415 -- pyarrow: 30 MB only Parquet files need
@@ -125,7 +127,7 @@ class SourceFile:
             digest.update(block)
         for row, value, share in read_parquet(self.path, self.limits.file_bytes, self.limits.line_bytes):
             self.share_read = share
-            problem = "" if value is not None else f"longer than {self.limits.line_bytes:,} bytes"
+            problem = "" if value is not None else too_long(self.limits.line_bytes)
             yield RawRow(row, value or {}, problem)
 
 
@@ -153,9 +155,15 @@ class MeasuredStream:
     def _measure(self, block: bytes) -> bytes:
         self.n_read += len(block)
         if self.n_read > self.n_allowed:
-            raise FileRefused(f"the file unpacks to more than {self.n_allowed:,} bytes: split it")
+            raise FileRefused(
+                _("the file unpacks to more than %(n_allowed)s bytes: split it"), n_allowed=f"{self.n_allowed:,}"
+            )
         self.digest.update(block)
         return block
+
+
+def too_long(n_most: int) -> Reason:
+    return Reason(_("longer than %(n_most)s bytes"), n_most=f"{n_most:,}")
 
 
 def read_block(block: bytes, line: int, decoder: StrictDecoder) -> RawRow:
@@ -163,13 +171,13 @@ def read_block(block: bytes, line: int, decoder: StrictDecoder) -> RawRow:
     try:
         value, problem = decoder.decode(block.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return RawRow(line, {}, f"not UTF-8 at byte {error.start + 1}")
+        return RawRow(line, {}, Reason(_("not UTF-8 at byte %(n)s"), n=error.start + 1))
     except RowRefused as error:
-        return RawRow(line, {}, str(error))
+        return RawRow(line, {}, error.reason)
     return check_value(line, value, problem)
 
 
 def check_value(line: int, value: object, problem: str) -> RawRow:
     if not problem and not isinstance(value, dict):
-        problem = f"a row must be a JSON object, got {type(value).__name__}"
+        problem = Reason(_("a row must be a JSON object, got %(kind)s"), kind=type(value).__name__)
     return RawRow(line, value if isinstance(value, dict) and not problem else {}, problem)

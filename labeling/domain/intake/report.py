@@ -9,12 +9,15 @@ from typing import Any
 
 from labeling.domain.content import UNSTORABLE
 from labeling.domain.intake.items import Example, Item, Pair
+from labeling.domain.intake.refusals import Reason, Said, tell
 from labeling.domain.intake.tags import N_SLICES
 
 N_BAD_SHOWN = 50
 N_SAMPLED = 5
 N_SAMPLE_CHARS = 2000
 N_REASON_CHARS = 400
+N_WORD_CHARS = 200
+N_CAUSE_CHARS = 1000
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Report:
     n_known_prompts: int = 0
     n_bad: int = 0
     bad: list[tuple[int, str]] = field(default_factory=list)
+    bad_said: list[Said | None] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     slices: set[tuple[str, str]] = field(default_factory=set)
     n_tagged: int = 0
@@ -43,9 +47,10 @@ class Report:
         """Count a bad row and keep the first ones to show."""
         self.n_rows += 1
         self.n_bad += 1
-        reason = clean(reason, N_REASON_CHARS)
+        said, reason = clean_said(reason), clean(reason, N_REASON_CHARS)
         if len(self.bad) < N_BAD_SHOWN:
             self.bad.append((line, reason))
+            self.bad_said.append(said)
         if self.hear_bad:
             self.hear_bad(line, reason)
 
@@ -64,6 +69,7 @@ class Report:
         return {
             **{name: value for name, value in vars(self).items() if name.startswith("n_") or name == "unit"},
             "bad": self.bad,
+            "bad_said": self.bad_said,
             "notes": {clean(reason, N_REASON_CHARS): n for reason, n in self.notes.items()},
             "slices": sorted(f"{name} ({language})" if language else name for name, language in self.slices),
             "sample": self.sample,
@@ -106,6 +112,38 @@ def sample_item(item: Item) -> dict[str, Any]:
     elif isinstance(item, Example):
         shown["texts"] = [clean(item.text, N_SAMPLE_CHARS)]
     return shown
+
+
+def report_cause(reason: str) -> dict[str, Any]:
+    """Return what a report keeps of why nothing of the file can be imported."""
+    return {"cause": clean(reason, N_CAUSE_CHARS), "cause_said": clean_said(reason)}
+
+
+def translate_report(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a kept report with its reasons in the language of now."""
+    told = dict(report)
+    if report.get("cause_said"):
+        told["cause"] = tell(report["cause_said"])
+    if report.get("bad_said"):
+        bad = zip(report["bad"], report["bad_said"], strict=True)
+        told["bad"] = [[line, tell(said) if said else reason] for (line, reason), said in bad]
+    return told
+
+
+def clean_said(reason: str) -> Said | None:
+    """Return a reason as it is kept to be told in any language; None for one that was made of words of one only."""
+    return clean_words(reason.said) if isinstance(reason, Reason) else None
+
+
+def clean_words(said: Said) -> Said:
+    message, words = said
+    kept: dict[str, Any] = {}
+    for name, word in words.items():
+        if isinstance(word, dict):
+            kept[name] = {"said": clean_words(word["said"])}
+        else:
+            kept[name] = clean(word, N_WORD_CHARS) if isinstance(word, str) else word
+    return [message, kept]
 
 
 def clean(text: str, n_chars: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop as _
 
 from labeling.domain.content import hash_messages, hash_pair
 from labeling.domain.errors import InvalidContent
@@ -16,7 +17,7 @@ from labeling.domain.intake.detection import Format, detect_format
 from labeling.domain.intake.digests import Digests
 from labeling.domain.intake.items import Example, Item, Pair, ParsedRow
 from labeling.domain.intake.reading import LIMITS, Limits, SourceFile
-from labeling.domain.intake.refusals import FileRefused
+from labeling.domain.intake.refusals import FileRefused, RowRefused
 from labeling.domain.intake.report import N_SAMPLED, Report
 from labeling.domain.intake.tags import N_SLICES, read_tags
 from labeling.models import Comparison, Project, Prompt
@@ -67,7 +68,7 @@ def stage_file(
         else:
             count_row(report, parsed, prompt_shas, pair_shas)
     if report.n_rows == 0:
-        raise FileRefused(f"{path} has no rows")
+        raise FileRefused(_("%(path)s has no rows"), path=path)
     if len(report.slices) > N_SLICES:
         report.notes[f"slices: more than {N_SLICES} names are no slices"] = report.n_tagged
         report.slices.clear()
@@ -103,7 +104,7 @@ def parse_rows(source: SourceFile, format: Format) -> Iterator[tuple[int, Parsed
         try:
             parsed = format.read(row.value)
         except InvalidContent as error:
-            yield row.line, str(error)
+            yield row.line, error.reason if isinstance(error, RowRefused) else str(error)
             continue
         if not (parsed.slice_name or parsed.language):
             name, language = read_tags(row.value)
@@ -126,12 +127,12 @@ def read_items(staged: StagedFile) -> Iterator[PlacedItem]:
     """Read the file once more and yield its items. Raises: FileRefused when it is not what was checked."""
     for line, parsed in parse_rows(staged.source, staged.format):
         if isinstance(parsed, str):
-            raise FileRefused(f"{staged.source.path} changed while it was read: run the import again")
+            raise FileRefused(_("%(path)s changed while it was read: run the import again"), path=staged.source.path)
         tags = (parsed.slice_name, parsed.language) if staged.uses_tags else ("", "")
         for part, item in enumerate(parsed.items):
             yield PlacedItem(line, part, item, *tags)
     if staged.source.sha256 != staged.sha256:
-        raise FileRefused(f"{staged.source.path} changed while it was read: run the import again")
+        raise FileRefused(_("%(path)s changed while it was read: run the import again"), path=staged.source.path)
 
 
 def count_known(project: Project, staged: StagedFile) -> None:

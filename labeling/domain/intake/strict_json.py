@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from labeling.domain.intake.refusals import RowRefused
+from django.utils.translation import gettext_noop as _
+
+from labeling.domain.intake.refusals import Reason, RowRefused
 from labeling.domain.intake.window import SPACE, Window
 
 
@@ -16,7 +18,7 @@ class StrictDecoder:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self._problems: list[str] = []
+        self._problems: list[Reason] = []
         self._decoder = json.JSONDecoder(object_pairs_hook=self._build_object, parse_constant=self._refuse_constant)
 
     def decode(self, text: str) -> tuple[Any, str]:
@@ -24,7 +26,9 @@ class StrictDecoder:
         text = text.rstrip(" \t\r\n")
         value, end, problem = self._decode_at(text, skip_space(text, 0))
         if end != len(text):
-            raise RowRefused(f"not JSON: something follows the value at character {skip_space(text, end) + 1}")
+            raise RowRefused(
+                _("not JSON: something follows the value at character %(at)s"), at=skip_space(text, end) + 1
+            )
         return value, problem
 
     def decode_array(self, window: Window, n_most: int) -> Iterator[tuple[Any, str]]:
@@ -40,12 +44,12 @@ class StrictDecoder:
             yield self._decode_in(window, n_most)
             mark = window.find_next()
             if mark not in (",", "]"):
-                raise RowRefused(f"a comma or ] is missing on line {window.line}")
+                raise RowRefused(_("a comma or ] is missing on line %(line)s"), line=window.line)
             window.at += mark == ","
         window.at += 1
         line = window.line
         if window.find_next():
-            raise RowRefused(f"something follows the array on line {line}")
+            raise RowRefused(_("something follows the array on line %(line)s"), line=line)
 
     def _decode_in(self, window: Window, n_most: int) -> tuple[Any, str]:
         """Decode the value in the window; one that stops at its end may go on beyond it."""
@@ -57,14 +61,18 @@ class StrictDecoder:
                 refusal, end = error, len(window.text)
             n_chars = end - window.at
             if refusal and n_chars > n_most:
-                raise RowRefused(f"{refusal}; a row may have {n_most:,} characters") from refusal
+                raise RowRefused(
+                    _("%(refusal)s; a row may have %(n_most)s characters"), refusal=refusal, n_most=f"{n_most:,}"
+                ) from refusal
             # Three characters more settle where a number ends: of 1e+3, Python reads the 1 until it sees the 3.
             if end + 3 <= len(window.text) or not window.read_on():
                 break
         if refusal:
             raise refusal
         window.at += n_chars
-        return value, problem or ("" if n_chars <= n_most else f"longer than {n_most:,} characters")
+        return value, problem or (
+            "" if n_chars <= n_most else Reason(_("longer than %(n_most)s characters"), n_most=f"{n_most:,}")
+        )
 
     def _decode_at(self, text: str, position: int, window: Window | None = None) -> tuple[Any, int, str]:
         self._problems.clear()
@@ -74,24 +82,24 @@ class StrictDecoder:
             line = error.lineno + (window.n_lines if window else 0)
             column = error.colno + (window.n_columns if window and error.lineno == 1 else 0)
             where = f"line {line}, column {column}" if line > 1 else f"column {column}"
-            raise RowRefused(f"not JSON: {error.msg} at {where}") from error
+            raise RowRefused(_("not JSON: %(msg)s at %(where)s"), msg=error.msg, where=where) from error
         except RecursionError as error:
-            raise RowRefused(f"nested deeper than {self.depth} levels") from error
+            raise RowRefused(_("nested deeper than %(depth)s levels"), depth=self.depth) from error
         except ValueError as error:  # Python refuses to read numbers of thousands of digits
-            raise RowRefused(f"not readable: {error}") from error
+            raise RowRefused(_("not readable: %(error)s"), error=error) from error
         if measure_depth(value) > self.depth:
-            self._problems.append(f"nested deeper than {self.depth} levels")
-        return value, end, "; ".join(self._problems)
+            self._problems.append(Reason(_("nested deeper than %(depth)s levels"), depth=self.depth))
+        return value, end, Reason.chain(self._problems) if self._problems else ""
 
     def _build_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         built = dict(pairs)
         if len(built) < len(pairs):
             key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            self._problems.append(f"the key {key!r} comes twice in one object")
+            self._problems.append(Reason(_("the key %(key)s comes twice in one object"), key=repr(key)))
         return built
 
     def _refuse_constant(self, name: str) -> float:
-        self._problems.append(f"{name} is not JSON; use null or leave it out")
+        self._problems.append(Reason(_("%(name)s is not JSON; use null or leave it out"), name=name))
         return 0.0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message, check_text
 from labeling.domain.intake.refusals import RowRefused
 
@@ -24,11 +26,15 @@ def read_messages(value: list[Any]) -> list[Message]:
     messages: list[Message] = []
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise RowRefused("a message must be an object with role and content")
+            raise RowRefused(_("a message must be an object with role and content"))
         if message["role"] not in ROLE_OF:
-            raise RowRefused(f"a message's role must be one of {', '.join(ROLE_OF)}, got {message['role']!r}")
+            raise RowRefused(
+                _("a message's role must be one of %(names)s, got %(role)s"),
+                names=", ".join(ROLE_OF),
+                role=repr(message["role"]),
+            )
         if message.get("tool_calls") or message.get("function_call"):
-            raise RowRefused("a message calls a tool; only text can be compared here")
+            raise RowRefused(_("a message calls a tool; only text can be compared here"))
         messages.append({"role": ROLE_OF[message["role"]], "content": read_content(message.get("content"))})
     return messages
 
@@ -37,10 +43,10 @@ def read_content(content: object) -> str:
     """Return a message's text, given as a string or as OpenAI's list of text parts. Raises: RowRefused."""
     if isinstance(content, list):
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-            raise RowRefused("a message holds something other than text; only text can be compared here")
+            raise RowRefused(_("a message holds something other than text; only text can be compared here"))
         return "".join(check_text(part.get("text"), what="a text part") for part in content)
     if not isinstance(content, str):
-        raise RowRefused(f"a message's content must be a string, got {type(content).__name__}")
+        raise RowRefused(_("a message's content must be a string, got %(kind)s"), kind=type(content).__name__)
     return content
 
 
@@ -66,12 +72,12 @@ def split_dialogues(chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Mess
         sides = chosen[n : n + 1] + rejected[n : n + 1]
         if chosen[n - 1].role != "assistant" and [turn.role for turn in sides] == ["assistant", "assistant"]:
             return to_messages(chosen[:n]), join_turns(chosen[n:]), join_turns(rejected[n:])
-    raise RowRefused("the two dialogues share no turn that the assistant answers in both")
+    raise RowRefused(_("the two dialogues share no turn that the assistant answers in both"))
 
 
 def join_turns(turns: list[Turn]) -> str:
     """Return the assistant's turn and all that follows it as one completion, later turns verbatim as a transcript."""
     if not turns or turns[0].role != "assistant":
-        raise RowRefused("a completion must begin with the assistant's turn")
+        raise RowRefused(_("a completion must begin with the assistant's turn"))
     later = "".join(f"\n\n{LABELS[turn.role]}:{turn.raw}" for turn in turns[1:])
     return turns[0].raw.removeprefix(" ") + later

@@ -6,6 +6,8 @@ import codecs
 import re
 from collections.abc import Callable
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.intake.refusals import FileRefused
 
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -62,6 +64,6 @@ class Window:
             more = self._decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             line = self._n_fed_lines + error.object.count(b"\n", 0, error.start) + 1
-            raise FileRefused(f"not UTF-8 on line {line}: save the file as UTF-8") from error
+            raise FileRefused(_("not UTF-8 on line %(line)s: save the file as UTF-8"), line=line) from error
         self._n_fed_lines += block.count(b"\n")
         return more

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message
 from labeling.domain.intake.items import BINARY_STRENGTH, Item, Pair, ParsedRow, get_list, get_text
 from labeling.domain.intake.refusals import RowRefused
@@ -25,10 +27,10 @@ def matches(row: dict[str, Any]) -> bool:
 def read(row: dict[str, Any]) -> ParsedRow:
     fields, notes = row.get("fields"), Counter[str]()
     if not isinstance(fields, dict):
-        raise RowRefused("a record must have fields")
+        raise RowRefused(_("a record must have fields"))
     key = next((key for key in PROMPT_KEYS if key in fields), None)
     if key is None:
-        raise RowRefused(f"the fields have no prompt; it is looked for under {', '.join(PROMPT_KEYS)}")
+        raise RowRefused(_("the fields have no prompt; it is looked for under %(names)s"), names=", ".join(PROMPT_KEYS))
     prompt = read_prompt(fields, key)
     texts = {normalize(name): text for name, text in fields.items() if name != key and isinstance(text, str)}
     items: list[Item] = []
@@ -65,7 +67,7 @@ def read_answers(responses: object) -> Iterator[object]:
                 if isinstance(answer, dict) and "value" in answer:
                     yield answer["value"]
     elif responses is not None:
-        raise RowRefused(f"responses must be an object or a list, got {type(responses).__name__}")
+        raise RowRefused(_("responses must be an object or a list, got %(kind)s"), kind=type(responses).__name__)
 
 
 def read_ranking(value: object, texts: dict[str, str]) -> Ranking | None:

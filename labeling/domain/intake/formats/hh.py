@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.intake.items import Pair, ParsedRow, get_text
 from labeling.domain.intake.refusals import RowRefused
 from labeling.domain.intake.turns import Turn, split_dialogues
@@ -27,5 +29,5 @@ def read(row: dict[str, Any]) -> ParsedRow:
 def read_transcript(row: dict[str, Any], key: str) -> list[Turn]:
     before, *spoken = SPEAKER.split(get_text(row, key))
     if before or not spoken:
-        raise RowRefused(f'{key} must be a transcript that begins with "\\n\\nHuman:"')
+        raise RowRefused(_('%(key)s must be a transcript that begins with "\\n\\nHuman:"'), key=key)
     return [Turn(ROLE_OF_SPEAKER[speaker], raw) for speaker, raw in zip(spoken[::2], spoken[1::2], strict=True)]

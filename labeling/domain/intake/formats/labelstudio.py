@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message
 from labeling.domain.intake.items import Item, Pair, ParsedRow, get_list, get_text
 from labeling.domain.intake.refusals import RowRefused
@@ -22,12 +24,14 @@ def matches(row: dict[str, Any]) -> bool:
 def read(row: dict[str, Any]) -> ParsedRow:
     data, notes = row.get("data"), Counter[str]()
     if not isinstance(data, dict) or not isinstance(row.get("annotations"), list):
-        raise RowRefused("a task must have data and a list of annotations: choose the export format JSON, not JSON-MIN")
+        raise RowRefused(
+            _("a task must have data and a list of annotations: choose the export format JSON, not JSON-MIN")
+        )
     prompt = read_prompt(data)
     items: list[Item] = []
     for annotation in row["annotations"]:
         if not isinstance(annotation, dict):
-            raise RowRefused("an annotation must be an object")
+            raise RowRefused(_("an annotation must be an object"))
         if annotation.get("was_cancelled"):
             notes["skipped annotations"] += 1
             continue
@@ -46,7 +50,7 @@ def read(row: dict[str, Any]) -> ParsedRow:
 def read_prompt(data: dict[str, Any]) -> list[Message]:
     key = next((key for key in PROMPT_KEYS if key in data), None)
     if key is None:
-        raise RowRefused(f"data has no prompt; it is looked for under {', '.join(PROMPT_KEYS)}")
+        raise RowRefused(_("data has no prompt; it is looked for under %(names)s"), names=", ".join(PROMPT_KEYS))
     if isinstance(data[key], list):
         return read_messages(get_list(data, key))
     return [{"role": "user", "content": get_text(data, key)}]
@@ -67,4 +71,8 @@ def read_sides(data: dict[str, Any], choice: dict[str, Any]) -> tuple[str, str]:
     for names in (pointed, *ANSWER_KEYS):
         if len(names) == 2 and all(name in data for name in names):
             return get_text(data, names[0]), get_text(data, names[1])
-    raise RowRefused(f"data has neither {' and '.join(pointed)} nor {' and '.join(ANSWER_KEYS[0])}")
+    raise RowRefused(
+        _("data has neither %(names)s nor %(others)s"),
+        names=" and ".join(pointed),
+        others=" and ".join(ANSWER_KEYS[0]),
+    )

@@ -6,6 +6,8 @@ from collections import Counter
 from itertools import combinations
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message
 from labeling.domain.intake.items import BINARY_STRENGTH, Item, Pair, ParsedRow, get_text
 from labeling.domain.intake.refusals import RowRefused
@@ -31,7 +33,7 @@ def read(row: dict[str, Any]) -> ParsedRow:
         for node in kept:
             replies = node.get("replies") or []
             if not isinstance(replies, list):
-                raise RowRefused(f"replies must be a list, got {type(replies).__name__}")
+                raise RowRefused(_("replies must be a list, got %(kind)s"), kind=type(replies).__name__)
             if replies:
                 message: Message = {"role": ROLE_OF[node["role"]], "content": get_text(node, "text")}
                 waiting.append(([*path, message], replies))
@@ -40,7 +42,7 @@ def read(row: dict[str, Any]) -> ParsedRow:
 
 def read_node(node: object) -> dict[str, Any]:
     if not isinstance(node, dict) or node.get("role") not in tuple(ROLE_OF):
-        raise RowRefused("a message of the tree must have the role prompter or assistant")
+        raise RowRefused(_("a message of the tree must have the role prompter or assistant"))
     return node
 
 

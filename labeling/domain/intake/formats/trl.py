@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from labeling.domain.content import Message
 from labeling.domain.intake.formats import hh
 from labeling.domain.intake.items import BINARY_STRENGTH, Pair, ParsedRow, get_list, get_text
@@ -39,7 +41,7 @@ def read_sides(row: dict[str, Any]) -> tuple[list[Message], str, str]:
         messages = [{"role": "user", "content": prompt}]
         return messages, read_rest(messages, chosen), read_rest(messages, rejected)
     if prompt is not None and not isinstance(prompt, str):
-        raise RowRefused(f"prompt must be a string or a list of messages, got {type(prompt).__name__}")
+        raise RowRefused(_("prompt must be a string or a list of messages, got %(kind)s"), kind=type(prompt).__name__)
     # Without a prompt column, or with one that only repeats the first user turn.
     return split_dialogues(to_turns(chosen), to_turns(rejected))
 
@@ -56,9 +58,9 @@ def read_texts(row: dict[str, Any]) -> tuple[list[Message], str, str]:
             prompt = prompt[:-1]  # TRL, too, leaves the space to the completions
         chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
         if not prompt.strip():
-            raise RowRefused("the row lacks prompt, and chosen and rejected do not begin alike")
+            raise RowRefused(_("the row lacks prompt, and chosen and rejected do not begin alike"))
     if not isinstance(prompt, str):
-        raise RowRefused(f"prompt must be a string or a list of messages, got {type(prompt).__name__}")
+        raise RowRefused(_("prompt must be a string or a list of messages, got %(kind)s"), kind=type(prompt).__name__)
     return [{"role": "user", "content": prompt}], chosen, rejected
 
 
