@@ -13,7 +13,8 @@ from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Comparison, Project, Prompt, Slot
 from rlhf.domain.counting import list_votes
 from rlhf.domain.identity import tells_writer
-from rlhf.domain.selecting import Candidate, Choice, Offer, select_pairs
+from rlhf.domain.offers import Candidate, Choice, Offer
+from rlhf.domain.selecting import select_pairs
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Loop, Round, Run, Sample
 

@@ -10,7 +10,7 @@ The arms, in the order in which they pick from the pool:
    prompt and completions drawn by chance. Whatever a strategy does, figures over these pairs alone are unbiased.
 2. Duels. `previous_share` of the pairs have a completion of the previous policy on their other side, drawn by chance:
    the win rate of one policy over the other, for free. What a prompt without two different completions is good for.
-3. The strategy: one function of `STRATEGIES` for the rest. To add one, write
+3. The strategy: one function of `strategies.STRATEGIES` for the rest. To add one, write
    `(offers, n, terms, rng, n_judged) -> choices` and name it after a member of Loop.Strategy: it gets the offers the
    other arms left, returns at most n choices, at most one an offer, with reason "active" unless chance alone picked
    them, and with what it believes a judgment would teach as the score (labelers are asked for higher scores first).
@@ -23,13 +23,14 @@ best for certain says 1.0, and estimates over the whole pool then rest on the co
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
+from rlhf.domain.offers import Choice, Offer
+from rlhf.domain.strategies import STRATEGIES, pick_previous, pick_random
 from rlhf.domain.terms import Terms
 from rlhf.models import Loop
 
@@ -39,56 +40,6 @@ POOL: Mapping[str, float] = MappingProxyType({Loop.Strategy.RANDOM.value: 1.4, L
 POOL_OF_A_CHOICE = 3.0
 # Strategies that read scores: rounds of these have a `score` stage, given a reward model.
 SCORED = (Loop.Strategy.DISAGREEMENT.value, Loop.Strategy.UNCERTAIN.value)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A completion of a prompt that may be shown.
-
-    scores: one a head of the reward model, in its own units; empty where nothing scored it. is_previous: the policy
-    before the current one drew it.
-    """
-
-    text: str
-    scores: tuple[float, ...] = ()
-    is_previous: bool = False
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A prompt by id, the slice it falls into, and its different completions in the order they were drawn."""
-
-    prompt: int
-    slice: int | None
-    candidates: tuple[Candidate, ...]
-
-    @property
-    def pairs(self) -> list[tuple[Candidate, Candidate]]:
-        """Every two completions of the current policy."""
-        return list(itertools.combinations([one for one in self.candidates if not one.is_previous], 2))
-
-    @property
-    def duels(self) -> list[tuple[Candidate, Candidate]]:
-        """A completion of the current policy against one of the previous one."""
-        current = [one for one in self.candidates if not one.is_previous]
-        return list(itertools.product(current, [one for one in self.candidates if one.is_previous]))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A pair to ask about. reason: "random" or "active", see labeling's Reason. score: what it would teach, any unit."""
-
-    prompt: int
-    text_a: str
-    text_b: str
-    reason: str
-    propensity: float
-    score: float = 0.0
-    is_duel: bool = False
-
-
-# (offers, n, terms, rng, judgments by slice) -> at most n choices, at most one an offer
-Strategy = Callable[[Sequence[Offer], int, Terms, random.Random, Mapping[int | None, int]], list[Choice]]
 
 
 def count_prompts(terms: Terms) -> int:
@@ -132,42 +83,3 @@ def select_pairs(
         choices += [replace(choice, propensity=choice.propensity * chance) for choice in picked]
     rng.shuffle(choices)
     return choices
-
-
-def pick_random(
-    offers: Sequence[Offer], n: int, terms: Terms, rng: random.Random, n_judged: Mapping[int | None, int]
-) -> list[Choice]:
-    """Pick prompts by chance, and of each two completions of the current policy by chance."""
-    return draw(offers, n, rng, pairs=lambda offer: offer.pairs)
-
-
-def pick_previous(
-    offers: Sequence[Offer], n: int, terms: Terms, rng: random.Random, n_judged: Mapping[int | None, int]
-) -> list[Choice]:
-    """Pick prompts by chance, and of each a completion of either policy by chance."""
-    return draw(offers, n, rng, pairs=lambda offer: offer.duels, is_duel=True)
-
-
-def draw(
-    offers: Sequence[Offer],
-    n: int,
-    rng: random.Random,
-    *,
-    pairs: Callable[[Offer], list[tuple[Candidate, Candidate]]],
-    is_duel: bool = False,
-) -> list[Choice]:
-    """Draw n of the offers that have a pair, and one of the pairs of each."""
-    usable = [offer for offer in offers if pairs(offer)]
-    n = min(n, len(usable))
-    choices = []
-    for offer in rng.sample(usable, n):
-        found = pairs(offer)
-        a, b = rng.choice(found)
-        propensity = n / len(usable) / len(found)
-        choices.append(Choice(offer.prompt, a.text, b.text, "random", propensity, is_duel=is_duel))
-    return choices
-
-
-STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {Loop.Strategy.RANDOM.value: pick_random, Loop.Strategy.PREVIOUS.value: pick_previous}
-)

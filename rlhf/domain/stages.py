@@ -41,6 +41,8 @@ TEST_SHARE = 0.2
 # Prompts of a round of PPO; and completions of a prompt of which the best is learned.
 N_REWARDED_PROMPTS = 1000
 BEST_OF = 8
+# Heads of a reward model that are to disagree, where nobody says how many.
+N_HEADS = 4
 
 
 def plan_stages(terms: Terms) -> list[str]:
@@ -105,6 +107,12 @@ def make_config(round: Round, stage: str, runs: dict[str, Run]) -> RunConfig:
     config = CONFIGS[kind](seed=42 + round.number).replace(**terms.settings.get(kind, {}))
     if kind == Run.Kind.SAMPLE:
         config = config.replace(n={BEST: BEST_OF, PREVIOUS: 1}.get(part, terms.n_samples))
+    if (
+        kind == Run.Kind.REWARD
+        and terms.strategy == Loop.Strategy.DISAGREEMENT
+        and "n_heads" not in terms.settings.get(kind, {})
+    ):
+        config = config.replace(n_heads=N_HEADS)
     if kind == Run.Kind.MERGE:
         config = config.replace(weight=1 - terms.average_weight)
     if kind == Run.Kind.SCORE:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from rlhf.domain.selecting import Candidate, Offer, select_pairs
+from rlhf.domain.offers import Candidate, Offer
+from rlhf.domain.selecting import select_pairs
 from rlhf.domain.terms import Terms
 
 
