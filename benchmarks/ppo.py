@@ -1,6 +1,7 @@
 """What a sample of PPO costs, ours against TRL 1.12, the last that had a PPOTrainer.
 
     PYTHONPATH=. python benchmarks/ppo.py
+    PYTHONPATH=. python benchmarks/ppo.py --share-base   # four whole models against adapters over one base
 
 The model of benchmarks/training.py on the CPU, fp32, with as many optimizer steps on both sides. TRL 1.12 is installed
 beside the other packages into a folder of its own; each side runs in a process of its own, so that its peak memory tells.
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from transformers import TrainerCallback
 from benchmarks.training import TOKENIZER, VOCAB, Watch, build_model, quieten, trainer_settings
 
 LAST_PPO = "trl==1.12.0"
+LORA_RANK = 16
 PPO = {"rollouts": 4, "batch": 16, "epochs": 4, "n_prompt": 32, "n_new": 48}
 
 
@@ -71,6 +75,89 @@ def ppo_ours(folder: str) -> dict[str, float]:
     started_s = time.perf_counter()
     trainer.train()
     return measure_ppo([started_s, *watch.ended_s[PPO["epochs"] - 1 :: PPO["epochs"]]])
+
+
+def prepare_folders(folder: str) -> dict[str, float]:
+    """Write a policy, and a reward model that is an adapter over it."""
+    from rlhf.contract.kinds.reward import RewardConfig  # noqa: PLC0415
+    from rlhf.learning.adapters import add_adapter  # noqa: PLC0415
+    from rlhf.learning.checkpointing import save_final  # noqa: PLC0415
+    from rlhf.learning.scoring import load_reward_model  # noqa: PLC0415
+
+    base = Path(folder) / "base"
+    build_model().save_pretrained(base)
+    TOKENIZER.save_pretrained(base)
+    reward_model = load_reward_model(base, TOKENIZER, seed=0)
+    add_adapter(reward_model, RewardConfig(lora_rank=LORA_RANK))
+    save_final(Path(folder), reward_model, TOKENIZER)
+    return {}
+
+
+def ppo_from_folders(folder: str, *, lora_rank: int) -> dict[str, float]:
+    """Run our PPO as a run does, from the folders, with adapters of a rank or with whole models for 0."""
+    from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415
+    from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
+    from rlhf.learning.ppo import build_trainer  # noqa: PLC0415
+    from rlhf.learning.ppo_trainer import ReportRollouts  # noqa: PLC0415
+
+    config = PPOConfig(
+        base_model=f"{folder}/base",
+        reward_model=f"{folder}/checkpoints/final",
+        lora_rank=lora_rank,
+        share_base="on" if lora_rank else "off",
+        rollouts=PPO["rollouts"],
+        rollout_batch_size=PPO["batch"],
+        ppo_epochs=PPO["epochs"],
+        num_minibatches=1,
+        max_new_tokens=PPO["n_new"],
+        target_kl=100.0,
+        critic_warmup_rollouts=0,
+        save_rollouts=1000,
+        seed=0,
+    )
+    run_dir = Path(folder) / f"run-{lora_rank}"
+    prepare_run_dir(run_dir, config)
+    trainer = build_trainer(config, run_dir, prompts=ppo_prompts(), tokenizer=TOKENIZER)
+    ended_cpu_s = [time.process_time()]
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            ended_cpu_s.append(time.process_time())
+
+    trainer.add_callback(Clock())
+    trainer.add_callback(ReportRollouts(run_dir, trainer))
+    trainer.train()
+    of_policy, of_critic = trainer.model.trained_parameters()
+    rollouts_s = [later - sooner for sooner, later in itertools.pairwise(ended_cpu_s[:: PPO["epochs"]])]
+    return {
+        "cpu_s": statistics.median(rollouts_s[1:]),
+        "peak_mb": peak_mb(),
+        "trained": float(sum(value.numel() for value in (*of_policy, *of_critic))),
+    }
+
+
+def compare_bases() -> None:
+    """Run both ways from the same folders, each in a process of its own, and print one row."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for side in ("folders", "whole", "adapters"):
+            found[side] = run_side(side, [], folder)
+    whole, adapters = found["whole"], found["adapters"]
+    print(
+        f"ppo     whole models {whole['cpu_s']:.2f} CPU-s a rollout in {whole['peak_mb']:,.0f} MB, {whole['trained']:,.0f} "
+        f"trained; one base {adapters['cpu_s']:.2f} in {adapters['peak_mb']:,.0f} MB, {adapters['trained']:,.0f} trained: "
+        f"{whole['cpu_s'] / adapters['cpu_s']:.2f} times faster, {adapters['peak_mb'] / whole['peak_mb']:.2f} of the memory",
+        flush=True,
+    )
+
+
+def run_side(side: str, path: list[str], folder: str) -> dict[str, float]:
+    """Return what one side measured in a process of its own. path: where it looks for packages first."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[1])])}
+    command = [sys.executable, __file__, "--side", side, "--folder", folder]
+    answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return found
 
 
 def ppo_theirs(folder: str) -> dict[str, float]:
@@ -143,15 +230,8 @@ def compare_ppo() -> None:
         )
         found = {}
         for side, path in (("ours", []), ("trl", [folder])):
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[1])])}
-            answer = subprocess.run(
-                [sys.executable, __file__, "--side", side],
-                env=environment,
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            found[side] = json.loads(answer.stdout.splitlines()[-1])
+            with tempfile.TemporaryDirectory() as run_dir:
+                found[side] = run_side(side, path, run_dir)
     ours, theirs = found["ours"], found["trl"]
     print(
         f"ppo     ours {ours['samples_per_s']:.2f} samples/s in {ours['peak_mb']:,.0f} MB, {LAST_PPO} "
@@ -162,16 +242,28 @@ def compare_ppo() -> None:
     )
 
 
+SIDES: dict[str, Callable[[str], dict[str, float]]] = {
+    "ours": ppo_ours,
+    "trl": ppo_theirs,
+    "folders": prepare_folders,
+    "whole": partial(ppo_from_folders, lora_rank=0),
+    "adapters": partial(ppo_from_folders, lora_rank=LORA_RANK),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    parser.add_argument("--share-base", action="store_true", help="whole models against adapters over one base")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     quieten()
     if options.side:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps((ppo_ours if options.side == "ours" else ppo_theirs)(folder)))
-        return
-    compare_ppo()
+        print(json.dumps(SIDES[options.side](options.folder)))
+    elif options.share_base:
+        compare_bases()
+    else:
+        compare_ppo()
 
 
 if __name__ == "__main__":

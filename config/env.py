@@ -18,6 +18,7 @@ BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
 HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://((\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 ENDPOINT = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
+HUB_MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[0-9a-f]{40})?")
 TOKEN = re.compile(r"[!-~]{16,}")
 
 # A developer's .env never overrides what the shell says.
@@ -57,6 +58,11 @@ def read_origins(name: str) -> list[str]:
 def read_endpoints(name: str) -> list[str]:
     """Return the comma-separated base URLs that texts may be sent to, none if unset."""
     return read_list(name, default=[], item=ENDPOINT, wanted="https://models.example.org/v1")
+
+
+def read_models(name: str) -> list[str]:
+    """Return the comma-separated models of the Hub that may be fetched, none if unset."""
+    return read_list(name, default=[], item=HUB_MODEL, wanted="owner/name or owner/name@COMMIT, 40 hexadecimal digits")
 
 
 def read_list(name: str, *, default: list[str], item: re.Pattern[str], wanted: str) -> list[str]:

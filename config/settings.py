@@ -15,6 +15,7 @@ from config.env import (
     read_home,
     read_hosts,
     read_int,
+    read_models,
     read_origins,
     read_secret_key,
     read_token,
@@ -30,6 +31,8 @@ CSRF_TRUSTED_ORIGINS = read_origins("CSRF_TRUSTED_ORIGINS")
 METRICS_TOKEN = read_token("METRICS_TOKEN")
 # Endpoints off this machine that AI feedback may ask; texts and completions go there.
 AI_ENDPOINTS = read_endpoints("AI_ENDPOINTS")
+# Models that manage.py register may fetch from the Hugging Face Hub; without this nothing is ever fetched.
+HUB_MODELS = read_models("HUB_MODELS")
 PORT = read_int("PORT", default=8000, low=1, high=65535)
 WEB_CONCURRENCY = read_int("WEB_CONCURRENCY", default=2, low=1, high=64)
 # A labeler's votes, and her skips; nobody reads so fast, and the judge page itself takes 100 a minute. 0 sets no limit.
