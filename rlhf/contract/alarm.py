@@ -52,8 +52,15 @@ def find_signs(history: Rows, *, curve: Sequence[Point] = ()) -> list[Sign]:
             standard error; both in standard deviations of the judge's scores of the reference.
         curve: what the same judges say of the best of n of the reference's completions, n = 1 first.
     """
-    if len(history) < FEWEST:
-        return []
+    return read_signs(history, curve) if len(history) >= FEWEST else []
+
+
+def find_signs_between(before: Mapping[str, float], after: Mapping[str, float], curve: Sequence[Point]) -> list[Sign]:
+    """Return the signs that a policy shows beside its reference. Args: as of find_signs, of all completions of either."""
+    return read_signs([before, after], curve)
+
+
+def read_signs(history: Rows, curve: Sequence[Point]) -> list[Sign]:
     found = (
         see_unconfirmed_gain(history),
         see_turn(history, curve),
@@ -73,7 +80,7 @@ def see_unconfirmed_gain(history: Rows) -> Sign | None:
     """
     proxy, doubt = read(history, PROXY), read(history, DOUBT)
     size = window(len(doubt))
-    if len(doubt) < FEWEST or len(proxy) != len(doubt):
+    if len(doubt) < 2 or len(proxy) != len(doubt):
         return None
     error = read(history, DOUBT_SE)[-1] * math.sqrt(2 / size)
     last_proxy, last_doubt = mean(proxy[-size:]), mean(doubt[-size:])
@@ -95,10 +102,10 @@ def see_unconfirmed_gain(history: Rows) -> Sign | None:
 def see_turn(history: Rows, curve: Sequence[Point]) -> Sign | None:
     """See whether the policy is farther from its reference than where the doubtful judge's score turns down."""
     kl, doubt = read(history, KL), read(history, DOUBT)
-    if len(doubt) < FEWEST or len(kl) != len(doubt):
+    if not doubt or len(kl) != len(doubt):
         return None
     turn = find_turn([*curve, *(Point(*pair) for pair in zip(kl, doubt, strict=True))])
-    now = mean(kl[-min(3, len(kl)) :])
+    now = mean(kl[-window(len(kl)) :])
     if turn is None or now < turn:
         return None
     words = f"The KL to the reference is {now:.1f} nats; beyond {turn:.1f}, by its own curve, true reward falls."

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
 
-from labeling.models import User
+from labeling.models import Project, User
+from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.records import write_rows
+from rlhf.domain.datasets.shelf import open_split
+from rlhf.domain.datasets.split import TEST
 from rlhf.domain.errors import NotReady
+from rlhf.domain.runs import create_run
+from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Dataset, Round, Run
+from rlhf.world.tasks import build_tasks
+
+# What else an evaluation of a policy reads, by the setting that names its dataset and the file it becomes.
+MEASURES = {"texts": Dataset.Kind.TEXT, "demonstrations": Dataset.Kind.DEMONSTRATION}
 
 
 def plan_evaluation(
@@ -24,7 +35,58 @@ def plan_evaluation(
 
     dataset: held-out pairs; None takes the newest that has some. reward_model: None takes the project's newest, if any.
     """
-    raise NotReady(f"{candidate} cannot be evaluated against {baseline} yet")
+    project = candidate.project
+    config = EvaluateConfig().replace(**get_loop(project).settings.get(Run.Kind.EVALUATE.value, {}))
+    return create_run(
+        project,
+        with_measures(project, config).replace(reference_model=name_folder(baseline)),
+        dataset=dataset if dataset is not None and dataset.n_test else newest_pairs(project),
+        base=candidate,
+        reward_model=reward_model or Checkpoint.objects.reward_models_of(project).first(),
+        round=round,
+        user=user,
+    )
+
+
+def newest_pairs(project: Project) -> Dataset:
+    """Return the newest dataset that has pairs nobody learned from. Raises: NotReady."""
+    pairs = Dataset.objects.filter(
+        project=project,
+        kind__in=[Dataset.Kind.PREFERENCE, Dataset.Kind.BENCHMARK],
+        n_test__gt=0,
+        sealed_at__isnull=False,
+    )
+    # Its own judgments before what was measured elsewhere.
+    found: Dataset | None = pairs.order_by("-kind", "-id").first()
+    if found is None:
+        raise NotReady(f"{project} has no held-out pairs to measure on: freeze its judgments at /datasets/")
+    return found
+
+
+def with_measures(project: Project, config: EvaluateConfig) -> EvaluateConfig:
+    """Return the settings with the newest dataset of each kind named where none was, so that the run says what it read."""
+    named = {}
+    for name, kind in MEASURES.items():
+        rows = Dataset.objects.filter(project=project, kind=kind, n_test__gt=0, sealed_at__isnull=False)
+        found = rows.order_by("-id").values_list("pk", flat=True).first()
+        if not getattr(config, name) and found is not None:
+            named[name] = found
+    return config.replace(**named)
+
+
+def write_measures(run: Run, folder: Path) -> None:
+    """Write what the evaluation of a policy reads besides pairs into its data folder. Raises: CorruptError, NotReady."""
+    config = run.load_config()
+    assert isinstance(config, EvaluateConfig)
+    if not config.reference_model:
+        return
+    for name, kind in MEASURES.items():
+        if wanted := getattr(config, name):
+            dataset = Dataset.objects.filter(pk=wanted, project=run.project, kind=kind).first()
+            if dataset is None:
+                raise NotReady(f"{name}={wanted} is no {kind.label} dataset of {run.project}: see /datasets/")
+            write_rows(folder / f"{name}.jsonl", islice(open_split(dataset, TEST), config.n_texts))
+    write_rows(folder / "tasks.jsonl", build_tasks())
 
 
 def find_evaluation(candidate: Checkpoint, *, baseline: Checkpoint) -> Run | None:

@@ -28,6 +28,7 @@ from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
+from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.planning import find_ptx
@@ -125,6 +126,8 @@ def prepare_folder(run: Run, folder: Path) -> None:
     write_ptx(run, folder / seam.DATA)
     if run.kind == Run.Kind.SCORE:
         write_rows(folder / seam.DATA / seam.SAMPLES, list_scorable(run.project, run.config["samples_of"]))
+    if run.kind == Run.Kind.EVALUATE:
+        write_measures(run, folder / seam.DATA)
     # Which functions of its own may reward a policy is the host's to say, never a run's.
     allowed = Path(settings.PREFLOOP_HOME) / seam.ALLOWED_REWARDS
     if allowed.exists():

@@ -15,6 +15,7 @@ from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, f
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
 from rlhf.domain.forecasting import estimate_new_run
+from rlhf.domain.evaluation import with_measures
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts
 from rlhf.domain.terms import get_loop
@@ -56,7 +57,8 @@ def plan_run(
     """
     kind = config.kind
     wanted = DATASET_KINDS.get(kind)
-    if dataset is not None and dataset.kind != wanted:
+    is_test_set = dataset is not None and kind == "evaluate" and dataset.kind == Dataset.Kind.BENCHMARK
+    if dataset is not None and dataset.kind != wanted and not is_test_set:
         needs = f"a {wanted.label} dataset" if wanted else "no dataset"
         raise NotReady(f"a {kind} run needs {needs}, {dataset} holds {dataset.get_kind_display()}")
     if kind == "merge":
@@ -65,10 +67,11 @@ def plan_run(
         base = base or newest_base(project, kind)
     if kind in REWARDED_KINDS:
         reward_model = reward_model or newest_reward_model(project)
-    if kind == "evaluate" and base is not None:
-        config = with_reference(config, base)
     if isinstance(config, PPOConfig) and config.ptx_coef:
         config = config.replace(ptx_dataset=find_ptx(project, config.ptx_dataset).pk)
+    if isinstance(config, EvaluateConfig) and base is not None and base.kind == Checkpoint.Kind.POLICY:
+        config = with_measures(project, with_reference(config, base))
+        reward_model = reward_model or Checkpoint.objects.reward_models_of(project).first()
     return create_run(
         project,
         config,
@@ -140,10 +143,8 @@ def newest_reward_model(project: Project) -> Checkpoint:
     return reward_model
 
 
-def with_reference(config: RunConfig, base: Checkpoint) -> RunConfig:
-    """A policy is measured against the model it was trained from; a reward model needs no reference."""
-    if not isinstance(config, EvaluateConfig) or base.kind == Checkpoint.Kind.REWARD:
-        return config
+def with_reference(config: EvaluateConfig, base: Checkpoint) -> EvaluateConfig:
+    """A policy is measured against the model it was trained from. Raises: NotReady where that is not known."""
     if base.parent is None:
         raise NotReady(f"{base} was not trained from another model here, so there is nothing to measure it against")
     return config.replace(reference_model=str(Path(checkpoint_folder(base.parent))))

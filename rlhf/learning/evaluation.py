@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices
-from rlhf.learning.models import load_tokenizer
+from rlhf.learning.models import load_policy, load_tokenizer
+from rlhf.learning.own_words import describe_own_words
 from rlhf.learning.pair_logps import pair_logratios
+from rlhf.learning.perplexity import measure_tax
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.reward_card import require_parity
@@ -24,15 +28,16 @@ from rlhf.learning.scoring import (
 
 
 def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
-    """Return how well the model of the configuration agrees with data/test.jsonl.
+    """Return how well the model of the configuration agrees with data/test.jsonl, and of a policy what it says itself.
 
     A reward model answers with eval_accuracy; a policy, by its log-ratios to the reference, with
-    eval_rewards/accuracies (its log-loss and calibration are those of beta = 1).
+    eval_rewards/accuracies (its log-loss and calibration are those of beta = 1), with the figures of its own words, and
+    with what it has forgotten.
 
     Raises: ContractError when a policy comes without reference, a reward model with one, or a reward model no longer
     scores as it did when it was trained.
     """
-    reporter = Reporter(run_dir, stage="evaluating", total_steps=1)
+    reporter = Reporter(run_dir, stage="ranking held-out pairs", total_steps=3)
     is_scoring = is_reward_model(config.base_model)
     tokenizer = load_scoring_tokenizer(config.base_model) if is_scoring else load_tokenizer(config.base_model)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
@@ -46,15 +51,32 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     else:
         name = "eval_rewards/accuracies"
         differences = logratio_differences(config, test_set.pairs, pad_id=tokenizer.pad_token_id)
-    metrics = describe_agreement(test_set.pairs, differences, name=name)
-    reporter.log(1, {name: float(value) for name, value in metrics.items()})
-    reporter.step(1)
-    return {
-        **metrics,
+    metrics: dict[str, Any] = {
+        **describe_agreement(test_set.pairs, differences, name=name),
         "slices": describe_slices(test_set.pairs, differences),
         "n_dropped": test_set.n_dropped,
         "n_cut": test_set.n_cut,
     }
+    if not is_scoring:
+        reporter.step(1)
+        metrics |= measure_policy(config, run_dir, tokenizer, reporter)
+    reporter.log(3, {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))})
+    reporter.step(3)
+    return metrics
+
+
+def measure_policy(
+    config: EvaluateConfig, run_dir: Path, tokenizer: PreTrainedTokenizerBase, reporter: Reporter
+) -> dict[str, Any]:
+    """Return what a policy says itself beside its reference, and what it has forgotten."""
+    policy, reference = load_policy(config.base_model), load_policy(config.reference_model)
+    data = run_dir / DATA
+    reporter.stage = "drawing completions"
+    found = describe_own_words(config, data / "test.jsonl", tokenizer, policy=policy, reference=reference)
+    reporter.stage = "asking what it has forgotten"
+    reporter.step(2)
+    tax = measure_tax(data, tokenizer, policy=policy, reference=reference, max_length=config.max_length)
+    return found | tax
 
 
 def logratio_differences(config: EvaluateConfig, pairs: list[EncodedPair], *, pad_id: int) -> list[float]:
