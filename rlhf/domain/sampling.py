@@ -17,6 +17,7 @@ from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import DemonstrationRow, PromptRow, ScorableRow, read_rows
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, Run, Sample
 
@@ -30,7 +31,9 @@ def draw_prompts(project: Project, n: int, *, seed: int, slice_id: int | None = 
     """
     n_samples = dict(Sample.objects.filter(prompt__project=project).values_list("prompt").annotate(Count("id")))
     of_slice = {"slice": slice_id} if slice_id else {}
+    reserved = find_reserved(project)
     prompts = list(project.prompts.filter(is_held_out=False, **of_slice).order_by("id"))
+    prompts = [prompt for prompt in prompts if prompt.content_sha not in reserved]
     if not prompts:
         where = f" in its slice {Slice.objects.get(pk=slice_id)}" if slice_id else ""
         raise NotReady(

@@ -110,7 +110,7 @@ def make_dataset(project: Project, *, n_train: int = 2, n_test: int = 1, kind: s
 
 
 def make_row(kind: str, text: str) -> dict[str, Any]:
-    if kind == "preference":
+    if kind in ("preference", "benchmark"):
         sides = {"chosen": [message("yes", "assistant")], "rejected": [message("no", "assistant")]}
         return {"prompt": [message(text)], **sides}
     if kind == "demonstration":

@@ -26,6 +26,7 @@ from rlhf.domain.datasets.pairs import (
 from rlhf.domain.datasets.rule import CONSENSUS, IMPORTED, FreezeRule
 from rlhf.domain.datasets.shelf import SPLITS, EmptyDataset, freeze_rows
 from rlhf.domain.datasets.split import TEST, TRAIN, assign_splits
+from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.datasets.votes import CHUNK, collect_votes, decide_ballot
 from rlhf.models import Dataset, DatasetSource
 
@@ -198,8 +199,13 @@ def freeze_completions(
     fixes keep the way to their comparison and judgment. Raises: EmptyDataset.
     """
     kept = completions.filter(prompt__is_held_out=False).order_by("prompt__content_sha", "content_sha")
-    columns = ("pk", "prompt", "prompt__group", "prompt__messages")
-    found = [(pk, prompt, group, hash_opening(messages)) for pk, prompt, group, messages in kept.values_list(*columns)]
+    reserved = find_reserved(project)
+    columns = ("pk", "prompt", "prompt__group", "prompt__messages", "prompt__content_sha")
+    found = [
+        (pk, prompt, group, hash_opening(messages))
+        for pk, prompt, group, messages, sha in kept.values_list(*columns)
+        if sha not in reserved
+    ]
     if not found:
         raise EmptyDataset(
             f"{project} has no {kind} to freeze: import some with "

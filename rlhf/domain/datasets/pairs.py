@@ -14,6 +14,7 @@ from rlhf.domain.datasets.capping import find_over
 from rlhf.domain.datasets.consensus import Decision, Outcome, Vote
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.split import TEST, TRAIN, Place, assign_splits, draw_uniform
+from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.datasets.votes import CHUNK, Ballot, decide_ballot
 
 FIXES = "fixes"
@@ -45,11 +46,13 @@ class Pairs:
 
 def make_pairs(project: Project, ballot: Ballot, rule: FreezeRule) -> Pairs:
     """Decide every comparison, leave held-out prompts out, keep labelers within their share, give each row its place."""
+    reserved = find_reserved(project)
     prompts = {
         pk: (group, hash_opening(messages))
-        for pk, group, messages in Prompt.objects.filter(project=project, is_held_out=False)
-        .values_list("pk", "group", "messages")
+        for pk, group, messages, sha in Prompt.objects.filter(project=project, is_held_out=False)
+        .values_list("pk", "group", "messages", "content_sha")
         .iterator(CHUNK)
+        if sha not in reserved
     }
     comparisons = {
         pk: (sha, prompt)

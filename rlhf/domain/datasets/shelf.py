@@ -48,8 +48,9 @@ def freeze_rows(
     beside the splits, for whoever exports it; its hash is kept with the counts. Raises: EmptyDataset.
     """
     splits = {TRAIN: write_split(train), TEST: write_split(test), UNPAIRED: write_split(unpaired)}
-    if not splits[TRAIN].n_rows:
-        raise EmptyDataset(f"{name} would have no rows to train on")
+    used = TEST if kind == Dataset.Kind.BENCHMARK else TRAIN
+    if not splits[used].n_rows:
+        raise EmptyDataset(f"{name} would have no rows to {used} on")
     if not splits[UNPAIRED].n_rows:
         splits.pop(UNPAIRED).file.close()
     dataset = Dataset(

@@ -73,7 +73,7 @@ class RunCommand(BaseCommand):
         if usage := describe_usage(run):
             self.stdout.write(f"  {usage}")
         for name, value in sorted(run.result.items()):
-            if name not in ("slices", USAGE):
+            if name != USAGE and not isinstance(value, list):
                 self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")
         for row in run.result.get("slices", []):
             interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
