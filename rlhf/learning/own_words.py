@@ -24,9 +24,9 @@ from rlhf.learning.generation import generate
 from rlhf.learning.models import find_stop_ids
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preferences import encode_answer
-from rlhf.learning.reward_card import read_card, require_parity
+from rlhf.learning.reward_card import require_parity
 from rlhf.learning.rollout_metrics import correlation, distinct_2
-from rlhf.learning.scorer import SHORTEST_LIMIT
+from rlhf.learning.scorer import find_limit
 from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
 from rlhf.learning.tokenization import encode_prompt
 from rlhf.learning.watch import normalise_heads, trace_curve
@@ -191,7 +191,7 @@ def score_texts(folder: str, drawn: Sequence[Drawn], *, seed: int) -> Tensor:
     tokenizer = load_scoring_tokenizer(folder)
     model = load_reward_model(folder, tokenizer, seed=seed).eval()
     require_parity(model, folder)
-    max_length = int(read_card(folder).get("max_length", SHORTEST_LIMIT))
+    max_length = find_limit(folder)
     rows = []
     for each in drawn:
         for messages, text, finished in zip(each.messages, each.texts, each.finished, strict=True):

@@ -116,9 +116,12 @@ def build_trainer(
         config,
         models=models,
         source=source,
+        # The judges read a rollout's ids: of a reward model with tokens of its own, only what texts show is told.
         watch=prepare_watch(
             config, run_dir, models=models, source=source, reward_model=reward_model, tokenizer=tokenizer
-        ),
+        )
+        if reads_ids
+        else None,
         arguments=trainer_arguments(config, run_dir),
         ptx=load_ptx(run_dir / DATA, tokenizer, config),
     )

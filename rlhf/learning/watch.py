@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlhf.contract.alarm import DOUBT, DOUBT_SE, KL, PROXY, Point, describe_alarm, find_signs
 from rlhf.contract.best_of_n import best_of_n_kl, best_of_n_means
+from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.run_dir import append_alarm, read_alarms, write_atomic
 from rlhf.learning.actor_critic import ActorCritic
@@ -23,7 +24,8 @@ from rlhf.learning.generation import Decoding
 from rlhf.learning.processes import is_first_process, wait_for_all
 from rlhf.learning.reward_card import require_parity
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scoring import load_reward_model, score_heads
+from rlhf.learning.scorer import reads_same_tokens
+from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
 
 WATCH = "watch.json"
 # Another stream of draws than any rollout's: rollouts begin at one stride over the seed.
@@ -70,12 +72,16 @@ def prepare_watch(
 
     What it measures of the reference is kept in the run directory: a resumed run goes on with the same.
 
-    Raises: ContractError when the held-out model does not score as it did when it was trained.
+    Raises: ContractError when the held-out model does not score as it did when it was trained, or reads other tokens.
     """
     if config.alarm == "off":
         return None
     judges: list[nn.Module] = [reward_model]
     if config.heldout_model:
+        if not reads_same_tokens(tokenizer, load_scoring_tokenizer(config.heldout_model)):
+            raise ContractError(
+                "heldout_model has another tokenizer or chat template than the policy: name one without"
+            )
         held_out = load_reward_model(config.heldout_model, tokenizer, seed=config.seed).eval()
         require_parity(held_out, config.heldout_model)
         judges.append(held_out)
