@@ -14,8 +14,8 @@ from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
-from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.evaluation import with_measures
+from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_prompts
 from rlhf.domain.terms import get_loop
