@@ -13,8 +13,9 @@ from labeling.domain.assignment import claim_slot, explain_empty, free_expired
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.domain.progress import measure_progress
-from labeling.domain.selection import RNG, Turn, find_best, find_random
+from labeling.domain.selection import ORDERS, RANDOM_ORDER, RNG, Turn, find_best, find_random, list_unsliced
 from labeling.models import Judgment, Membership, Skip, Slice, Slot
+from labeling.statements import compile_read, find_compiled
 from tests.labeling.conftest import make_member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -110,6 +111,27 @@ def test_a_candidate_is_the_first_row_of_an_index(full, grace, strategy, find, i
     assert find_scans(plan) == []
     # What she met before is looked up by the comparison: never is all of hers read.
     assert [line for line in plan if re.search(r"Index Cond.*labeler_id|\(labeler_id=", line)] == []
+
+
+@pytest.mark.parametrize("order", [*ORDERS.values(), RANDOM_ORDER])
+def test_the_plan_that_postgres_keeps_knows_no_values_and_is_as_good(full, grace, order):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite plans with the values")
+    statement = find_compiled(connection, list_unsliced.__wrapped__, {"order": order}, compile_read)
+    values = [(full.pk, grace.pk)[place] for place in statement.places]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        numbered = statement.sql % tuple(f"${number}" for number in range(1, len(values) + 1))
+        cursor.execute(f"PREPARE kept AS {numbered}")
+        cursor.execute(f"EXPLAIN EXECUTE kept({', '.join(map(str, values))})")
+        plan = [row[0] for row in cursor.fetchall()]
+        cursor.execute("DEALLOCATE kept")
+
+    assert [line for line in plan if re.search(r"\$\d", line)]
+    assert [line for line in plan if re.search(r"\bslot_free", line)]
+    assert find_scans(plan) == []
+    assert [line for line in plan if re.search(r"Index Cond.*labeler_id", line)] == []
 
 
 def test_slices_are_probed_one_stretch_of_the_index_each(full, grace):
