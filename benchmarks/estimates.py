@@ -31,7 +31,7 @@ from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import DATA, EXIT_DONE, USAGE, prepare_run_dir, read_result
-from rlhf.domain.estimating import Estimate, describe_bytes, estimate_run, pretrained_shape
+from rlhf.domain.estimating import describe_bytes, estimate_run, pretrained_shape
 from rlhf.domain.launching import LearningServer
 from rlhf.domain.sizing import read_shape, shape_rows
 from rlhf.learning.models import load_tokenizer

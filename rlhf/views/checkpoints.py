@@ -21,8 +21,16 @@ PAGE_SIZE = 25
 N_SAMPLES = 6
 # What can be started from a checkpoint, and which input of the run it becomes.
 NEXT_RUNS = {
-    Checkpoint.Kind.POLICY: [(kind, "base") for kind in ("sft", "reward", "dpo", "ppo", "sample", "evaluate")],
-    Checkpoint.Kind.REWARD: [("ppo", "reward_model"), ("evaluate", "base")],
+    Checkpoint.Kind.POLICY: [
+        *((kind, "base") for kind in ("sft", "reward", "dpo", "kto", "ppo", "grpo", "sample", "evaluate")),
+        ("merge", "other"),
+    ],
+    Checkpoint.Kind.REWARD: [
+        ("ppo", "reward_model"),
+        ("grpo", "reward_model"),
+        ("evaluate", "base"),
+        ("merge", "other"),
+    ],
 }
 
 

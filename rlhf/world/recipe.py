@@ -23,6 +23,4 @@ REWARD = RewardConfig(batch_size=16, epochs=4.0, learning_rate=3e-4)
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
 # One pass at a high rate learns in half the time what two passes at a third of it do. The reward model knows little: with
 # half the penalty the proxy goes on rising while right answers become fewer.
-PPO = PPOConfig(
-    rollouts=12, ppo_epochs=1, learning_rate=3e-4, value_learning_rate=1e-3, kl_coef=0.1, max_new_tokens=80
-)
+PPO = PPOConfig(rollouts=12, ppo_epochs=1, learning_rate=3e-4, value_learning_rate=1e-3, kl_coef=0.1, max_new_tokens=80)

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import read_broker, read_database, read_file, read_home, read_hosts, read_origins, read_token
+from config.env import (
+    read_broker,
+    read_database,
+    read_file,
+    read_home,
+    read_hosts,
+    read_models,
+    read_origins,
+    read_token,
+)
 
 NAME = "A_SETTING"
 
@@ -108,3 +117,17 @@ def test_a_home_that_is_there_keeps_its_mode(monkeypatch, tmp_path):
     monkeypatch.setenv("PREFLOOP_HOME", str(tmp_path))
 
     assert (read_home(), tmp_path.stat().st_mode & 0o777) == (tmp_path, 0o750)
+
+
+@pytest.mark.parametrize("text", ["gpt2", "owner/name@main", "https://huggingface.co/owner/name", "../up/name"])
+def test_what_is_no_model_of_the_hub_is_refused(monkeypatch, text):
+    monkeypatch.setenv("HUB_MODELS", text)
+
+    with pytest.raises(ImproperlyConfigured, match="HUB_MODELS"):
+        read_models("HUB_MODELS")
+
+
+def test_models_of_the_hub_may_be_pinned_to_a_commit(monkeypatch):
+    monkeypatch.setenv("HUB_MODELS", f"owner/one, owner/two@{'a' * 40}")
+
+    assert read_models("HUB_MODELS") == ["owner/one", f"owner/two@{'a' * 40}"]
