@@ -1,0 +1,253 @@
+"""How many labels does each strategy need to reach what chance reaches with all of them?
+
+    PYTHONPATH=. python benchmarks/label_efficiency.py --seeds 1 2 3 --home bases [--hh HH.jsonl.gz]
+
+The demo world: a fine-tuned model answers each prompt four times; pairs of its answers are asked about in batches, chosen
+by the loop's own strategies (rlhf/domain/strategies.py) from the scores of a reward model that is trained anew after every
+batch, its answers given by the simulated labelers. What counts is how often that reward model prefers the truly better of
+two answers to fresh prompts, by the hidden rule. HH: real pairs, two completions a prompt, whose recorded choice is the
+label; what counts is its accuracy on pairs held out.
+
+Labels needed: where the strategy's mean curve, made monotone, first reaches the last value of chance's; the interval is a
+bootstrap over seeds. The last column is the share of chance's labels. --home keeps models and samples of a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import django
+
+from benchmarks.first_circle import run_once, sample
+from benchmarks.ppo_learns import make_sft
+from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.score import ScoreConfig
+from rlhf.contract.records import Message, PreferenceRow, read_rows, write_rows
+from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SCORES, prepare_run_dir
+from rlhf.contract.settings import RunConfig
+from rlhf.learning.door import train
+from rlhf.learning.lifetime import prepare_environment
+from rlhf.world import recipe
+from rlhf.world.judge import gold_score
+from rlhf.world.labelers import SimulatedLabeler
+from rlhf.world.prompts import draw_prompts
+
+N_TEST = 500
+POOL = 900  # prompts to choose from
+K = 4
+N_HEADS = 4
+STEPS = (50, 100, 150, 200, 250, 300)
+STRATEGIES = ("random", "disagreement", "uncertain", "coverage")
+N_RESAMPLES = 2000
+
+
+@dataclass
+class World:
+    """What is asked about: prompts with completions, who answers, and what is tested on."""
+
+    base: Path
+    prompts: list[list[Message]]
+    texts: list[list[str]]
+    slices: list[int]
+    answer: Callable[[int, str, str], int]  # strength, -3 the first is better .. 3
+    test: list[PreferenceRow]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="labels at which it is measured")
+    parser.add_argument("--reward", nargs="*", default=[], help="reward model settings as key=value")
+    parser.add_argument("--home", type=Path, help="where models are kept; a temporary folder by default")
+    parser.add_argument("--hh", type=Path, help="a file of HH-RLHF preferences, in place of the demo world")
+    options = parser.parse_args()
+    prepare_environment()
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ.setdefault("PREFLOOP_HOME", temporary)
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+        django.setup()  # the strategies are the loop's own
+        home = options.home or Path(temporary)
+        curves: dict[str, list[list[float]]] = {name: [] for name in options.strategies}
+        for seed in options.seeds:
+            world = (
+                read_hh(options.hh, home / f"hh-{seed}", seed)
+                if options.hh
+                else make_world(home / f"seed-{seed}", seed)
+            )
+            for name in options.strategies:
+                curves[name].append(learn(options, world, home, name, seed))
+                print(f"seed {seed} {name}: " + " ".join(f"{value:.3f}" for value in curves[name][-1]), flush=True)
+    report(options, curves)
+
+
+def make_world(home: Path, seed: int) -> World:
+    """Return the demo world of a seed, its model and its samples made when they are not there."""
+    sft = make_sft(home, seed)
+    prompts, fresh = draw_prompts(seed, POOL, split="train"), draw_prompts(seed, N_TEST, split="test")
+    texts = sample(home / "pool", sft, prompts, n=K, seed=7000 + seed)
+    test = [
+        row
+        for prompt, (a, b) in zip(fresh, sample(home / "test", sft, fresh, n=2, seed=8000 + seed), strict=True)
+        if (row := build_row(prompt, a, b, gold_score(prompt, b).total - gold_score(prompt, a).total))
+    ]
+    labeler = SimulatedLabeler(seed=9000 + seed)
+    kinds = sorted({prompt[-1]["content"].split()[0] for prompt in prompts})
+    slices = [kinds.index(prompt[-1]["content"].split()[0]) for prompt in prompts]
+    return World(sft, prompts, texts, slices, lambda number, a, b: labeler.prefer(prompts[number], a, b), test)
+
+
+def read_hh(path: Path, home: Path, seed: int) -> World:
+    """Return real pairs, and a small model pre-trained on their texts."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        pairs = [pair for line in file if (pair := read_pair(json.loads(line)))]
+    random.Random(seed).shuffle(pairs)
+    held_out, pool = pairs[:N_TEST], pairs[N_TEST:]
+    texts = [f"{pair[0][-1]['content']}\n\n{text}" for pair in pool for text in pair[1:]]
+    base = run_once(home / "pretrain", PretrainConfig(seed=seed, max_steps=150, max_length=128), {
+        "train.jsonl": ({"text": text} for text in texts),
+        "test.jsonl": ({"text": text} for text in texts[:50]),
+    })  # fmt: skip
+    prompts = [prompt for prompt, _, _ in pool]
+    return World(
+        base=base,
+        prompts=prompts,
+        texts=[[chosen, rejected] for _, chosen, rejected in pool],
+        slices=[0] * len(pool),
+        answer=lambda number, a, b: -2 if a == pool[number][1] else 2,
+        test=[row for prompt, chosen, rejected in held_out if (row := build_row(prompt, chosen, rejected, -1.0))],
+    )
+
+
+def read_pair(row: dict[str, str]) -> tuple[list[Message], str, str] | None:
+    """Return the last question of a transcript and its two answers; None where they do not share the question."""
+    opening, _, chosen = row["chosen"].rpartition("\n\nAssistant:")
+    same, _, rejected = row["rejected"].rpartition("\n\nAssistant:")
+    if opening != same or not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
+        return None
+    question = opening.rpartition("\n\nHuman:")[2].strip()
+    return [Message(role="user", content=question)], chosen.strip(), rejected.strip()
+
+
+def build_row(prompt: list[Message], a: str, b: str, strength: float) -> PreferenceRow | None:
+    """Return the pair with the better one chosen; None for equals."""
+    if strength == 0 or a == b:
+        return None
+    chosen, rejected = (b, a) if strength > 0 else (a, b)
+    answers = [[Message(role="assistant", content=text)] for text in (chosen, rejected)]
+    return PreferenceRow(prompt=prompt, chosen=answers[0], rejected=answers[1])
+
+
+def learn(options: argparse.Namespace, world: World, home: Path, strategy: str, seed: int) -> list[float]:
+    """Ask in batches and return the accuracy after each."""
+    from rlhf.domain.offers import Candidate, Offer  # noqa: PLC0415 -- Django is set up by main()
+    from rlhf.domain.selecting import select_pairs  # noqa: PLC0415 -- Django, as above
+    from rlhf.domain.terms import Terms  # noqa: PLC0415 -- Django, as above
+
+    draw = random.Random(1000 * seed + 1)
+    scores: dict[tuple[int, str], tuple[float, ...]] = {}
+    asked: set[int] = set()
+    rows: list[PreferenceRow] = []
+    accuracies = []
+    for before, step in zip((0, *options.steps), options.steps, strict=False):
+        offers = [
+            Offer(number, world.slices[number], tuple(
+                Candidate(text, scores.get((number, text), ())) for text in dict.fromkeys(texts)
+            ))
+            for number, texts in enumerate(world.texts)
+            if number not in asked and len(set(texts)) > 1
+        ]  # fmt: skip
+        n_judged = {key: sum(world.slices[number] == key for number in asked) for key in set(world.slices)}
+        terms = Terms(n_pairs=step - before, strategy=strategy if rows else "random", previous_share=0.0)
+        for choice in select_pairs(offers, terms, draw, n_judged=n_judged):
+            asked.add(choice.prompt)
+            strength = world.answer(choice.prompt, choice.text_a, choice.text_b)
+            row = build_row(world.prompts[choice.prompt], choice.text_a, choice.text_b, strength)
+            rows += [row] if row else []  # a tie is a label that makes no pair
+        folder = home / f"{strategy}-{seed}-{step}"
+        config = recipe.REWARD.replace(seed=seed, base_model=str(world.base), n_heads=N_HEADS).with_settings(
+            options.reward
+        )
+        accuracies.append(execute(folder, config, {"train.jsonl": rows, "test.jsonl": world.test})["eval_accuracy"])
+        model = folder / CHECKPOINTS / FINAL
+        if strategy in ("disagreement", "uncertain") and step != options.steps[-1]:
+            scores = score(world, model, home / f"score-{strategy}-{seed}-{step}")
+    return accuracies
+
+
+def score(world: World, model: Path, run_dir: Path) -> dict[tuple[int, str], tuple[float, ...]]:
+    """Return what each head says of every completion of the pool."""
+    rows = [
+        {"prompt_id": str(number), "index": index, "prompt": world.prompts[number], "text": text, "finished": True}
+        for number, texts in enumerate(world.texts)
+        for index, text in enumerate(texts)
+    ]
+    execute(run_dir, ScoreConfig(base_model=str(model)), {"samples.jsonl": rows})
+    return {
+        (int(row["prompt_id"]), world.texts[int(row["prompt_id"])][row["index"]]): tuple(row["scores"])
+        for row in read_rows(run_dir / SCORES)
+    }
+
+
+def execute(run_dir: Path, config: RunConfig, files: dict[str, list[Any]]) -> dict[str, Any]:
+    """Do a run in this process, anew, and return its metrics."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    prepare_run_dir(run_dir, config)
+    for name, rows in files.items():
+        write_rows(run_dir / DATA / name, rows)
+    return train(config, run_dir)
+
+
+def report(options: argparse.Namespace, curves: dict[str, list[list[float]]]) -> None:
+    """Print the mean curves and how many labels each strategy needs."""
+    print("\nlabels        " + "  ".join(f"{step:5}" for step in options.steps))
+    for name, found in curves.items():
+        print(f"{name:13} " + "  ".join(f"{value:.3f}" for value in average(found)))
+    if "random" not in curves:
+        return
+    print("\nlabels needed for what chance reaches with all, and their share of chance's")
+    for name in curves:
+        needed = find_needed(curves, name, options.steps)
+        draw = random.Random(1)
+        n = len(curves[name])
+        drawn = []
+        for _ in range(N_RESAMPLES):
+            picked = [draw.randrange(n) for _ in range(n)]
+            drawn.append(
+                find_needed({key: [found[at] for at in picked] for key, found in curves.items()}, name, options.steps)
+            )
+        low, high = statistics.quantiles(drawn, n=40)[0], statistics.quantiles(drawn, n=40)[-1]
+        print(f"{name:13} {needed:5.0f} [{low:.0f}, {high:.0f}]  {needed / options.steps[-1]:.2f}")
+
+
+def average(curves: list[list[float]]) -> list[float]:
+    return [statistics.fmean(values) for values in zip(*curves, strict=True)]
+
+
+def find_needed(curves: dict[str, list[list[float]]], name: str, steps: list[int]) -> float:
+    """Return at how many labels a strategy's mean curve first reaches chance's last value; the last step and one batch
+    more where it never does."""
+    goal, curve = max(average(curves["random"])), average(curves[name])
+    best = curve[0]
+    if best >= goal:
+        return float(steps[0])
+    for before, step, value in zip(steps, steps[1:], curve[1:], strict=False):
+        if value >= goal:
+            return before + (step - before) * (goal - best) / (value - best)
+        best = max(best, value)
+    return float(2 * steps[-1] - steps[-2])
+
+
+if __name__ == "__main__":
+    main()
