@@ -89,8 +89,8 @@ def rank(keys: Sequence[str]) -> tuple[int, str]:
     return (FIRST.index(keys[0]) if keys[0] in FIRST else len(FIRST), keys[0])
 
 
-def draw_chart(series: dict[str, list[Point]]) -> Chart:
-    """Return one chart of one or more curves over the same steps."""
+def draw_chart(series: dict[str, list[Point]], *, along: str = "step") -> Chart:
+    """Return one chart of one or more curves over the same steps. along: what lies across, for who cannot see it."""
     steps = [step for points in series.values() for step, _ in points]
     values = [value for points in series.values() for _, value in points]
     x_low, x_high = widen(min(steps), max(steps))
@@ -111,7 +111,8 @@ def draw_chart(series: dict[str, list[Point]]) -> Chart:
         ],
         y_ticks=[Tick(scale(y, y_low, y_high, HEIGHT - BOTTOM, TOP), f"{y:.4g}") for y in y_marks],
         summary="; ".join(
-            f"{key}: from {points[0][1]:.4g} at step {points[0][0]:g} to {points[-1][1]:.4g} at step {points[-1][0]:g}"
+            f"{key}: from {points[0][1]:.4g} at {along} {points[0][0]:.4g} "
+            f"to {points[-1][1]:.4g} at {along} {points[-1][0]:.4g}"
             for key, points in series.items()
         ),
     )

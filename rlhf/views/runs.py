@@ -28,6 +28,7 @@ from rlhf.forms.runs import RunFilterForm, RunForm
 from rlhf.models import Loop, Metric, Run
 from rlhf.permissions import manager_required, of_managed_projects
 from rlhf.views.charts import draw_charts
+from rlhf.views.evaluations import build_report, strip_report
 from rlhf.views.results import list_figures, weigh_result
 
 PAGE_SIZE = 25
@@ -122,10 +123,12 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
     rows = read_metrics(run)
     last = rows[-N_TABLE_ROWS:]
     keys = sorted({key for _, values in last for key in values})
-    figures = list_figures(run.result)
+    report = build_report(run.result) if run.kind == Run.Kind.EVALUATE else None
+    figures = list_figures(strip_report(run.result) if report else run.result)
     context = {
         "run": run,
         "figures": figures,
+        "report": report,
         "has_shares": any(figure.is_share for figure in figures),
         "weighing": weigh_result(run.result),
         "estimate": describe_estimate(run),
