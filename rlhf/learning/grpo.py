@@ -26,6 +26,7 @@ from rlhf.learning.logps import build_batch, require_compact_head
 from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
+from rlhf.learning.stops import Ceiling, Rule
 from rlhf.learning.tokenization import encode_prompt
 
 REPORTED = (
@@ -140,7 +141,7 @@ class ReportGroups(ReportToRun):
     """Saves and stops where a rollout is used up, so that no checkpoint needs a half-used one."""
 
     def __init__(self, run_dir: Path, config: GRPOConfig) -> None:
-        super().__init__(run_dir, stage=f"training the policy with {config.method.upper()}")
+        super().__init__(run_dir, stage=f"training the policy with {config.method.upper()}", rules=list_rules(config))
         self.config = config
         self.is_between = True
 
@@ -155,6 +156,14 @@ class ReportGroups(ReportToRun):
         is_done = state.global_step >= self.config.n_steps
         control.should_save = self.is_between and not is_done and n_rollouts % self.config.save_rollouts == 0
         super().on_step_end(args, state, control, **kwargs)
+
+
+def list_rules(config: GRPOConfig) -> list[Rule]:
+    """Return what stops a run: the policy ran away from its reference. Without a penalty nobody measures how far it is."""
+    if not config.kl_limit or not config.kl_coef:
+        return []
+    advice = "raise kl_coef, lower learning_rate, or raise kl_limit if that distance is wanted"
+    return [Ceiling("kl", config.kl_limit, advice)]
 
 
 def ask_by_number(name: str, reward: Reward, prompts: list[list[int]]) -> Callable[..., list[float]]:

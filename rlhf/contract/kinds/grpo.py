@@ -56,6 +56,9 @@ class GRPOConfig(AdapterConfig):
     )
     clip_low: float = setting(0.2, "The ratio is clipped to 1 - clip_low.", above=0, high=1)
     clip_high: float = setting(0.2, "The ratio is clipped to 1 + clip_high.", above=0)
+    kl_limit: float = setting(
+        5.0, "KL to the reference, nats a token, beyond which the run stops; 0 sets no limit.", low=0
+    )
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
     save_rollouts: int = setting(10, "Rollouts between two resumable checkpoints.", low=1)

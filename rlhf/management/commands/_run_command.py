@@ -24,7 +24,7 @@ class RunCommand(BaseCommand):
         parser.add_argument("--dataset", type=int, help="Id of a frozen dataset (default: freeze what is there now).")
         parser.add_argument("--base", help="Name or id of the checkpoint to start from (default: the newest).")
         parser.add_argument("--base-model", type=Path, help="Hugging Face model folder to register and start from.")
-        parser.add_argument("--reward-model", help="Name or id of the reward model (ppo).")
+        parser.add_argument("--reward-model", help="Name or id of the reward model (ppo, grpo).")
         parser.add_argument("--other", help="Name or id of the model to merge with (merge).")
         parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="Change a setting.")
         parser.add_argument("--force", action="store_true", help="Queue it although it will not fit into memory.")

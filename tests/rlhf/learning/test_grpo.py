@@ -17,6 +17,7 @@ from rlhf.learning.logps import build_batch, completion_logps
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.scoring import load_reward_model
+from rlhf.learning.stops import StopError
 from rlhf.learning.tokenization import encode_prompt
 from tests.rlhf.learning.conftest import QUESTIONS
 
@@ -210,21 +211,24 @@ def test_an_unfinished_completion_pays(tiny_policy: Path):
 
 
 def test_a_heavy_penalty_keeps_the_policy_near_its_start(tiny_policy: Path, reward_model: Path, tmp_path: Path):
-    settings = {
-        "method": "rloo",
-        "rewards": "length=0.1",
-        "rollouts": 15,
-        "samples_per_prompt": 8,
-        "learning_rate": 3e-3,
-    }
+    settings = {"rewards": "letters=1", "rollouts": 14, "samples_per_prompt": 8, "learning_rate": 3e-2, "kl_limit": 0.0}
     kls = []
-    for name, kl_coef in (("free", 1e-6), ("held", 20.0)):
+    for name, kl_coef in (("free", 1e-6), ("held", 100.0)):
         run_dir = tmp_path / name
-        kls.append(
-            abs(grpo.train(prepare(run_dir, tiny_policy, reward_model, kl_coef=kl_coef, **settings), run_dir)["kl"])
-        )
+        config = prepare(run_dir, tiny_policy, reward_model, kl_coef=kl_coef, **settings)
+        (run_dir / "data" / "rewards.json").write_text(json.dumps({"letters": f"{__name__}:count_letters"}))
+        kls.append(grpo.train(config, run_dir)["kl"])
 
-    assert kls[1] < kls[0] / 2
+    assert kls[1] < kls[0] / 4
+
+
+def test_a_policy_that_ran_away_stops_the_run(tiny_policy: Path, reward_model: Path, tmp_path: Path):
+    config = prepare(tmp_path, tiny_policy, reward_model, kl_coef=1e-6, kl_limit=0.001, learning_rate=0.1)
+
+    with pytest.raises(StopError, match=r"stopped at step \d: kl is .*, beyond the limit of 0.001; raise kl_coef"):
+        grpo.train(config, tmp_path)
+
+    assert not (tmp_path / "checkpoints" / "final").exists()
 
 
 def test_parts_that_do_not_divide_a_rollout_are_refused():
