@@ -20,6 +20,7 @@ from rlhf.learning.processes import share_of, sum_over_processes
 
 # Scores that differ less than this do not differ: they are left in their own units rather than blown up.
 SMALLEST_STD = 1e-6
+ENTROPY_ROWS = 64
 TOKEN_COLUMNS = ("logps", "reference_logps", "entropies", "values", "sampler_logps")
 
 
@@ -209,6 +210,12 @@ def put_rows(target: Tensor, rows: list[int], values: Tensor, batch: CompletionB
 
 
 def token_entropies(logits: Tensor) -> Tensor:
-    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,)."""
-    logps = logits.log_softmax(-1)
-    return -(logps.exp() * logps).sum(-1)
+    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,).
+
+    Some rows at a time: what is on the way would else take three times the memory of the logits.
+    """
+    parts = []
+    for part in logits.split(ENTROPY_ROWS):
+        logps = part.log_softmax(-1)
+        parts.append(-(logps.exp() * logps).sum(-1))
+    return torch.cat(parts)
