@@ -101,7 +101,7 @@ def world_rows(kind: str) -> Iterator[dict[str, Any]]:
 
 def measure(
     kind: str, name: str, settings: dict[str, Any], folder: Path, models: Models, server: LearningServer
-) -> Any:
+) -> tuple[Any, dict[str, Any]]:
     """Do one run and return what was estimated, in the arithmetic's own seconds, and the usage that it reported."""
     run_dir = folder / f"{kind}-{name}"
     config_class = CONFIGS[kind]
@@ -160,9 +160,8 @@ def main(kinds: list[str], shapes: list[str]) -> None:
             server.stop()
     for what, ratios in off.items():
         if ratios:
-            print(
-                f"{what}: measured over estimated {min(ratios):.2f} to {max(ratios):.2f}, median {statistics.median(ratios):.2f}"
-            )
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}, median {statistics.median(ratios):.2f}"
+            print(f"{what}: measured over estimated {spread}")
 
 
 if __name__ == "__main__":

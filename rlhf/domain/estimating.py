@@ -19,7 +19,7 @@ from rlhf.contract.settings import RunConfig, TrainingConfig
 WEIGHT = 4  # bytes of an fp32 number
 ADAM = 4 * WEIGHT  # a weight, its gradient, and AdamW's two moments
 # A learning process that has loaded its libraries and learned nothing yet.
-LIBRARIES_BYTES = 530 * 10**6
+LIBRARIES_BYTES = 510 * 10**6
 # Numbers that a block keeps for its backward pass: so many hidden vectors and MLP vectors a token, and so many squares of
 # the row a head.
 HIDDEN_KEPT, MLP_KEPT, SQUARES_KEPT = 12.0, 3.0, 1.0
@@ -166,7 +166,7 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape) -> Load:
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
     length = prompt + new
     n_micro = math.ceil(n * length / config.micro_batch_tokens)
-    n_together = min(n, max(1, config.micro_batch_tokens // max(1, round(length))))
+    n_together = min(math.ceil(n / config.num_minibatches), max(1, config.micro_batch_tokens // max(1, round(length))))
     trunk, head = forward_flops(shape, length), 2 * new * shape.hidden_size * shape.vocab_size
     n_steps = config.rollouts * config.ppo_epochs * config.num_minibatches
     per_minibatch = math.ceil(n_micro / config.num_minibatches)
