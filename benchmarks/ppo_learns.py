@@ -6,6 +6,15 @@ In the small world of the demo: a fine-tuned model answers, a simulated labeler 
 model learns from them, and PPO follows the reward model. The curve is drawn by the hidden rule that the labeler follows,
 which the reward model never sees: how often the policy's answer to a fresh prompt beats the fine-tuned model's.
 --home keeps base and fine-tuned models (two minutes a seed) for the next time.
+
+One round of 300 judgments with the demo's recipe, 500 fresh prompts, 95% intervals, two busy cores:
+
+    seed 1   rollout 4  0.626 [0.590, 0.665]   8  0.672 [0.635, 0.710]   12  0.679 [0.645, 0.715]   KL 2.1 nats
+    seed 2   rollout 4  0.601 [0.563, 0.641]   8  0.610 [0.569, 0.647]   12  0.625 [0.585, 0.662]   KL 0.8 nats
+
+It rises in both, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two thirds of
+fresh pairs. Rewarded by the hidden rule itself, the same trainer comes to 0.755 in 16 rollouts (seed 1). A second round of
+8 rollouts added nothing (0.660 to 0.650): the first leaves answers so alike that pairs of them say little.
 """
 
 from __future__ import annotations

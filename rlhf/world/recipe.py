@@ -21,6 +21,6 @@ SAMPLE = SampleConfig(n=2, temperature=0.9, max_new_tokens=80, batch_size=256)
 REWARD = RewardConfig(batch_size=16, epochs=4.0, learning_rate=3e-4)
 # A round learns from its own judgments: pairs of earlier policies are far from what the policy would say now.
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
-# One pass at a high rate learns in half the time what two passes at a third of it do. The reward model knows little: with
-# half the penalty the proxy goes on rising while right answers become fewer.
+# Rewarded by the hidden rule itself, one pass at this rate wins 0.755 after 16 rollouts, two passes at 1e-4 with 0.05 as the
+# penalty 0.722 (seed 1). The reward model knows less: at a penalty of 0.02 the proxy rose and right answers fell to 40%.
 PPO = PPOConfig(rollouts=12, ppo_epochs=1, learning_rate=3e-4, value_learning_rate=1e-3, kl_coef=0.1, max_new_tokens=80)
