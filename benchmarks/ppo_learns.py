@@ -12,6 +12,8 @@ One round of 300 judgments with the demo's recipe, 500 fresh prompts, 95% interv
     seed 1   rollout 4  0.626 [0.590, 0.665]   8  0.672 [0.635, 0.710]   12  0.679 [0.645, 0.715]   KL 2.1 nats
     seed 2   rollout 4  0.601 [0.563, 0.641]   8  0.610 [0.569, 0.647]   12  0.625 [0.585, 0.662]   KL 0.8 nats
 
+    seed 1, kl_coef=100: rollout 3  0.543 [0.504, 0.581]   6  0.501 [0.462, 0.541]   KL 0.2 nats: it stays where it was
+
 It rises in both, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two thirds of
 fresh pairs. Rewarded by the hidden rule itself, the same trainer comes to 0.755 in 16 rollouts (seed 1). A second round of
 8 rollouts added nothing (0.660 to 0.650): the first leaves answers so alike that pairs of them say little.
