@@ -74,13 +74,14 @@ def count_duels(round: Round) -> int:
     return list_waiting(round.project).filter(is_duel).count()
 
 
-def count_fresh(policies: Iterable[Checkpoint | int]) -> dict[int, int]:
-    """Return by project how many waiting comparisons show a completion of one of these policies; a query for all."""
-    drawn = Sample.objects.filter(checkpoint__in=list(policies))
+def count_fresh(policies: Iterable[int]) -> dict[int, int]:
+    """Return by project how many waiting comparisons show a completion of one of these policies, by id; a query for all."""
+    ids = list(policies)
+    drawn = Sample.objects.filter(checkpoint__in=ids)
     free = Slot.objects.free().filter(comparison=OuterRef("pk"))
     is_drawn = Q(Exists(drawn.filter(completion=OuterRef("completion_a")))) | Q(
         Exists(drawn.filter(completion=OuterRef("completion_b")))
     )
-    projects = Checkpoint.objects.filter(pk__in=list(policies)).values("project")
+    projects = Checkpoint.objects.filter(pk__in=ids).values("project")
     rows = Comparison.objects.filter(Exists(free), is_drawn, project__in=projects, state=Comparison.State.OPEN)
     return {row["project"]: row["n"] for row in rows.order_by().values("project").annotate(n=Count("id"))}

@@ -31,7 +31,7 @@ WORDS_TOO = (
     *("claude", "gemini", "bard", "llama", "grok", "copilot", "mistral", "gemma", "alpaca", "falcon", "koala", "dolly"),
     *("kimi", "ernie", "nova", "yi", "granite", "pythia", "bloom", "zephyr", "hermes", "sydney", "gpt", "titan"),
 )
-INTRODUCTION = r"(?:i am|i'm|my name is|my name's|call me|this is|made as|known as)"
+INTRODUCTION = r"(?:i am|i'm|my name is|my name's|call me|this is|known as),? (?:(?:called|named|your|assistant) ){0,2}"
 
 
 def compile_words(words: Sequence[str], *, before: str = "") -> re.Pattern[str]:
@@ -42,7 +42,9 @@ def compile_words(words: Sequence[str], *, before: str = "") -> re.Pattern[str]:
 
 PHRASE = compile_words(PHRASES)
 NAME = compile_words(NAMES)
-INTRODUCED = compile_words(WORDS_TOO, before=INTRODUCTION.replace(" ", r"\s+") + r",?\s+(?:\w+\s+)?")
+INTRODUCED = compile_words(
+    WORDS_TOO, before=INTRODUCTION.replace(" ", r"\s+") + r",?\s+(?:(?:called|named|your|assistant)\s+){0,2}"
+)
 
 
 def tells_writer(text: str, prompt: Sequence[Message]) -> bool:

@@ -40,6 +40,10 @@ def start_loop(loop: Loop, *, user: User | None = None) -> Loop:
     """Let a stopped loop go by itself. Raises: NotReady without a policy, and when it is not stopped."""
     if current_policy(loop) is None and find_running(loop.project) is None:
         raise NotReady(f"{loop.project} has no policy yet: train one with sft, or register a model folder")
+    if loop.max_rounds and count_rounds(loop.project) >= loop.max_rounds and find_pending(loop.project) is None:
+        raise NotReady(
+            f"the loop of {loop.project} has gone its {loop.max_rounds} rounds: let it go more of them first"
+        )
     return move_loop(loop, Loop.State.RUNNING, sources=[Loop.State.STOPPED], user=user)
 
 
@@ -128,11 +132,12 @@ def advance_loop(pk: int) -> Loop:
 def begin_next(loop: Loop) -> None:
     """Begin the round that is due, or keep with the loop what holds it back."""
     n_new, n_waiting = count_new_judgments(loop.project), count_slots(loop.project)
+    is_last = loop.max_rounds > 0 and count_rounds(loop.project) >= loop.max_rounds
     pending = find_pending(loop.project)
-    if pending is not None:
+    # Once, when the quota is full: a gate that looks after every vote lets the lucky pass.
+    if pending is not None and (n_new >= loop.threshold or is_last or n_waiting == 0):
         pending = settle_round(pending)
         loop.refresh_from_db()
-    is_last = loop.max_rounds > 0 and count_rounds(loop.project) >= loop.max_rounds
     try:
         if n_new >= loop.threshold or is_last:
             hold_or_open(loop, pending, is_last=is_last)
@@ -225,22 +230,14 @@ def sweep_loops() -> None:
 def list_due() -> list[int]:
     """Return the ids of the running loops that may have something to do, in two queries for a hundred of them.
 
-    Enough votes for a round, or for a gate that waits; nothing to judge; or rounds enough.
+    Enough votes for a round, or nothing to judge.
     """
     of_project = Round.objects.filter(project=OuterRef("project"))
     waiting = Slot.objects.of_work().filter(project=OuterRef("project"), state__in=["free", "held"])
     idle = Loop.objects.filter(state=Loop.State.RUNNING).exclude(Exists(of_project.filter(state=Round.State.RUNNING)))
-    undecided = of_project.filter(decision="", candidate__isnull=False).exclude(state=Round.State.FAILED)
-    annotated = idle.annotate(has_pairs=Exists(waiting), is_pending=Exists(undecided))
-    loops = list(annotated.only("pk", "project", "slice", "threshold", "gate_votes"))
+    loops = list(idle.annotate(has_pairs=Exists(waiting)).only("pk", "project", "slice", "threshold"))
     n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
-
-    due = []
-    for loop in loops:
-        wanted = min(loop.threshold, loop.gate_votes) if loop.is_pending else loop.threshold
-        if n_new.get(loop.project_id, 0) >= wanted or not loop.has_pairs:
-            due.append(loop.pk)
-    return due
+    return [loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or not loop.has_pairs]
 
 
 def hear_judgment(judgment: Judgment) -> None:

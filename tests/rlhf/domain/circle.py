@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 
+from django.db import transaction
+
 from labeling.domain.assignment import claim_slot, make_lease_token
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, add_prompt, propose_comparisons
@@ -70,18 +72,22 @@ def queue_pairs(project, n) -> None:
 def succeed(run: Run) -> None:
     """End a run as its worker would, with the checkpoint, the samples or the scores it made."""
     claimed = runs.claim_run(run.pk)
-    folder = run_folder(claimed)
-    folder.mkdir(parents=True, exist_ok=True)
-    runs.end_run(claimed, Run.State.SUCCEEDED)
+    run_folder(claimed).mkdir(parents=True, exist_ok=True)
+    with transaction.atomic():
+        publish(claimed)
+
+
+def publish(run: Run) -> None:
+    runs.end_run(run, Run.State.SUCCEEDED)
     if run.kind == "sample":
-        write_samples(claimed)
+        write_samples(run)
     elif run.kind == "score":
-        write_scores(claimed)
+        write_scores(run)
     elif run.kind != "evaluate":
         Checkpoint.objects.create(
             project=run.project,
-            run=claimed,
-            attempt=claimed.attempt,
+            run=run,
+            attempt=run.attempt,
             name=f"{run.kind}-{run.pk}",
             kind="reward" if run.kind == "reward" else "policy",
             path="p",

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from labeling.domain.assignment import claim_slot
+from labeling.models import Comparison, Slot, User
+from rlhf.domain.freshness import STALE_PRIORITY, apply_stale_rule, count_duels, count_fresh
+from rlhf.domain.queueing import queue_round, queue_samples
+from rlhf.domain.terms import Terms
+from rlhf.models import Round, Run, Sample
+from tests.rlhf.conftest import make_run
+from tests.rlhf.domain.circle import judge, make_circle, make_policy
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture
+def loop():
+    return make_circle(n_prompts=4)
+
+
+def draw(project, policy, texts, *, round=None, part="", scores=()):
+    """Samples of a policy: for each prompt, in order, its texts."""
+    run = make_run(project, kind="sample", state="succeeded", base=policy, round=round, part=part)
+    for prompt, said in zip(project.prompts.order_by("id"), texts, strict=False):
+        for index, text in enumerate(said):
+            Sample.objects.create(
+                run=run,
+                checkpoint=policy,
+                prompt=prompt,
+                index=index,
+                text=text,
+                n_tokens=2,
+                finished=True,
+                decoding={},
+                seed=1,
+                scores=list(scores),
+            )
+    return run
+
+
+def make_round(project, number=1, **fields):
+    terms = Terms(n_pairs=4, strategy="random", previous_share=0.5).to_json()
+    values = {"state": "running", "stages": [], "terms": terms} | fields
+    return Round.objects.create(project=project, number=number, **values)
+
+
+def test_what_is_empty_said_twice_or_names_its_writer_is_dropped_and_counted(loop):
+    policy, round = make_policy(loop.project), make_round(loop.project)
+    texts = [("Yes.", "No."), ("Same.", "Same."), ("", "Lone."), ("As an AI language model, no.", "I'm Claude.")]
+
+    counts = queue_round(round, draw(loop.project, policy, texts, round=round), None)
+
+    shown = Comparison.objects.get()
+    assert {shown.completion_a.text, shown.completion_b.text} == {"Yes.", "No."}
+    dropped = {name: counts[name] for name in ("sampled", "empty", "same", "identity", "queued", "duels")}
+    assert dropped == {"sampled": 8, "empty": 1, "same": 1, "identity": 2, "queued": 1, "duels": 0}
+
+
+def test_a_round_queued_twice_queues_nothing_more(loop):
+    policy, round = make_policy(loop.project), make_round(loop.project)
+    run = draw(loop.project, policy, [("A.", "B.", "C.")] * 4, round=round)
+
+    first, second = (queue_round(round, run, None) for _ in range(2))
+
+    assert (first, Comparison.objects.count()) == (second, 4)
+
+
+def test_a_duel_shows_both_policies_and_says_so_to_nobody(loop):
+    old, new = make_policy(loop.project, "old"), make_policy(loop.project, "new")
+    round = make_round(loop.project, base=old, candidate=new)
+    current = draw(loop.project, new, [("New.", "Newer.")] * 4, round=round)
+    before = draw(loop.project, old, [("Old.",)] * 4, round=round, part="previous")
+
+    counts = queue_round(round, current, before)
+
+    assert (counts["queued"], counts["duels"], count_duels(round)) == (4, 2, 2)
+    assert count_fresh([new.pk]) == {loop.project.pk: 4}
+    assert count_fresh([old.pk]) == {loop.project.pk: 2}
+    assert {comparison.reason for comparison in Comparison.objects.all()} == {"random"}
+    assert {round.n_queued for round in Round.objects.all()} == {0}
+
+
+def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
+    labeler = User.objects.get()
+    policy = make_policy(loop.project)
+    for number in (1, 2, 3):
+        round = make_round(loop.project, number, state="succeeded")
+        texts = [(f"Yes {number}.", f"No {number}.")] * 4
+        queue_round(round, draw(loop.project, policy, texts, round=round), None)
+    judge(loop.project, 4)
+    terms = Terms(stale_after=2, stale_rule="downrank")
+
+    n_stale = apply_stale_rule(loop.project, terms, number=3)
+
+    assert (n_stale, apply_stale_rule(loop.project, terms, number=3)) == (4, 0)
+    assert set(Slot.objects.filter(priority=STALE_PRIORITY).values_list("comparison__priority", flat=True)) == {-1}
+    judge(loop.project, 4)
+    assert claim_slot(loop.project, labeler).priority == STALE_PRIORITY
+    Slot.objects.filter(state="held").free_up()
+    assert apply_stale_rule(loop.project, Terms(stale_after=2, stale_rule="retire"), number=3) == 4
+    assert claim_slot(loop.project, labeler) is None
+
+
+def test_pairs_that_no_round_drew_never_grow_stale(loop):
+    judge(loop.project, 1)
+    run = draw(loop.project, make_policy(loop.project), [("Yes.", "No.")] * 2)
+    queue_samples(run, priority=0)
+
+    assert apply_stale_rule(loop.project, Terms(stale_after=1, stale_rule="retire"), number=9) == 0
+    assert Run.objects.count() == 1
