@@ -23,17 +23,17 @@ import django
 
 django.setup()
 
-from django.core.management import call_command
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.core.management import call_command  # noqa: E402 -- after setup
+from django.db import connection  # noqa: E402 -- after setup
+from django.test.utils import CaptureQueriesContext  # noqa: E402 -- after setup
+from django.utils import timezone  # noqa: E402 -- after setup
 
-from labeling.domain.doorbell import SWEEP_S
-from labeling.domain.pairing import Pair, propose_comparisons
-from labeling.domain.people import add_member
-from labeling.models import Comparison, Judgment, Project, User
-from rlhf.domain.loop import list_due, sweep_loops
-from rlhf.models import Loop
+from labeling.domain.doorbell import SWEEP_S  # noqa: E402 -- after setup
+from labeling.domain.pairing import Pair, propose_comparisons  # noqa: E402 -- after setup
+from labeling.domain.people import add_member  # noqa: E402 -- after setup
+from labeling.models import Comparison, Judgment, Project, User  # noqa: E402 -- after setup
+from rlhf.domain.loop import list_due, sweep_loops  # noqa: E402 -- after setup
+from rlhf.models import Loop  # noqa: E402 -- after setup
 
 N_SWEEPS = 20
 

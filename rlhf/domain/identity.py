@@ -42,9 +42,7 @@ def compile_words(words: Sequence[str], *, before: str = "") -> re.Pattern[str]:
 
 PHRASE = compile_words(PHRASES)
 NAME = compile_words(NAMES)
-INTRODUCED = compile_words(
-    WORDS_TOO, before=INTRODUCTION.replace(" ", r"\s+") + r",?\s+(?:(?:called|named|your|assistant)\s+){0,2}"
-)
+INTRODUCED = compile_words(WORDS_TOO, before=INTRODUCTION.replace(" ", r"\s+"))
 
 
 def tells_writer(text: str, prompt: Sequence[Message]) -> bool:

@@ -35,27 +35,32 @@ def spell_row(row: RoundFigures) -> tuple[str, ...]:
 
 
 def write_report(
-    path: Path, rows: Sequence[RoundFigures], baseline: Checkpoint, *, command: str, seconds: float
+    path: Path, rows: Sequence[RoundFigures], baseline: Checkpoint, *, command: str, n_rounds: int, seconds: float
 ) -> None:
     """Write the page, and beside it in images/ the figure it shows."""
     figure = path.parent / "images" / f"{path.stem}-rounds.svg"
     figure.parent.mkdir(parents=True, exist_ok=True)
     figure.write_text(draw_figure(rows), "utf-8")
-    path.write_text(spell_page(rows, baseline, command=command, seconds=seconds, figure=figure.name), "utf-8")
+    path.write_text(
+        spell_page(rows, baseline, command=command, n_rounds=n_rounds, seconds=seconds, figure=figure.name), "utf-8"
+    )
 
 
-def spell_page(rows: Sequence[RoundFigures], baseline: Checkpoint, *, command: str, seconds: float, figure: str) -> str:
+def spell_page(
+    rows: Sequence[RoundFigures], baseline: Checkpoint, *, command: str, n_rounds: int, seconds: float, figure: str
+) -> str:
     """Return the page."""
     table = "\n".join(
         "| " + " | ".join(cells) + " |" for cells in [COLUMNS, ["---"] * len(COLUMNS), *map(spell_row, rows)]
     )
     reasons = "\n".join(f"- Round {row.round.number}: {' '.join(row.round.reasons) or row.decision}" for row in rows)
+    took = f"The last {n_rounds} rounds took {seconds:.0f} s, from judging to queueing, process starts included."
     promoted = sum(row.round.decision == Round.Decision.PROMOTED for row in rows)
     return f"""# Rounds of the demo's loop
 
-Made by `{command}`; do not edit. {len(rows)} rounds took {seconds:.0f} s, from judging to queueing, process starts
-included; {promoted} of their policies were promoted. Simulated labelers judged through the same door as people; the loop
-froze, trained, asked its gate, sampled and queued by itself.
+Made by `{command}`; do not edit. {took}
+{promoted} of {len(rows)} policies were promoted. Simulated labelers judged through the same door as people; the loop froze,
+trained, asked its gate, sampled and queued by itself.
 
 ![Win rate over the first policy by round]({f"images/{figure}"})
 

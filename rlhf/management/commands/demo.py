@@ -85,7 +85,8 @@ class Command(BaseCommand):
         )
         self.report(figures, baseline)
         if options["report"]:
-            write_report(options["report"], figures, baseline, command=self.spell(options), seconds=seconds)
+            facts = {"command": self.spell(options), "n_rounds": options["rounds"], "seconds": seconds}
+            write_report(options["report"], figures, baseline, **facts)
             self.say(f"table and figure are in {options['report']}")
 
     def wait_for_first_policy(self, project: Project) -> None:
