@@ -94,6 +94,6 @@ def test_logits_are_computed_of_completions_alone(kind: str, models: TinyModels,
     with watch:
         train(read_config(tmp_path), tmp_path)
 
-    # A completion is under 40 tokens, a prompt over 150. A step has 4 rows or 4 pairs; the reference is asked all 12 at once.
+    # A completion is under 50 tokens, a prompt over 150. A step has 4 rows or 4 pairs; the reference is asked all 12 at once.
     n_completions = 4 if kind == "sft" else 2 * 12
-    assert 0 < watch.n_logits <= 40 * n_completions
+    assert 0 < watch.n_logits <= 50 * n_completions
