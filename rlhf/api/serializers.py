@@ -110,7 +110,7 @@ class RunSerializer(serializers.ModelSerializer):
                 "other",
                 "checkpoint",
             ),
-            *("attempt", "stage", "step", "total_steps", "eta_s", "result", "cause", "cancel_requested_at"),
+            *("attempt", "stage", "step", "total_steps", "eta_s", "result", "alarms", "cause", "cancel_requested_at"),
             *("created_at", "started_at", "finished_at"),
         ]
 

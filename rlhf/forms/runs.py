@@ -39,7 +39,8 @@ def choose_inputs(project: Project, kind: str) -> dict[str, QuerySet[Any]]:
     checkpoints = Checkpoint.objects.filter(project=project)
     inputs: dict[str, QuerySet[Any]] = {}
     if kind in DATASET_KINDS:
-        inputs["dataset"] = Dataset.objects.filter(project=project, kind=DATASET_KINDS[kind], sealed_at__isnull=False)
+        kinds = [DATASET_KINDS[kind], *([Dataset.Kind.BENCHMARK] if kind == Run.Kind.EVALUATE else [])]
+        inputs["dataset"] = Dataset.objects.filter(project=project, kind__in=kinds, sealed_at__isnull=False)
     if kind != Run.Kind.PRETRAIN:
         inputs["base"] = checkpoints.filter(kind__in=BASE_KINDS.get(kind, (Checkpoint.Kind.POLICY,)))
     if kind in REWARDED_KINDS:

@@ -19,6 +19,7 @@ TOGETHER = (
     ("rewards/chosen", "rewards/rejected"),
     ("logps/chosen", "logps/rejected"),
     ("logits/chosen", "logits/rejected"),
+    ("alarm/proxy", "alarm/doubt"),
     ("min_reward", "mean_reward", "max_reward"),
 )
 # What a person looks at first, in this order; the rest follows by name.

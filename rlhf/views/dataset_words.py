@@ -9,6 +9,8 @@ from rlhf.domain.datasets.rule import CONSENSUS
 MAX_CHARS = 1500
 RULE = {
     "include": "made of",
+    "format": "read as",
+    "file_sha256": "sha256 of the file",
     "consensus": "a pair needs",
     "soft": "soft labels",
     "upto": "votes up to judgment",
@@ -51,6 +53,8 @@ SOURCES = {
 COUNTS = {
     "pairs": "pairs",
     "rows": "rows",
+    "prompts": "prompts",
+    "subsets": "pairs by subset",
     "ties": "ties, left out",
     "both_bad": "both bad, left out",
     "disagreements": "without a winner, left out",
@@ -119,6 +123,8 @@ def say_source(name: str) -> str:
         return SOURCES[name]
     if name.startswith("ai:"):
         return f"{name.removeprefix('ai:')} (AI)"
+    if name.startswith("file:"):
+        return f"the file {name.removeprefix('file:')}"
     return f"{name.removeprefix('imported:')} (imported)" if name.startswith("imported:") else name
 
 

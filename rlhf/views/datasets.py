@@ -75,17 +75,18 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
 @manager_required
 def show_dataset(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = get_dataset(request, pk)
+    splits = [split for split, n in zip(SPLITS, (dataset.n_train, dataset.n_test), strict=True) if n]
     context: dict[str, Any] = {
         "dataset": dataset,
         "rule": describe_rule(dataset.rule),
         "counts": describe_counts(dataset.counts),
         "runs": dataset.runs.select_related("checkpoint", "project"),
         "n_labelers": dataset.sources.values("judgment__labeler").exclude(judgment=None).distinct().count(),
-        "next_runs": [choice for choice in Run.Kind.choices if DATASET_KINDS.get(choice[0]) == dataset.kind],
-        "splits": [split for split in SPLITS if dataset.n_test or split == "train"],
+        "next_runs": [choice for choice in Run.Kind.choices if may_read(choice[0], dataset)],
+        "splits": splits,
     }
     try:
-        context["rows"] = [show_row(row) for row in islice(open_split(dataset, "train"), N_PREVIEW_ROWS)]
+        context["rows"] = [show_row(row) for row in islice(open_split(dataset, splits[0]), N_PREVIEW_ROWS)]
     except CorruptError as error:
         context["damage"] = str(error)
     return render(request, "rlhf/dataset_detail.html", context)
@@ -130,3 +131,10 @@ def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
             yield bytes(block)
             block.clear()
     yield bytes(block)
+
+
+def may_read(kind: str, dataset: Dataset) -> bool:
+    """Say whether a run of this kind can be given the dataset: of a test set, evaluations alone."""
+    if dataset.kind == Dataset.Kind.BENCHMARK:
+        return kind == Run.Kind.EVALUATE
+    return DATASET_KINDS.get(kind) == dataset.kind

@@ -22,7 +22,7 @@ TASKS = {
     "facts": "Facts of the demo's world",
     "opposites": "Opposites",
     "sums": "Small sums",
-    "copying": "Saying three words again",
+    "copying": "Words to repeat",
 }
 # What the report shows by itself, and the table of figures need not repeat.
 PREFIXES = ("rollout/", "reference/", "tax/")
@@ -107,7 +107,7 @@ def list_forgotten(result: dict[str, Any]) -> list[Line]:
             lines.append(Line(name, f"{before:.2f}", f"{after:.2f}", f"{rise:+.1%}", is_worse=rise > 0))
     for row in result.get("tasks", []):
         change = row["after"] - row["before"]
-        name = f"{TASKS.get(row['task'], row['task'])}, right of {row['n']}"
+        name = f"{TASKS.get(row['task'], row['task'])}, of {row['n']}"
         lines.append(
             Line(
                 name, f"{row['before']:.0%}", f"{row['after']:.0%}", f"{100 * change:+.0f} points", is_worse=change < 0

@@ -21,12 +21,11 @@ FEW_VOTES = 20
 
 @dataclass(frozen=True)
 class Bar:
-    """A win rate and its interval on a scale 100 units wide, its middle marked."""
+    """A win rate and its interval on a scale 100 units wide."""
 
     value: float
     low: float
     width: float
-    mark: float
     summary: str
 
 
@@ -107,7 +106,6 @@ def draw_bar(estimate: Estimate) -> Bar:
         value=100 * estimate.rate,
         low=low,
         width=high - low,
-        mark=50.0,
         summary=f"{estimate.rate:.0%}, 95% interval {estimate.low:.0%} to {estimate.high:.0%}",
     )
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 
 import pyarrow.parquet
 import pytest
@@ -10,6 +12,7 @@ from django.urls import reverse
 from labeling.models import AuditEvent, User
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
+from rlhf.domain.datasets.test_sets import import_benchmark
 from rlhf.models import Dataset
 from tests.rlhf.conftest import judge, make_comparison, make_dataset, make_run, message
 
@@ -200,3 +203,18 @@ def test_the_list_takes_as_many_queries_for_three_datasets_as_for_one(
 
     with django_assert_num_queries(6):
         as_manager.get("/datasets/")
+
+
+def test_a_test_set_shows_its_pairs_and_offers_nothing_but_evaluations(as_manager, project, tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text(json.dumps({"prompt": "How deep?", "chosen": "Ten metres.", "rejected": "Deep.", "subset": "chat"}))
+    dataset = import_benchmark(project, path)
+
+    page = as_manager.get(dataset.get_absolute_url()).content.decode()
+
+    assert "Ten metres." in page
+    assert "the file bench.jsonl" in page
+    assert re.findall(r"runs/new/\?kind=(\w+)", page) == ["evaluate"]
+    assert "train.jsonl" not in page
+    form = as_manager.get(f"/runs/new/?kind=evaluate&project=harbour&dataset={dataset.pk}").content.decode()
+    assert f'<option value="{dataset.pk}" selected>bench</option>' in form

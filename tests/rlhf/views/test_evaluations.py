@@ -45,7 +45,7 @@ def test_the_report_says_how_far_how_varied_and_what_was_forgotten():
     ]
     assert report.forgotten == [
         Line("Perplexity of held-out text", "10.00", "11.00", "+10.0%", is_worse=True),
-        Line("Small sums, right of 40", "90%", "85%", "-5 points", is_worse=True),
+        Line("Small sums, of 40", "90%", "85%", "-5 points", is_worse=True),
     ]
     assert report.verdict.startswith("The reward model prefers its completions to the reference's in 70% of pairs")
     assert [curve.key for curve in report.curve.curves] == [
