@@ -58,7 +58,8 @@ def spell_page(
     promoted = sum(row.round.decision == Round.Decision.PROMOTED for row in rows)
     return f"""# Rounds of the demo's loop
 
-Made by `{command}`; do not edit. {took}
+Made by `{command}`; do not edit.
+{took}
 {promoted} of {len(rows)} policies were promoted. Simulated labelers judged through the same door as people; the loop froze,
 trained, asked its gate, sampled and queued by itself.
 
