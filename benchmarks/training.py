@@ -187,7 +187,8 @@ def run_reward(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> 
 
     from rlhf.learning.models import choose_attention  # noqa: PLC0415
     from rlhf.learning.pair_batches import PairRows  # noqa: PLC0415
-    from rlhf.learning.reward_model import LABELS, SoftRewardTrainer, shares_prompts  # noqa: PLC0415
+    from rlhf.learning.reward_model import shares_prompts  # noqa: PLC0415 -- as above
+    from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer  # noqa: PLC0415
     from rlhf.learning.tables import pair_dataset  # noqa: PLC0415
 
     encoded = encode(pairs)

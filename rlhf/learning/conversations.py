@@ -92,6 +92,33 @@ def encode_conversations(
     )
 
 
+def encode_written(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[EncodedConversation]:
+    """Return the texts and conversations of a JSONL file, each of which has something to learn within max_length tokens.
+
+    Raises: RecordError naming the line.
+    """
+    encoded = []
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            encoded.append(encode_row(tokenizer, row, max_length))
+        except RecordError as error:
+            raise RecordError(f"{path.name} line {number}: {error}") from error
+    return [row for row in encoded if any(row.loss_mask[1:])]  # nothing stands before the first token to predict it
+
+
+def encode_row(tokenizer: PreTrainedTokenizerBase, row: Any, max_length: int) -> EncodedConversation:
+    """Return a conversation in any of its spellings, of which the assistant's words are learned, or a text, learned whole.
+
+    Raises: RecordError.
+    """
+    is_text = isinstance(row, dict) and isinstance(row.get("text"), str) and "messages" not in row
+    if not is_text:
+        return encode_conversation(tokenizer, read_conversation(row), max_length)
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]  # as texts stand in pre-training
+    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id][:max_length]
+    return EncodedConversation(ids, [True] * len(ids))
+
+
 def build_conversation_batch(conversations: Sequence[EncodedConversation], pad_id: int) -> CompletionBatch:
     """Return the conversations padded on the right; the assistant's tokens are what is to be predicted."""
     input_ids = pad_right([conversation.ids for conversation in conversations], fill=pad_id)  # (B, T)

@@ -1,4 +1,4 @@
-"""Direct preference optimization: TRL's DPOTrainer with soft targets, weights and a head only where the loss is."""
+"""Direct preference optimization: from pairs to a published policy and what it makes of held-out ones."""
 
 from __future__ import annotations
 
@@ -7,133 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as DPOArguments
-from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices
 from rlhf.learning.adapters import add_adapter, using
 from rlhf.learning.arguments import training_settings
-from rlhf.learning.batching import LengthGroupedOrder
-from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
-from rlhf.learning.logps import (
-    CompletionBatch,
-    build_batch,
-    completion_logits,
-    require_compact_head,
-    sum_rows,
-    token_logps,
-)
-from rlhf.learning.losses import dpo_loss
-from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
+from rlhf.learning.dpo_trainer import LABELS, CompactDPOTrainer
+from rlhf.learning.logps import build_batch, require_compact_head
 from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
-from rlhf.learning.pair_batches import PairBatch, read_shared
+from rlhf.learning.pair_batches import PairBatch
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
-from rlhf.learning.processes import process_count, sum_over_processes
 from rlhf.learning.reference_cache import reference_logps
-from rlhf.learning.shared_prefix import reads_shared_rows, shared_logits, spares_enough
+from rlhf.learning.shared_prefix import reads_shared_rows, spares_enough
 from rlhf.learning.stops import dpo_rules
 from rlhf.learning.tables import add_reference_logps, pair_dataset
-
-LABELS = ("row", "target", "weight", "ref_chosen_logps", "ref_rejected_logps")
-
-
-class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
-    """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's.
-
-    Args: loss_type, sft_coef, simpo_margin: the run's. The rest is DPOTrainer's.
-    """
-
-    def __init__(
-        self, *args: Any, loss_type: str, sft_coef: float = 0.0, simpo_margin: float = 0.0, **kwargs: Any
-    ) -> None:
-        self.loss_type, self.sft_coef, self.simpo_margin = loss_type, sft_coef, simpo_margin
-        super().__init__(*args, **kwargs)
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        return dataset
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        shared = read_shared(inputs)
-        batch = shared or CompletionBatch(inputs["input_ids"], inputs["completion_mask"])
-        lengths, targets = batch.lengths, batch.targets
-        logits = shared_logits(model, shared) if shared else completion_logits(model, batch)  # (N, V)
-        per_token = token_logps(logits, targets)  # (N,), those of chosen first
-        logps = sum_rows(per_token, lengths)  # (2B,)
-        ratios = logps - torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
-        chosen_ratios, rejected_ratios = ratios.chunk(2)
-        chosen_lengths, rejected_lengths = lengths.chunk(2)
-        loss = dpo_loss(
-            chosen_ratios,
-            rejected_ratios,
-            loss_type=self.loss_type,
-            beta=self.beta,
-            target=inputs["target"],
-            weight=inputs["weight"],
-            chosen_lengths=chosen_lengths,
-            rejected_lengths=rejected_lengths,
-            label_smoothing=self.label_smoothing,
-            simpo_margin=self.simpo_margin,
-        )
-        if self.sft_coef:
-            # A mean over the chosen tokens of all processes, whose losses are averaged.
-            n_chosen = sum_over_processes(chosen_lengths.sum()) / process_count()
-            loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].sum() / n_chosen
-        self.note_rewards(logps.detach(), ratios.detach(), inputs["n_tokens"])
-        self.note_fall(chosen_ratios.detach() / chosen_lengths)
-        if self.logs_after_this_step():
-            self.note_tokens(logits.detach(), targets, lengths)
-        return (loss, logits) if return_outputs else loss
-
-    def logs_after_this_step(self) -> bool:
-        """Whether the step under way is one whose metrics are written; the costly ones are computed on no other."""
-        return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
-
-    @torch.no_grad()
-    def note_rewards(self, logps: Tensor, ratios: Tensor, n_tokens: Tensor) -> None:
-        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats. n_tokens: scalar."""
-        mode = "train" if self.model.training else "eval"
-        gathered = self._metrics[mode]
-        chosen_rewards, rejected_rewards = (self.beta * ratios).chunk(2)
-        chosen_logps, rejected_logps = logps.chunk(2)
-        if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + n_tokens
-        gathered["num_tokens"] = [self._total_train_tokens]
-        gathered["rewards/chosen"].append(chosen_rewards.mean())
-        gathered["rewards/rejected"].append(rejected_rewards.mean())
-        gathered["rewards/accuracies"].append((chosen_rewards > rejected_rewards).float().mean())
-        gathered["rewards/margins"].append((chosen_rewards - rejected_rewards).mean())
-        gathered["logps/chosen"].append(chosen_logps.mean())
-        gathered["logps/rejected"].append(rejected_logps.mean())
-
-    def note_fall(self, ratios: Tensor) -> None:
-        """Gather how far the chosen completions fell under the reference. ratios: (B,), nats a token."""
-        self._metrics["train" if self.model.training else "eval"]["logps/chosen_fall"].append(-ratios.mean())
-
-    @torch.no_grad()
-    def note_tokens(self, logits: Tensor, targets: Tensor, lengths: Tensor) -> None:
-        """Gather TRL's metrics of tokens. logits: (N, V), targets: (N,), lengths: (2B,)."""
-        gathered = self._metrics["train" if self.model.training else "eval"]
-        logps = logits.log_softmax(-1)
-        n_chosen = int(lengths.chunk(2)[0].sum())
-        gathered["entropy"].append(-(logps.exp() * logps).sum(-1).mean())
-        gathered["mean_token_accuracy"].append((logits.argmax(-1) == targets).float()[:n_chosen].mean())
-        gathered["logits/chosen"].append(logits[:n_chosen].mean())
-        gathered["logits/rejected"].append(logits[n_chosen:].mean())
 
 
 def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:

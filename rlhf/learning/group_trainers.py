@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
@@ -10,17 +12,30 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
+from transformers import PreTrainedModel
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.learning.adapters import using
 from rlhf.learning.checkpointing import SealedCheckpoints
 from rlhf.learning.experience import token_entropies
 from rlhf.learning.generation import Rollout, generate
 from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_logps
+from rlhf.learning.stops import FINISHED
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
 ROLLOUT_SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class AdapterOff:
+    """A policy as it is without its adapter: a reference that costs no second model."""
+
+    policy: PreTrainedModel
+
+
+Reference = PreTrainedModel | AdapterOff | None
 
 
 class GroupRollouts(SealedCheckpoints):
@@ -31,16 +46,27 @@ class GroupRollouts(SealedCheckpoints):
     and a rollout is a function of its number, the seed and the policy.
 
     Args: config: of the run. prompts: token ids by number, which the table's `prompt` column names as a text.
-        stop_ids: token ids that end a completion.
+        stop_ids: token ids that end a completion. reference: what the distance is measured from, None where nobody asks;
+        TRL is to know of none.
     """
 
+    _metrics: dict[str, defaultdict[str, list[Any]]]
+
     def __init__(
-        self, *args: Any, config: GRPOConfig, prompts: list[list[int]], stop_ids: list[int], **kwargs: Any
+        self,
+        *args: Any,
+        config: GRPOConfig,
+        prompts: list[list[int]],
+        stop_ids: list[int],
+        reference: Reference,
+        **kwargs: Any,
     ) -> None:
         self.config = config
         self.prompts = prompts
         self.stop_ids = stop_ids
         super().__init__(*args, **kwargs)
+        self.ref_model = reference
+        self.beta = config.kl_coef
 
     @property
     def rollout_number(self) -> int:
@@ -67,7 +93,33 @@ class GroupRollouts(SealedCheckpoints):
             seed=self.config.seed + ROLLOUT_SEED_STRIDE * (self.rollout_number + 1),
             batch_size=len(prompt_ids),
         )
-        return [completion for group in drawn for completion in group]
+        completions = [completion for group in drawn for completion in group]
+        n_finished = sum(completion.finished for completion in completions)
+        self._metrics["train"][FINISHED].append(n_finished / len(completions))
+        return completions
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if self.ref_model is not None and not self.beta:
+            self._metrics["train"]["kl"].append(self.measure_kl(batch))
+        return batch
+
+    @torch.no_grad()
+    def measure_kl(self, batch: dict[str, Any]) -> float:
+        """Return the KL of the policy to the reference on a rollout, nats a token: for the limit alone.
+
+        By k1: a policy that nothing holds back has tokens by which k3 is a thousand times what it is on average.
+
+        Args: batch: TRL's, of a rollout whose completions may still lack the policy's log-probabilities.
+        """
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)  # (B, P + C)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        n_columns, size = batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
+        logps = batch.get("old_per_token_logps")  # (B, C)
+        if logps is None:
+            logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n_columns, size)
+        reference, _, _ = self._get_per_token_logps_and_entropies(self.ref_model, ids, mask, n_columns, size)
+        return (logps - reference)[batch["completion_mask"].bool()].mean().item()
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -80,6 +132,11 @@ class GroupRollouts(SealedCheckpoints):
         **unused: Any,
     ) -> tuple[Tensor, Tensor | None, None]:
         """Return log-probabilities and entropies of the last `logits_to_keep` columns: (B, C) each, 0 outside the mask."""
+        if isinstance(model, AdapterOff):
+            with using(model.policy, None):
+                return self._get_per_token_logps_and_entropies(
+                    model.policy, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy
+                )
         found = [
             self.read_tokens(model, ids, mask, logits_to_keep, with_entropies=compute_entropy)
             for ids, mask in zip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig as GRPOArguments
 from trl.trainer.rloo_config import RLOOConfig as RLOOArguments
+from trl.trainer.utils import disable_dropout_in_model
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.grpo import GRPOConfig
@@ -21,12 +23,18 @@ from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.adapters import add_adapter
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
 from rlhf.learning.generation import check_positions
-from rlhf.learning.group_trainers import GroupRelativeTrainer, GroupRollouts, LeaveOneOutTrainer
+from rlhf.learning.group_trainers import (
+    AdapterOff,
+    GroupRelativeTrainer,
+    GroupRollouts,
+    LeaveOneOutTrainer,
+    Reference,
+)
 from rlhf.learning.logps import build_batch, require_compact_head
 from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
-from rlhf.learning.stops import Ceiling, Rule
+from rlhf.learning.stops import FINISHED, grpo_rules
 from rlhf.learning.tokenization import encode_prompt
 
 REPORTED = (
@@ -37,6 +45,7 @@ REPORTED = (
     "frac_reward_zero_std",
     "completions/mean_length",
     "completions/clipped_ratio",
+    FINISHED,
 )
 
 
@@ -61,11 +70,12 @@ def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
 def build_trainer(
     config: GRPOConfig, run_dir: Path, *, rows: list[PromptRow], tokenizer: PreTrainedTokenizerBase
 ) -> GroupRollouts:
-    """Return the trainer of a run with its models loaded; the reference is read from base_model by the trainer."""
+    """Return the trainer of a run with its models loaded. The policy is still the reference here, also in a resumed run."""
     policy = load_policy(config.base_model)
     prompts = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows]
     check_positions(policy, prompts, config.max_new_tokens)
     choose_attention(policy, longest_row=max(len(prompt) for prompt in prompts) + config.max_new_tokens)
+    reference = find_reference(config, policy)
     add_adapter(policy, config)
     probe = build_batch(prompts[:1], [[tokenizer.eos_token_id]], pad_id=tokenizer.pad_token_id)
     require_compact_head(policy, probe.to(policy.device))
@@ -91,7 +101,20 @@ def build_trainer(
         config=config,
         prompts=prompts,
         stop_ids=stop_ids,
+        reference=reference,
     )
+
+
+def find_reference(config: GRPOConfig, policy: PreTrainedModel) -> Reference:
+    """Return what the distance of a policy that has not learned yet is measured from: itself without its adapter, a copy,
+    or None where nobody asks."""
+    if not config.asks_reference:
+        return None
+    if config.lora_rank:
+        return AdapterOff(policy)
+    reference = copy.deepcopy(policy).eval().requires_grad_(False)
+    disable_dropout_in_model(reference)
+    return reference
 
 
 def choose_method(config: GRPOConfig, run_dir: Path) -> tuple[type[GroupRollouts], TrainingArguments]:
@@ -113,7 +136,7 @@ def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
         "num_iterations": config.updates_per_rollout,
         "max_completion_length": config.max_new_tokens,
         "temperature": config.temperature,
-        "beta": config.kl_coef,
+        "beta": 0.0,  # else TRL would load a reference; the trainer has its own, and sets kl_coef itself
         "epsilon": config.clip_low,
         "epsilon_high": config.clip_high,
         "disable_dropout": True,  # TRL leaves it on, so that the ratio of one policy to itself would not be 1
@@ -141,7 +164,7 @@ class ReportGroups(ReportToRun):
     """Saves and stops where a rollout is used up, so that no checkpoint needs a half-used one."""
 
     def __init__(self, run_dir: Path, config: GRPOConfig) -> None:
-        super().__init__(run_dir, stage=f"training the policy with {config.method.upper()}", rules=list_rules(config))
+        super().__init__(run_dir, stage=f"training the policy with {config.method.upper()}", rules=grpo_rules(config))
         self.config = config
         self.is_between = True
 
@@ -156,14 +179,6 @@ class ReportGroups(ReportToRun):
         is_done = state.global_step >= self.config.n_steps
         control.should_save = self.is_between and not is_done and n_rollouts % self.config.save_rollouts == 0
         super().on_step_end(args, state, control, **kwargs)
-
-
-def list_rules(config: GRPOConfig) -> list[Rule]:
-    """Return what stops a run: the policy ran away from its reference. Without a penalty nobody measures how far it is."""
-    if not config.kl_limit or not config.kl_coef:
-        return []
-    advice = "raise kl_coef, lower learning_rate, or raise kl_limit if that distance is wanted"
-    return [Ceiling("kl", config.kl_limit, advice)]
 
 
 def ask_by_number(name: str, reward: Reward, prompts: list[list[int]]) -> Callable[..., list[float]]:

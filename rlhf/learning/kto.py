@@ -35,6 +35,7 @@ from rlhf.learning.models import choose_attention, choose_recomputing, load_poli
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preview import preview_unpaired, write_preview
 from rlhf.learning.reference_cache import reference_logps
+from rlhf.learning.stops import kto_rules
 from rlhf.learning.unpaired import EncodedCompletion, load_unpaired
 from rlhf.learning.unpaired_batches import FixedBatches, UnpairedBatch, build_table
 
@@ -60,30 +61,43 @@ class CompactKTOTrainer(DeferredMetrics, SealedCheckpoints, KTOTrainer):
         logits = completion_logits(model, batch)  # (N, V)
         logps = sum_rows(token_logps(logits, batch.targets), batch.lengths)  # (B,)
         ratios = logps - inputs["ref_logps"]
-        kl = self.estimate_kl(model, inputs)
+        kl, kl_per_token = self.estimate_kl(model, inputs)
         label = inputs["label"]
         sides = torch.where(label, self.desirable_weight, self.undesirable_weight)  # (B,)
         loss = kto_loss(
             ratios, kl, label=label, weight=sides * inputs["weight"], beta=self.beta, loss_type=self.loss_type
         )
         self.note_metrics(logps.detach(), ratios.detach(), kl, label, inputs["n_tokens"])
+        self.note_distance(ratios.detach()[label] / batch.lengths[label], kl_per_token)
         if self.logs_after_this_step():
             self.note_tokens(logits.detach(), batch.lengths, label)
         return (loss, logits) if return_outputs else loss
 
     @torch.no_grad()
-    def estimate_kl(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Return how far the policy is from the reference on completions of other prompts: scalar >= 0, nats."""
+    def estimate_kl(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return how far the policy is from the reference on completions of other prompts.
+
+        Returns: nats a completion and nats a token, scalars >= 0.
+        """
         if not self.calculate_KL:
-            return torch.zeros((), device=inputs["label"].device)
+            return torch.zeros((), device=inputs["label"].device), torch.zeros((), device=inputs["label"].device)
         batch = CompletionBatch(inputs["KL_input_ids"], inputs["KL_completion_mask"])
         logps = sum_rows(completion_logps(model, batch), batch.lengths)  # (B,)
-        mean = (logps - inputs["ref_KL_logps"]).mean()
-        return self.accelerator.reduce(mean, reduction="mean").clamp(min=0)
+        means = torch.stack([(logps - inputs["ref_KL_logps"]).mean(), batch.lengths.float().mean()])
+        mean, length = self.accelerator.reduce(means, reduction="mean")
+        return mean.clamp(min=0), mean.clamp(min=0) / length
 
     def logs_after_this_step(self) -> bool:
         """Whether the step under way is one whose metrics are written; the costly ones are computed on no other."""
         return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
+
+    def note_distance(self, good_ratios: Tensor, kl_per_token: Tensor) -> None:
+        """Gather what ends a run. good_ratios: log-ratios of a batch's good completions; both in nats a token."""
+        gathered = self._metrics["train" if self.model.training else "eval"]
+        if len(good_ratios):
+            gathered["logps/chosen_fall"].append(-good_ratios.mean())
+        if self.calculate_KL:
+            gathered["kl/per_token"].append(kl_per_token)
 
     @torch.no_grad()
     def note_metrics(self, logps: Tensor, ratios: Tensor, kl: Tensor, label: Tensor, n_tokens: Tensor) -> None:
@@ -127,7 +141,7 @@ def train(config: KTOConfig, run_dir: Path) -> dict[str, Any]:
     write_preview(run_dir, preview_unpaired(train_set, tokenizer))
     test_set = load_unpaired(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, rows=train_set.completions)
-    train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with KTO"))
+    train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with KTO", rules=kto_rules(config)))
     final = save_final(run_dir, policy, tokenizer)
     labels = [row.label for row in train_set.completions]
     return {

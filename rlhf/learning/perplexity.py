@@ -12,11 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.records import read_rows
 from rlhf.learning.batching import batch_by_tokens
-from rlhf.learning.conversations import build_conversation_batch
+from rlhf.learning.conversations import build_conversation_batch, encode_written
 from rlhf.learning.logps import completion_logps
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.scoring import SCORING_TOKENS, evaluating
-from rlhf.learning.tokenization import EncodedConversation, encode_conversation, encode_prompt
+from rlhf.learning.tokenization import EncodedConversation, encode_prompt
 
 FILES = {"text": "texts.jsonl", "demonstrations": "demonstrations.jsonl"}
 TASKS = "tasks.jsonl"
@@ -58,19 +58,7 @@ def load_held_out(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length:
 
     Of a text every token is, of a conversation what the assistant wrote.
     """
-    if not path.exists():
-        return []
-    rows = [encode_row(tokenizer, row, max_length) for row in read_rows(path)]
-    return [row for row in rows if any(row.loss_mask[1:])]  # nothing stands before the first token to predict it
-
-
-def encode_row(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], max_length: int) -> EncodedConversation:
-    if "messages" in row:
-        return encode_conversation(tokenizer, row["messages"], max_length)
-    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    # As texts stand in pre-training.
-    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id][:max_length]
-    return EncodedConversation(ids, [True] * len(ids), lost_turns=False, lost_end=False)
+    return encode_written(path, tokenizer, max_length=max_length) if path.exists() else []
 
 
 def perplexity(model: PreTrainedModel, rows: Sequence[EncodedConversation], *, pad_id: int) -> float:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import PTX
 from rlhf.learning.batching import batch_by_tokens
+from rlhf.learning.conversations import encode_written
 from rlhf.learning.logps import CompletionBatch
 from rlhf.learning.packing import pad_right
 from rlhf.learning.processes import share_of
 from rlhf.learning.step_batches import StepBatches
-from rlhf.learning.tokenization import EncodedConversation, encode_conversation
+from rlhf.learning.tokenization import EncodedConversation
 
 
 class PtxRows:
@@ -58,21 +57,11 @@ def load_ptx(run_dir_data: Path, tokenizer: PreTrainedTokenizerBase, config: PPO
     path = run_dir_data / PTX
     if not path.exists():
         raise ContractError(
-            f"ptx_coef needs {PTX}, rows of messages or text; add it to the run's data or set ptx_coef=0"
+            f"ptx_coef needs {PTX}, rows of conversations or text; add it to the run's data or set ptx_coef=0"
         )
-    encoded = [encode_row(tokenizer, row, config.ptx_max_length) for row in read_rows(path)]
-    usable = [row for row in encoded if any(row.loss_mask[1:])]
+    usable = encode_written(path, tokenizer, max_length=config.ptx_max_length)
     if not usable:
         raise ContractError(
             f"{PTX}: no row has anything to learn within ptx_max_length={config.ptx_max_length}; raise it"
         )
     return PtxRows(usable, config, pad_id=tokenizer.pad_token_id)
-
-
-def encode_row(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], max_tokens: int) -> EncodedConversation:
-    """Return a conversation, of which the assistant's words are learned, or a text, which is learned whole."""
-    if "messages" in row:
-        return encode_conversation(tokenizer, row["messages"], max_tokens)
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id][:max_tokens]
-    return EncodedConversation(ids, [True] * len(ids))

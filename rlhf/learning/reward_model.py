@@ -1,4 +1,4 @@
-"""Reward models: TRL's RewardTrainer with soft targets, weights and margins."""
+"""Reward models: from pairs to a published model, its agreement with held-out ones and its calibration."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import Sampler
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig as RewardArguments
-from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import DATA
 from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, log_loss
 from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
-from rlhf.learning.batching import LengthGroupedOrder
-from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints, save_final, train_sealed
-from rlhf.learning.losses import bradley_terry_loss, centering_loss
-from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
 from rlhf.learning.models import choose_attention, choose_recomputing
-from rlhf.learning.pair_batches import PairRows, read_shared
+from rlhf.learning.pair_batches import PairRows
 from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.processes import process_count
+from rlhf.learning.prompt_packs import PackBatch, pack_dataset, pack_prompts
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
+from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer
 from rlhf.learning.scoring import (
     evaluating,
     head_differences,
@@ -46,82 +42,6 @@ from rlhf.learning.shared_prefix import (
 )
 from rlhf.learning.tables import pair_dataset
 
-LABELS = ("target", "weight", "margin")
-
-
-class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
-    """RewardTrainer whose rows also carry target and weight. With both at 1, and one head, its losses are TRL's.
-
-    Several heads learn from several draws of the rows, each with replacement, so that where they have learned little they
-    disagree (bootstrap ensemble over one trunk).
-
-    Args: margin_scale: nats of margin asked of a pair whose margin column is 1. tie_threshold: as of
-        `bradley_terry_loss`. The rest is RewardTrainer's.
-    """
-
-    def __init__(
-        self, *, model: PreTrainedModel, margin_scale: float = 0.0, tie_threshold: float = 0.0, **kwargs: Any
-    ) -> None:
-        self.margin_scale, self.tie_threshold = margin_scale, tie_threshold
-        n_heads = model.config.num_labels
-        model.config.num_labels = 1  # RewardTrainer takes no more, and leaves the heads to compute_loss
-        super().__init__(model=model, **kwargs)
-        model.config.num_labels = n_heads
-        self.shares = draw_shares(len(self.train_dataset), n_heads, seed=self.args.seed)  # (n, K)
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        return dataset
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the Bradley-Terry loss of a batch whose first half is chosen and second half rejected."""
-        rewards = self.read_rewards(model, inputs)  # (2B, K)
-        shares = self.shares[inputs["row"].cpu()].to(rewards.device)  # (B, K)
-        chosen, rejected = (part.flatten() for part in rewards.chunk(2))  # (B K,)
-        target, weight, margin = (inputs[name][:, None].expand_as(shares).flatten() for name in LABELS)
-        loss = bradley_terry_loss(
-            chosen,
-            rejected,
-            target=target,
-            weight=weight * shares.flatten(),
-            margin=self.margin_scale * margin,
-            tie_threshold=self.tie_threshold,
-        )
-        if self.args.center_rewards_coefficient:
-            loss = loss + self.args.center_rewards_coefficient * centering_loss(chosen, rejected)
-        self.note_metrics(rewards.detach().mean(1), inputs["n_tokens"])
-        return (loss, rewards) if return_outputs else loss
-
-    def read_rewards(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the rewards of a collated batch by each head: (2B, K) fp32, chosen first."""
-        shared = read_shared(inputs)
-        if shared is not None:
-            with self.accelerator.autocast():  # which wraps the forward of the whole model alone
-                return shared_rewards(self.accelerator.unwrap_model(model), shared)
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        rewards: Tensor = outputs.logits.float()
-        return rewards
-
-    @torch.no_grad()
-    def note_metrics(self, rewards: Tensor, n_tokens: Tensor) -> None:
-        """Gather TRL's metrics of one batch. rewards: (2B,), chosen first. n_tokens: scalar."""
-        mode = "train" if self.model.training else "eval"
-        chosen, rejected = rewards.chunk(2)
-        if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + n_tokens
-        gathered = self._metrics[mode]
-        gathered["num_tokens"] = [self._total_train_tokens]
-        gathered["min_reward"].append(rewards.min())
-        gathered["mean_reward"].append(rewards.mean())
-        gathered["max_reward"].append(rewards.max())
-        gathered["accuracy"].append((chosen > rejected).float().mean())
-        gathered["margin"].append((chosen - rejected).mean())
-
 
 def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     """Train a reward model on data/train.jsonl, publish it, and return its agreement with data/test.jsonl.
@@ -137,23 +57,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     require_positions(model, train_set.pairs + test_set.pairs)
     choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
-    trainer = SoftRewardTrainer(
-        model=model,
-        args=RewardArguments(
-            **training_settings(config, run_dir, learning_rate=config.learning_rate),
-            center_rewards_coefficient=config.center_rewards_coefficient,
-            max_length=None,
-        ),
-        margin_scale=config.margin_scale,
-        tie_threshold=config.tie_threshold,
-        data_collator=PairRows(
-            tokenizer.pad_token_id,
-            labels=(*LABELS, "row"),
-            shared=shares_prompts(model, train_set.pairs, pad_id=tokenizer.pad_token_id),
-        ),
-        train_dataset=pair_dataset(weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs),
-        processing_class=tokenizer,
-    )
+    trainer = build_trainer(config, run_dir, model=model, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
     # Training leaves autocast in the model's forward, and rounded scores would not be those of the published model.
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -179,14 +83,34 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     }
 
 
-def draw_shares(n_rows: int, n_heads: int, *, seed: int) -> Tensor:
-    """Return how often each head draws each row: (n_rows, n_heads), all 1 for a head that is alone.
-
-    Source: bootstrap by independent Poisson(1) counts, Oza and Russell 2001, "Online bagging and boosting".
-    """
-    if n_heads == 1:
-        return torch.ones(n_rows, 1)
-    return torch.poisson(torch.ones(n_rows, n_heads), generator=torch.Generator().manual_seed(seed))
+def build_trainer(
+    config: RewardConfig,
+    run_dir: Path,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[EncodedPair],
+) -> SoftRewardTrainer:
+    """Return the trainer of a run: its rows are pairs, or prompts with all their pairs where these weigh the same."""
+    settings = training_settings(config, run_dir, learning_rate=config.learning_rate)
+    shared = shares_prompts(model, pairs, pad_id=tokenizer.pad_token_id)
+    collate: Any = PairRows(tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared)
+    table, pack_size = pair_dataset(pairs), 0
+    if config.balance == "prompts":
+        pack_size = settings["per_device_train_batch_size"]
+        collate = PackBatch(pair_dataset(weigh_prompts(pairs)), collate)
+        table = pack_dataset(pack_prompts(pairs, size=pack_size, seed=config.seed))
+        settings["per_device_train_batch_size"] = 1
+    return SoftRewardTrainer(
+        model=model,
+        args=RewardArguments(**settings, center_rewards_coefficient=config.center_rewards_coefficient, max_length=None),
+        margin_scale=config.margin_scale,
+        tie_threshold=config.tie_threshold,
+        pack_size=pack_size,
+        data_collator=collate,
+        train_dataset=table,
+        processing_class=tokenizer,
+    )
 
 
 def describe_heads(differences: Tensor) -> dict[str, float]:

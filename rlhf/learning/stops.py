@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 
 # Values that end the run when they are not finite. Others (a ratio of an empty mask, say) are only left out of the log.
 GUARDED = ("loss", "grad_norm", "loss/policy_avg", "loss/value_avg", "objective/kl")
 N_ROWS_NAMED = 8
+FINISHED = "rollout/finished_frac"
+# What several methods advise, each the end of a sentence.
+DISTANCE = "lower learning_rate, or raise kl_limit if that distance is wanted"
+ENDLESS = "raise missing_eos_penalty or max_new_tokens, lower learning_rate, or raise finished_drop"
 
 
 class StopError(Exception):
@@ -108,17 +114,25 @@ def describe_rows(rows: Sequence[int]) -> str:
 
 
 def ppo_rules(config: PPOConfig) -> list[Rule]:
-    """Return what stops a PPO run: the policy ran away from its reference, or its rewards collapsed."""
+    """Return what stops a PPO run: the policy ran away from its reference, its rewards collapsed, or it ends no more."""
     rules: list[Rule] = []
     if config.kl_limit:
-        advice = "raise kl_coef, lower learning_rate, or raise kl_limit if that distance is wanted"
-        rules.append(Ceiling("objective/kl", config.kl_limit, advice))
+        rules.append(Ceiling("objective/kl", config.kl_limit, f"raise kl_coef, {DISTANCE}"))
     if config.score_drop and config.reward_norm == "reference":  # without a norm, a fall has no unit
         advice = "lower learning_rate or target_kl, raise kl_coef, or raise score_drop"
         rules.append(Fall("objective/scores_norm", config.score_drop, advice))
     if config.finished_drop:
-        advice = "raise missing_eos_penalty or max_new_tokens, lower learning_rate, or raise finished_drop"
-        rules.append(Fall("rollout/finished_frac", config.finished_drop, advice))
+        rules.append(Fall(FINISHED, config.finished_drop, ENDLESS))
+    return rules
+
+
+def grpo_rules(config: GRPOConfig) -> list[Rule]:
+    """Return what stops a run without a critic: the policy ran away from its reference, or ends its completions no more."""
+    rules: list[Rule] = []
+    if config.kl_limit:
+        rules.append(Ceiling("kl", config.kl_limit, f"raise kl_coef, {DISTANCE}"))
+    if config.finished_drop:
+        rules.append(Fall(FINISHED, config.finished_drop, ENDLESS))
     return rules
 
 
@@ -131,3 +145,14 @@ def dpo_rules(config: DPOConfig) -> list[Rule]:
         return []
     advice = "raise beta, lower learning_rate, or set sft_coef, which keeps chosen completions likely"
     return [Ceiling("logps/chosen_fall", config.chosen_drop, advice)]
+
+
+def kto_rules(config: KTOConfig) -> list[Rule]:
+    """Return what stops a KTO run: even the good completions became unlikely, or the policy ran away from its reference."""
+    rules: list[Rule] = []
+    if config.chosen_drop:
+        advice = "raise beta, lower learning_rate, or raise desirable_weight, which keeps good completions likely"
+        rules.append(Ceiling("logps/chosen_fall", config.chosen_drop, advice))
+    if config.kl_limit and config.loss_type == "kto":
+        rules.append(Ceiling("kl/per_token", config.kl_limit, f"raise beta, {DISTANCE}"))
+    return rules

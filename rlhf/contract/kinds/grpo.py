@@ -46,7 +46,8 @@ class GRPOConfig(AdapterConfig):
     learning_rate: float = setting(1e-4, "Peak AdamW learning rate.", above=0, high=1)
     kl_coef: float = setting(
         0.05,
-        "Weight of the KL penalty: in the loss by k3 for grpo, in the reward by k1 for rloo; 0 does without.",
+        "Weight of the KL penalty: in the loss by k3 for grpo, in the reward by k1 for rloo; 0 does without, and the "
+        "reference is asked for kl_limit alone.",
         low=0,
     )
     loss_type: str = setting(
@@ -58,6 +59,12 @@ class GRPOConfig(AdapterConfig):
     clip_high: float = setting(0.2, "The ratio is clipped to 1 + clip_high.", above=0)
     kl_limit: float = setting(
         5.0, "KL to the reference, nats a token, beyond which the run stops; 0 sets no limit.", low=0
+    )
+    finished_drop: float = setting(
+        0.5,
+        "Fall of the share of finished completions under its best, twice in a row, at which the run stops; 0 sets none.",
+        low=0,
+        high=1,
     )
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     warmup_ratio: float = setting(0.05, "Share of the steps in which the learning rate rises.", low=0, high=0.5)
@@ -73,6 +80,11 @@ class GRPOConfig(AdapterConfig):
             )
         if self.method == "rloo" and self.loss_type != "dapo":
             raise ConfigError(f"loss_type acts on method=grpo only, got method=rloo and loss_type={self.loss_type}")
+
+    @property
+    def asks_reference(self) -> bool:
+        """Whether the distance to the reference is measured, to be kept small or to be watched."""
+        return bool(self.kl_coef or self.kl_limit)
 
     @property
     def n_completions(self) -> int:

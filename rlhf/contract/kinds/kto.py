@@ -30,6 +30,17 @@ class KTOConfig(TuningConfig):
     undesirable_weight: float = setting(
         0.0, "Weight of bad completions; 0 balances them against the good ones by their number.", low=0
     )
+    chosen_drop: float = setting(
+        3.0,
+        "Mean fall of the good completions under the reference, nats a token, at which the run stops; 0 sets no limit.",
+        low=0,
+    )
+    kl_limit: float = setting(
+        5.0,
+        "Estimated KL to the reference, nats a token, beyond which the run stops; only the kto loss estimates it; "
+        "0 sets no limit.",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,7 +25,8 @@ class RewardConfig(TuningConfig):
     )
     balance: str = setting(
         "pairs",
-        "What weighs the same: each pair, or each prompt, so that the C(K,2) pairs of K ranked completions share its weight.",
+        "What weighs the same: each pair, or each prompt, so that the C(K,2) pairs of K ranked completions share its weight "
+        "and are learned from in one step, however many they are.",
         choices=("pairs", "prompts"),
     )
     tie_threshold: float = setting(

@@ -10,7 +10,8 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder
-from rlhf.learning.dpo import LABELS, CompactDPOTrainer, train
+from rlhf.learning.dpo import train
+from rlhf.learning.dpo_trainer import LABELS, CompactDPOTrainer
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.pair_batches import PairBatch
 from rlhf.learning.pair_logps import pair_logps

@@ -65,7 +65,14 @@ def test_a_reward_of_ones_own_that_counts_letters_rises(
         "learning_rate": 5e-2,
     }
     config = prepare(
-        tmp_path, tiny_policy, reward_model, method=method, kl_coef=0.0, missing_eos_penalty=0.0, **settings
+        tmp_path,
+        tiny_policy,
+        reward_model,
+        method=method,
+        kl_coef=0.0,
+        kl_limit=0.0,
+        missing_eos_penalty=0.0,
+        **settings,
     )
     (tmp_path / "data" / "rewards.json").write_text(json.dumps({"letters": f"{__name__}:count_letters"}))
 

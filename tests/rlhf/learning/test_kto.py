@@ -56,7 +56,7 @@ def settings(folder: Path, loss_type: str) -> KTOArguments:
 
 def history(trainer: KTOTrainer) -> list[dict[str, float]]:
     trainer.train()
-    left_out = {"epoch", "step", "learning_rate"}
+    left_out = {"epoch", "step", "learning_rate", "logps/chosen_fall", "kl/per_token"}  # the last two are ours alone
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [{name: value for name, value in entry.items() if name not in left_out} for entry in entries]
 

@@ -14,11 +14,11 @@ from rlhf.learning import ppo
 from rlhf.learning.actor_critic import ActorCritic, Critic
 from rlhf.learning.advantages import steer_kl_coef
 from rlhf.learning.checkpointing import train_sealed
+from rlhf.learning.conversations import encode_row
 from rlhf.learning.experience import ScoreScale, build_experience, normalise_scores
 from rlhf.learning.generation import Rollout
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
-from rlhf.learning.ptx import encode_row
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.tokenization import encode_prompt

@@ -15,7 +15,8 @@ from rlhf.learning.models import load_tokenizer
 from rlhf.learning.pair_batches import PairRows
 from rlhf.learning.preferences import EncodedPair, encode_pairs
 from rlhf.learning.reward_card import read_card, require_parity
-from rlhf.learning.reward_model import LABELS, SoftRewardTrainer, draw_shares, train
+from rlhf.learning.reward_model import train
+from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer, draw_shares
 from rlhf.learning.scoring import (
     head_differences,
     load_reward_model,
