@@ -63,9 +63,9 @@ def main() -> None:
             for number, (name, (has_spam, consensus, soft)) in enumerate(CONDITIONS.items()):
                 decisions = decide(pairs, has_spam=has_spam, consensus=consensus, seed=seed)
                 run_dir = Path(temporary) / f"reward-{seed}-{number}"
-                found[name].append(
-                    (measure_labels(pairs, decisions), learn(run_dir, sft, pairs, decisions, rows, soft, seed))
-                )
+                accuracy = learn(run_dir, sft, pairs, decisions, rows, soft, seed)
+                found[name].append((measure_labels(pairs, decisions), accuracy))
+                print(f"seed {seed} {name}: {found[name][-1][0]:.3f} {accuracy:.3f}", flush=True)
     report(found)
 
 
