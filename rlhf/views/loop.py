@@ -124,8 +124,11 @@ def update_loop(request: HttpRequest, slug: str) -> HttpResponse:
 def show_loops(
     request: HttpRequest, *, refusal: str = "", invalid: LoopForm | None = None, status: int = 200
 ) -> HttpResponse:
-    """Render the page of all projects; `invalid` is shown in place of its project's form."""
-    cards = make_cards(list(Project.objects.managed_by(request.user)), invalid=invalid)
+    """Render the page of all projects, or of ?project=SLUG; `invalid` is shown in place of its project's form."""
+    projects = Project.objects.managed_by(request.user)
+    if slug := request.GET.get("project", ""):
+        projects = projects.filter(pk=get_object_or_404(projects, slug=slug).pk)
+    cards = make_cards(list(projects), invalid=invalid)
     return render(request, "rlhf/loop_list.html", {"cards": cards, "refusal": refusal}, status=status)
 
 

@@ -259,3 +259,10 @@ def test_the_circle_stands_where_the_round_does(project, state, runs, here):
 
     assert [place.name for place in places if place.state == "here"] == [here]
     assert [place.name for place in places] == ["label", "learn", "evaluate", "gate", "promote", "sample", "queue"]
+
+
+def test_a_project_has_a_page_of_its_loop_alone(as_admin, as_manager, project, other_project):
+    alone, strange = as_admin.get("/loop/?project=harbour"), as_manager.get("/loop/?project=island")
+
+    assert (alone.status_code, 'id="loop-harbour"' in alone.text, "island" in alone.text) == (200, True, False)
+    assert strange.status_code == 404
