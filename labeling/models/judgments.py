@@ -39,7 +39,8 @@ class Judgment(models.Model):
         unique=True, default=uuid.uuid4, help_text="Made by the client; a replay finds the row."
     )
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="judgments")
-    labeler = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments")
+    # An index of the labeler alone would tempt PostgreSQL, whose statistics lag behind, to read all she ever judged.
+    labeler = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments", db_index=False)
     slot = models.OneToOneField(Slot, on_delete=models.PROTECT, null=True, blank=True, related_name="judgment")
     is_extra = models.BooleanField(default=False, help_text="The vote came after its slot had gone to someone else.")
     revises = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="revision")

@@ -184,12 +184,13 @@ class Skip(models.Model):
         BROKEN = "broken", _("It is shown broken")
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="skips")
-    labeler = models.ForeignKey(User, on_delete=models.PROTECT, related_name="skips")
+    labeler = models.ForeignKey(User, on_delete=models.PROTECT, related_name="skips", db_index=False)
     reason = models.CharField(max_length=16, choices=Reason)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["comparison", "labeler"], name="one_skip_per_labeler")]
+        indexes = [models.Index(fields=["labeler", "-id"], name="skip_by_labeler")]
 
     def __str__(self) -> str:
         return f"{self.labeler} skipped comparison {self.comparison_id}"

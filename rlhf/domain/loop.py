@@ -7,12 +7,15 @@ anybody at any time - a task, the sweeper, a vote that reaches the threshold - a
 
 from __future__ import annotations
 
-from django.db.models import Exists, OuterRef
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from labeling.domain.audit import record_event
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Judgment, Project, Slot, User
+from labeling.statements import compiled
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.counting import count_new, count_new_judgments, last_judgment_used, list_new_votes, measure_agreement
 from rlhf.domain.errors import NotReady
@@ -245,10 +248,15 @@ def hear_judgment(judgment: Judgment) -> None:
 
     Ids grow by at least one a vote, so until as many ids as the threshold have passed nothing needs to be counted.
     """
-    project_id = judgment.comparison.project_id
-    loop = Loop.objects.select_related("project").filter(project=project_id, state=Loop.State.RUNNING).first()
-    if loop is None or judgment.pk - last_judgment_used(loop.project) < loop.threshold:
-        return
-    from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
-    if list(from_threshold) == [judgment.pk]:
-        ring("rlhf.advance_loop", loop.pk)
+    for loop in list_listening(judgment.comparison.project_id):
+        if judgment.pk - last_judgment_used(loop.project) < loop.threshold:
+            continue
+        from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
+        if list(from_threshold) == [judgment.pk]:
+            ring("rlhf.advance_loop", loop.pk)
+
+
+@compiled
+def list_listening(project: Any) -> QuerySet[Loop]:
+    """The project's loop if it goes by itself: each vote asks."""
+    return Loop.objects.select_related("project").filter(project=project, state=Loop.State.RUNNING)

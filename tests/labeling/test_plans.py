@@ -10,11 +10,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot, explain_empty, free_expired
+from labeling.domain.errors import TooManyActs
+from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.domain.progress import measure_progress
 from labeling.domain.selection import ORDERS, RANDOM_ORDER, RNG, Turn, find_best, find_random, list_unsliced
-from labeling.models import Judgment, Membership, Skip, Slice, Slot
+from labeling.models import Comparison, Judgment, Membership, Skip, Slice, Slot
 from labeling.statements import compile_read, find_compiled
 from tests.labeling.conftest import make_member
 
@@ -176,6 +178,22 @@ def test_progress_looks_at_a_window_of_the_queue(full, grace):
     plan = explain(next(sql for sql in statements if "counted" in sql))
     assert [line for line in plan if "slot_free" in line]
     assert measure_progress(full, grace).left == 100
+
+
+@pytest.mark.parametrize(
+    ("refuse", "index"), [(refuse_flood_of_votes, "judgment_by_labeler"), (refuse_flood_of_skips, "skip_by_labeler")]
+)
+def test_whether_she_is_too_fast_is_one_row_of_an_index_whatever_was_counted_of_her(full, grace, refuse, index):
+    unmet = Comparison.objects.order_by("-pk")[:400]
+    Skip.objects.bulk_create(Skip(comparison=row, labeler=grace, reason="language") for row in unmet)
+
+    with pytest.raises(TooManyActs), CaptureQueriesContext(connection) as captured:
+        refuse(grace)
+
+    (sql,) = [row["sql"] for row in captured.captured_queries]
+    plan = explain(sql)
+    assert [line for line in plan if re.search(rf"\b{index}\b", line)]
+    assert [line for line in plan if re.search(r"SCAN (?!CONSTANT)|USE TEMP|Seq Scan|Sort|Bitmap", line)] == []
 
 
 def judge_next(project, labeler):
