@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from rlhf.contract.errors import ConfigError, ContractError
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
-from rlhf.learning import grpo
-from rlhf.learning.group_trainers import PromptOrder, push_left
+from rlhf.learning import grpo, sft
+from rlhf.learning.group_trainers import AdapterOff, PromptOrder, push_left
 from rlhf.learning.logps import build_batch, completion_logps
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.reporting import HandedBack, install_stop_signal
@@ -20,6 +21,8 @@ from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.stops import StopError
 from rlhf.learning.tokenization import encode_prompt
 from tests.rlhf.learning.conftest import QUESTIONS
+from tests.rlhf.learning.test_adapters import draw_adapter
+from tests.rlhf.learning.test_sft import prepare as prepare_sft
 
 ROWS = [
     {"prompt_id": str(number), "prompt": [{"role": "user", "content": question}]}
@@ -84,17 +87,19 @@ def test_a_reward_of_ones_own_that_counts_letters_rises(
     assert sum(found[-3:]) > 8 * sum(found[:3])
 
 
-@pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.parametrize(("method", "lora_rank"), [("grpo", 0), ("rloo", 0), ("grpo", 4)])
 def test_a_run_taken_up_at_its_checkpoint_ends_with_the_same_bytes(
-    method: str, tiny_policy: Path, reward_model: Path, tmp_path: Path
+    method: str, lora_rank: int, tiny_policy: Path, reward_model: Path, tmp_path: Path
 ):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     settings = {"method": method, "rollouts": 3, "updates_per_rollout": 2, "save_rollouts": 2, "micro_batches": 2}
+    settings |= {"lora_rank": lora_rank, "finished_drop": 0.0}
     metrics = grpo.train(prepare(whole, tiny_policy, reward_model, **settings), whole)
     config = prepare(resumed, tiny_policy, reward_model, **settings)
     (whole / "checkpoints" / "checkpoint-4").rename(resumed / "checkpoints" / "checkpoint-4")
 
     assert grpo.train(config, resumed) == metrics
+    assert (resumed / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors").exists() is bool(lora_rank)
     weights = [folder / "checkpoints" / "final" / "model.safetensors" for folder in (whole, resumed)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
@@ -236,6 +241,82 @@ def test_a_policy_that_ran_away_stops_the_run(tiny_policy: Path, reward_model: P
         grpo.train(config, tmp_path)
 
     assert not (tmp_path / "checkpoints" / "final").exists()
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_a_policy_that_ran_away_stops_the_run_without_a_penalty_too(
+    lora_rank: int, tiny_policy: Path, reward_model: Path, tmp_path: Path
+):
+    settings = {"kl_coef": 0.0, "kl_limit": 0.01, "learning_rate": 0.1, "lora_rank": lora_rank}
+    config = prepare(tmp_path, tiny_policy, reward_model, **settings)
+
+    with pytest.raises(StopError, match=r"stopped at step \d: kl is .*, beyond the limit of 0.01; raise kl_coef"):
+        grpo.train(config, tmp_path)
+
+
+def test_a_policy_that_ends_its_completions_no_more_stops_the_run(
+    tiny_policy: Path, reward_model: Path, tmp_path: Path
+):
+    sft.train(prepare_sft(tmp_path / "sft", tiny_policy, max_steps=30), tmp_path / "sft")
+    settings = {"rewards": "length=1", "missing_eos_penalty": 0.0, "learning_rate": 2e-2, "kl_limit": 0.0}
+    settings |= {"max_new_tokens": 14, "rollouts": 40, "samples_per_prompt": 8, "kl_coef": 0.0}
+    config = prepare(tmp_path / "run", tmp_path / "sft" / "checkpoints" / "final", reward_model, **settings)
+
+    with pytest.raises(StopError, match=r"rollout/finished_frac fell from .*; raise missing_eos_penalty"):
+        grpo.train(config, tmp_path / "run")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_the_reference_of_an_adapter_is_the_model_under_it(
+    method: str, tiny_policy: Path, reward_model: Path, tmp_path: Path
+):
+    config = prepare(tmp_path, tiny_policy, reward_model, method=method, lora_rank=4, kl_coef=0.0)
+    trainer = build(tmp_path, config)
+    trained = {name for name, value in trainer.model.named_parameters() if value.requires_grad}
+    draw_adapter(trainer.model)
+
+    batch = trainer._generate_and_score_completions([{"prompt": str(number // 4)} for number in range(8)])
+
+    assert isinstance(trainer.ref_model, AdapterOff)
+    assert {name for name, value in trainer.model.named_parameters() if value.requires_grad} == trained
+    assert all(".lora_" in name for name in trained)
+    assert "ref_per_token_logps" not in batch  # nothing that the loss could be of
+    adapted, base = trainer.model, load_policy(tiny_policy)
+    ratios = []
+    for row in range(8):
+        prompt = encode_prompt(load_tokenizer(tiny_policy), ROWS[row // 4]["prompt"], 256)
+        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
+        alone = build_batch([prompt], [completion], pad_id=0)
+        ratios.append(completion_logps(adapted, alone) - completion_logps(base, alone))
+    expected = torch.cat(ratios).mean().item()
+    assert trainer._metrics["train"]["kl"] == [pytest.approx(expected, abs=1e-5)]
+    assert abs(expected) > 1e-3  # a reference with the adapter on would give 0
+
+
+def test_a_run_of_adapters_publishes_a_whole_model_and_its_adapter_beside_it(
+    tiny_policy: Path, reward_model: Path, tmp_path: Path
+):
+    grpo.train(prepare(tmp_path, tiny_policy, reward_model, lora_rank=4, learning_rate=1e-2), tmp_path)
+
+    final = tmp_path / "checkpoints" / "final"
+    ids = torch.arange(10, 30)[None]
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_policy), final / "adapter")
+    with torch.no_grad():
+        published, base = load_policy(final).cpu()(ids).logits, load_policy(tiny_policy).cpu()(ids).logits
+        torch.testing.assert_close(theirs(ids).logits, published, atol=1e-5, rtol=0)
+    assert (published - base).abs().max() > 0.01
+
+
+def test_where_nobody_asks_for_the_distance_there_is_no_reference(
+    tiny_policy: Path, reward_model: Path, tmp_path: Path
+):
+    trainer = build(tmp_path, prepare(tmp_path, tiny_policy, reward_model, kl_coef=0.0, kl_limit=0.0))
+
+    trainer._generate_and_score_completions([{"prompt": "0"} for _ in range(4)])
+
+    assert trainer.ref_model is None
+    assert "kl" not in trainer._metrics["train"]
 
 
 def test_parts_that_do_not_divide_a_rollout_are_refused():

@@ -60,7 +60,32 @@ def test_a_dpo_run_that_forgets_the_chosen_completions_is_stopped(models: TinyMo
 
 
 @pytest.mark.parametrize(
-    ("kind", "limits"), [("ppo", ("kl_limit", "score_drop", "finished_drop")), ("dpo", ("chosen_drop",))]
+    ("settings", "complaint", "advice"),
+    [
+        ({"kl_limit": 0.0}, "logps/chosen_fall is ", "raise beta, lower learning_rate, or raise desirable_weight"),
+        (
+            {"chosen_drop": 0.0, "kl_limit": 1.0},
+            "kl/per_token is ",
+            "raise beta, lower learning_rate, or raise kl_limit",
+        ),
+    ],
+)
+def test_a_kto_run_that_forgets_the_good_completions_or_runs_away_is_stopped(
+    settings: dict, complaint: str, advice: str, models: TinyModels, tmp_path: Path
+):
+    cause = stop_run("kto", tmp_path, models, learning_rate=0.3, beta=0.01, **settings)
+
+    assert complaint in cause
+    assert advice in cause
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits"),
+    [
+        ("ppo", ("kl_limit", "score_drop", "finished_drop")),
+        ("dpo", ("chosen_drop",)),
+        ("kto", ("chosen_drop", "kl_limit")),
+    ],
 )
 def test_limits_of_nought_let_the_same_runs_go_on(
     kind: str, limits: tuple[str, ...], models: TinyModels, tmp_path: Path

@@ -3,6 +3,8 @@ import math
 import pytest
 
 from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.stops import (
     Ceiling,
@@ -10,6 +12,8 @@ from rlhf.learning.stops import (
     NonFiniteError,
     StopError,
     dpo_rules,
+    grpo_rules,
+    kto_rules,
     ppo_rules,
     require_finite,
     require_rules,
@@ -67,11 +71,23 @@ def test_a_log_without_the_metric_is_no_reason_to_stop():
 def test_a_limit_of_nought_is_none():
     assert ppo_rules(PPOConfig(kl_limit=0, score_drop=0, finished_drop=0)) == []
     assert dpo_rules(DPOConfig(chosen_drop=0)) == []
+    assert kto_rules(KTOConfig(chosen_drop=0, kl_limit=0)) == []
+    assert grpo_rules(GRPOConfig(kl_limit=0, finished_drop=0)) == []
 
 
 def test_a_loss_without_a_reference_has_no_fall_under_it():
     assert [rule.name for rule in dpo_rules(DPOConfig())] == ["logps/chosen_fall"]
     assert dpo_rules(DPOConfig(loss_type="simpo")) == []
+
+
+def test_a_loss_that_estimates_no_kl_has_no_limit_of_it():
+    assert [rule.name for rule in kto_rules(KTOConfig())] == ["logps/chosen_fall", "kl/per_token"]
+    assert [rule.name for rule in kto_rules(KTOConfig(loss_type="apo_zero_unpaired"))] == ["logps/chosen_fall"]
+
+
+def test_a_policy_without_a_critic_is_watched_with_and_without_a_penalty():
+    for kl_coef in (0.0, 0.05):
+        assert [rule.name for rule in grpo_rules(GRPOConfig(kl_coef=kl_coef))] == ["kl", "rollout/finished_frac"]
 
 
 def test_ppo_watches_distance_score_and_ends():

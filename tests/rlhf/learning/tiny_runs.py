@@ -101,7 +101,7 @@ def prepare_tiny_run(kind: str, run_dir: Path, models: TinyModels, **settings: A
     config_class = CONFIGS[kind]
     names = config_class.__dataclass_fields__
     folders = {"base_model": str(models.policy), "reward_model": str(models.reward_model)}
-    values = {name: value for name, value in folders.items() if name in names} | SETTINGS[kind] | settings
+    values = {name: value for name, value in folders.items() if name in names} | SETTINGS.get(kind, STEPS) | settings
     config = config_class(**values)
     prepare_run_dir(run_dir, config)
     for split, n_rows in (("train", 26), ("test", 6)):
