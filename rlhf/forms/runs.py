@@ -16,6 +16,7 @@ from rlhf.domain.planning import DATASET_KINDS, REWARDED_KINDS
 from rlhf.models import Checkpoint, Dataset, Run
 
 # Folders of models: people name registered checkpoints instead, never a path.
+JUDGE = "heldout_model"
 FOLDERS = ("base_model", "reward_model", "reference_model", "other_model")
 BOTH = (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY)
 BASE_KINDS = {"evaluate": BOTH, "merge": BOTH, "score": (Checkpoint.Kind.REWARD,)}
@@ -83,9 +84,16 @@ class RunForm(forms.Form):
         names = []
         for item in fields(self.config_class):
             if item.name not in FOLDERS and (item.name in declared) == own:
-                self.fields[item.name] = build_field(item)
+                self.fields[item.name] = self.build_judge(item) if item.name == JUDGE else build_field(item)
                 names.append(item.name)
         return names
+
+    def build_judge(self, item: Field[Any]) -> forms.Field:
+        """Return a choice among the project's reward models, by name: where one lies is nobody's to say."""
+        names = Checkpoint.objects.reward_models_of(self.project).values_list("name", flat=True)
+        choices = [("", "None"), *((name, name) for name in names)]
+        help_text = describe_setting(item)
+        return forms.ChoiceField(choices=choices, required=False, help_text=help_text, label=item.name, label_suffix="")
 
     @property
     def groups(self) -> list[FieldGroup]:

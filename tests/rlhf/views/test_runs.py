@@ -9,7 +9,7 @@ from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.planning import PLANNED
-from rlhf.forms.runs import RunForm
+from rlhf.forms.runs import JUDGE, RunForm
 from rlhf.models import Run
 from rlhf.views.runs import MAX_METRIC_ROWS, read_metrics
 from tests.rlhf.conftest import log_metrics, make_checkpoint, make_dataset, make_run
@@ -20,7 +20,7 @@ NEW = "/runs/new/"
 def settings_of(kind, **changes):
     """What a browser sends when the form is sent as it comes, but for some changes."""
     config = CONFIGS[kind]()
-    values = {name: value for name, value in vars(config).items() if not name.endswith("_model")}
+    values = {name: value for name, value in vars(config).items() if not name.endswith("_model") or name == JUDGE}
     return values | changes
 
 
