@@ -160,9 +160,10 @@ def report(found: dict[str, list[tuple[float, float]]]) -> None:
     print(f"\n{'labels':36} {'right labels':>12} {'reward accuracy':>17} {'lost':>8}")
     for name, seeds in found.items():
         labels, accuracies = ([row[column] for row in seeds] for column in (0, 1))
-        error = statistics.stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else 0.0
+        spread = statistics.stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None
+        error = f"± {spread:.3f}" if spread is not None else "one seed"
         mean = statistics.mean(accuracies)
-        print(f"{name:36} {statistics.mean(labels):12.3f} {mean:9.3f} ± {error:.3f} {honest - mean:+8.3f}")
+        print(f"{name:36} {statistics.mean(labels):12.3f} {mean:8.3f} {error:>8} {honest - mean:+8.3f}")
 
 
 if __name__ == "__main__":
