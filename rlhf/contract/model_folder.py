@@ -27,7 +27,7 @@ CODE_KEYS = (
     "custom_generate",
     "trust_remote_code",
 )
-HEADS = ("ForCausalLM", "LMHeadModel", "ForSequenceClassification")
+HEADS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # Far above any model there is; beyond it a small file would make a library allocate all memory.
@@ -133,7 +133,7 @@ def check_shape(path: Path, config: dict[str, Any], *, n_weights: int, n_tensors
     strange = [name for name in config.get("architectures") or [] if not name.endswith(HEADS)]
     if strange:
         raise ContractError(
-            f"{path}: {', '.join(strange)} is neither a causal language model nor a sequence classifier"
+            f"{path}: {', '.join(strange)} is neither a causal or masked language model nor a sequence classifier"
         )
     if "quantization_config" in config:
         raise ContractError(f"{path} describes quantized weights: give the model in float32, float16 or bfloat16")

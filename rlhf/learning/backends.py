@@ -20,6 +20,8 @@ from rlhf.learning.generation import Decoding, Rollout, check_positions, generat
 
 # A part of the GPU that sampling may take for its cache while the models that learn lie beside it.
 CACHE_SHARE = 0.3
+# A part of a CPU's memory for the same. transformers would take most of what the whole machine has.
+CPU_SHARE = 0.05
 
 
 class Backend(Protocol):
@@ -106,7 +108,9 @@ def draw_continuously(
         outputs = model.generate_batch(  # type: ignore[operator]
             [prompts[index] for index in only for _ in range(n)],
             generation_config=settings,
-            continuous_batching_config=ContinuousBatchingConfig(return_logprobs=True),
+            continuous_batching_config=ContinuousBatchingConfig(
+                return_logprobs=True, max_memory_percent=CPU_SHARE if model.device.type == "cpu" else None
+            ),
             warmup=False,
         )
     # Requests are numbered in the order they were made, and answered in the order they end.

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from rlhf.contract.config import CONFIGS
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import prepare_run_dir, read_preview
 from rlhf.learning.door import train
-from rlhf.learning.preview import build_preview, write_text, write_token
+from rlhf.learning.preview import build_preview, main, write_text, write_token
 from rlhf.learning.tokenization import train_tokenizer
 from tests.rlhf.learning.conftest import write_pairs
 from tests.rlhf.learning.test_kto import unpaired
@@ -67,16 +66,21 @@ def test_a_run_leaves_the_preview_of_what_it_reads(kind: str, tiny_policy: Path,
     assert read_preview(tmp_path) == expected
 
 
-def test_the_command_prints_tokens_ids_and_mask(tiny_policy: Path, tmp_path: Path):
+def test_the_command_prints_tokens_ids_and_mask(
+    tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     prepare(tmp_path, tiny_policy, "sft")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "rlhf.learning.preview", str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    expected = list(write_text(build_preview(tmp_path)))
+    capsys.readouterr()
 
-    assert done.stdout.splitlines() == list(write_text(build_preview(tmp_path)))
-    assert "[['<|eos|>']]" in done.stdout
-    assert done.stdout.splitlines()[-1].split()[-1] == "1"
+    monkeypatch.setattr(sys, "argv", ["preview", str(tmp_path)])
+
+    assert main() == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == expected
+    assert "[['<|eos|>']]" in printed
+    assert printed.splitlines()[-1].split()[-1] == "1"
 
 
 def test_runs_that_read_no_rows_have_none(tiny_policy: Path, tmp_path: Path):

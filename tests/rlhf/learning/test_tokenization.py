@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.models import load_tokenizer
@@ -52,6 +54,7 @@ def test_role_names_in_a_text_of_the_corpus_do_not_become_turns(tokenizer):
 def test_the_saved_tokenizer_renders_the_same_prompt(tokenizer, tmp_path: Path):
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")  # a folder without any is no model's
 
     assert (tmp_path / "chat_template.jinja").exists()
     assert encode_prompt(load_tokenizer(tmp_path), CHAT[:3], 99) == encode_prompt(tokenizer, CHAT[:3], 99)
