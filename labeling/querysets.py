@@ -106,6 +106,7 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
             lease_token=None,
             lease_until=None,
             shown_at=None,
+            opened_at=Now(),
         )
 
     def put_by(self) -> int:

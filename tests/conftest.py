@@ -24,6 +24,7 @@ hypothesis.settings.register_profile("house", deadline=None, suppress_health_che
 hypothesis.settings.load_profile("house")
 django.setup()  # a conftest below may import models
 
+from labeling.domain.idling import forget_walks  # noqa: E402 -- its models need Django set up
 from labeling.domain.selection import RNG  # noqa: E402 -- its models need Django set up
 
 
@@ -39,6 +40,12 @@ def no_run_folders_of_other_tests() -> Iterator[None]:
 def chance_keeps_out() -> None:
     """The first claims of a test are by the project's own order: neither the random share's, nor probes."""
     RNG.seed(200472)
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_walked_the_queue() -> None:
+    """What the process remembers of labelers is of another test's, whose ids come again."""
+    forget_walks()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, F, OuterRef, Q, Sum
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Coalesce, Least, Now
 from django.utils.translation import gettext as _
 
 from labeling.domain.audit import record_event
@@ -158,7 +158,7 @@ def change_slice(project: Project, prompts: Sequence[Prompt], value: tuple[str, 
         before.setdefault(names.get(row.slice_id or 0, ""), []).append(row.pk)
     ids = [row.pk for row in rows]
     Prompt.objects.filter(pk__in=ids).update(slice=made)
-    Slot.objects.filter(comparison__prompt__in=ids).update(slice=made)
+    Slot.objects.filter(comparison__prompt__in=ids).update(slice=made, opened_at=Now())
     after = str(made) if made else ""
     return record(project, rows, "slice", before, after, verb="prompt.slice", actor=actor)
 

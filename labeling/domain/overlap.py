@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from labeling.domain.audit import record_event
@@ -183,7 +184,7 @@ def open_slots(comparison_ids: Iterable[int]) -> int:
     """Hand out again what was shut, gold left out, and return how many slots that were."""
     queued = Comparison.objects.without_gold().filter(pk__in=list(comparison_ids))
     shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
-    return shut.update(state=Slot.State.FREE)
+    return shut.update(state=Slot.State.FREE, opened_at=Now())
 
 
 def requeue(project: Project, *, before_guideline: Guideline, actor: User | None) -> OverlapChange:

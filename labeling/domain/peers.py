@@ -25,11 +25,17 @@ class Standing:
     reliability: float | None = None
 
 
-def compare_peers(votes: Sequence[Vote], *, suspects: AbstractSet[int] = frozenset()) -> dict[int, Standing]:
+def compare_peers(
+    votes: Sequence[Vote],
+    *,
+    suspects: AbstractSet[int] = frozenset(),
+    old: AbstractSet[tuple[int, int]] = frozenset(),
+) -> dict[int, Standing]:
     """Return every labeler's standing, given work in the order it was judged.
 
     A vote is compared where it names a winner and the others, without her, have one too. Suspects are compared with the
-    others, and nobody is compared with them.
+    others, and nobody is compared with them. old: (item, labeler) of votes others are compared with, that are not
+    compared themselves.
     """
     leads, n_votes = Counter[int](), Counter[int]()
     for item, labeler, strength in votes:
@@ -47,7 +53,7 @@ def compare_peers(votes: Sequence[Vote], *, suspects: AbstractSet[int] = frozens
     }
     for item, labeler, strength in shared:
         lead = leads[item] - (0 if labeler in suspects else sign(strength))
-        if strength and lead:
+        if strength and lead and (item, labeler) not in old:
             found[labeler].agreed.append((strength > 0) == (lead > 0))
     return found
 

@@ -33,6 +33,7 @@ class Pool:
 class Answers:
     """What one labeler's figures are made of, in the order she judged."""
 
+    n: int  # votes she cast, of which the newest count
     votes: Sequence[VoteRow]
     gold: Sequence[bool]
     repeats: Sequence[bool]

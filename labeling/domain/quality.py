@@ -26,7 +26,7 @@ from labeling.domain.intervals import Figure, compute_z, measure_share
 from labeling.domain.parts import PARTS
 from labeling.domain.peers import Standing, compare_peers
 from labeling.domain.pools import Answers, Pool, Usual, find_usual, group, pool_answers
-from labeling.domain.votes import load_votes, read_gold, read_repeats
+from labeling.domain.votes import count_votes, load_votes, read_gold, read_repeats, read_windows
 from labeling.models import Membership, Project, User
 
 MIN_SHARED = 10
@@ -58,12 +58,12 @@ class LabelerQuality:
 
 
 def assess_labelers(project: Project, *, since: datetime | None = None) -> list[LabelerQuality]:
-    """Return the figures of everyone who labels in a project or has judged there, by name, in five queries.
+    """Return the figures of everyone who labels in a project or has judged there, by name, in six queries.
 
-    Those in quarantine are compared with the others, and nobody is compared with them. Where there are more votes than
-    votes.MAX_VOTES, the newest count.
+    Those in quarantine are compared with the others, and nobody is compared with them. Her figures are of her newest
+    votes, votes.WINDOW at the least, and of all gold and repeats.
     """
-    votes = load_votes(project, since=since)
+    votes, n_votes = list(read_windows(project, since=since)), count_votes(project, since=since)
     is_known = Q(memberships__project=project, memberships__role=Membership.Role.LABELER)
     judged = {vote.labeler for vote in votes}
     gold, repeats = group(read_gold(project, since=since)), group(read_repeats(project, since=since))
@@ -73,11 +73,13 @@ def assess_labelers(project: Project, *, since: datetime | None = None) -> list[
     members = {row.user_id: row for row in Membership.objects.filter(project=project)}
     suspects = {pk for pk, member in members.items() if member.is_quarantined}
     plain = [(vote.item, vote.labeler, vote.strength) for vote in votes if not vote.is_sent_back]
-    by_labeler = group((vote.labeler, vote) for vote in votes)
-    standings = compare_peers(plain, suspects=suspects)
+    old = {(vote.item, vote.labeler) for vote in votes if vote.is_old}
+    by_labeler = group((vote.labeler, vote) for vote in votes if not vote.is_old)
+    standings = compare_peers(plain, suspects=suspects, old=old)
     copies = say_copies(find_copying(plain), users)
     answers = {
         pk: Answers(
+            n=n_votes.get(pk, 0),
             votes=by_labeler.get(pk, []),
             gold=gold.get(pk, []),
             repeats=repeats.get(pk, []),
@@ -111,7 +113,7 @@ def assess_labeler(user: User, member: Membership | None, said: Answers, pools: 
         labeler=user,
         is_active=member is not None and member.is_active,
         is_quarantined=member is not None and member.is_quarantined,
-        n=len(said.votes),
+        n=said.n,
         n_right=sum(said.gold),
         gold=measure_gold(said.gold),
         consistency=show_share("consistency", _("same on repeats"), said.repeats, _("No repeat judged yet.")),

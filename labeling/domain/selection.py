@@ -23,9 +23,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from labeling.domain.errors import InvalidContent
+from labeling.domain.idling import list_opened, remember_walk
 from labeling.models import Comparison, Gold, Judgment, Membership, Project, Reason, Skip, Slice, Slot, User
 from labeling.querysets import SlotQuerySet, is_open_to
 from labeling.statements import compiled
@@ -112,9 +114,32 @@ def find_best(turn: Turn) -> Slot | None:
 def find_work(turn: Turn, order: tuple[str, ...]) -> Slot | None:
     """Return the first slot in this order that she may be given, of the slices she judges.
 
-    A slice is probed once, in its own stretch of the index; what is cheap with one slice is with fifty.
+    Where there was none a while ago, only what was opened since is looked at; see idling.
     """
     slices = list_slices(turn)
+    key = (turn.project.pk, turn.labeler.pk, None if slices is None else tuple(slices))
+    free = Slot.objects.filter(project=turn.project).free()
+    opened, started_at = list_opened(free, key), timezone.now()
+    hers = Slot.objects.claimable_by(turn.labeler).filter(is_sliced(slices)).order_by(*order)
+    if opened is not None:
+        return take(lock_first(hers.filter(pk__in=opened)), turn) if opened else None
+    slot = walk_queue(turn, slices, order)
+    # The walk passes over what others have locked, and may yet let go of.
+    if slot is None and not hers.filter(project=turn.project).exists():
+        remember_walk(key, at=started_at)
+    return slot
+
+
+def is_sliced(slices: list[int] | None) -> Q:
+    """Return the condition under which a slot is of one of these slices, or of none."""
+    return Q() if slices is None else Q(slice=None) | Q(slice__in=slices)
+
+
+def walk_queue(turn: Turn, slices: list[int] | None, order: tuple[str, ...]) -> Slot | None:
+    """Return the first of all slots in this order that she may be given.
+
+    A slice is probed once, in its own stretch of the index; what is cheap with one slice is with fifty.
+    """
     if slices is None:
         return take(list_unsliced(turn.project.pk, turn.labeler.pk, order=order), turn)
     slots = Slot.objects.filter(project=turn.project).claimable_by(turn.labeler).order_by(*order)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, QuerySet, Value
-from django.db.models.functions import Greatest, Length, Replace
+from django.db.models import BooleanField, Count, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value, Window
+from django.db.models.functions import Greatest, Length, Replace, RowNumber
 
 from labeling.domain.attention import CHARS_PER_WORD
 from labeling.domain.gold import right_answers
 from labeling.models import Adjudication, Judgment, Membership, Project, Reason
 
 MAX_VOTES = 100_000  # figures are of the newest so many: some ten seconds of work for all of a project's
+# Of each labeler's own: no flag fades because others vote. The last block of her answers is what decides.
+WINDOW, STEP = 2000, 1000
 CHUNK = 2000
 
 
@@ -38,6 +40,7 @@ class VoteRow:
     words_b: int
     is_quarantined: bool = False  # the labeler is
     is_sent_back: bool = False  # the comparison was sent back after it
+    is_old: bool = False  # before her window: others are compared with it, and it is none of her figures
 
     @property
     def is_counted(self) -> bool:
@@ -75,23 +78,53 @@ def read_votes(
 
     Without words it reads no text, and no winner is longer.
     """
-    votes = Judgment.objects.current().of_work().of_project(project)
+    votes = list_votes(project, since=since)
     if slice is not None:
         votes = votes.filter(comparison__prompt__slice__name=slice)
-    if since is not None:
-        votes = votes.filter(submitted_at__gte=since)
     if labeler is not None:
         votes = votes.filter(labeler=labeler)
-    votes = votes.annotate(is_quarantined=is_quarantined(), is_sent_back=is_sent_back())
-    columns = votes.order_by("-id").values_list(
+    votes = votes.order_by("-id").annotate(is_old=Value(value=False))
+    for row in read_columns(votes, with_words=with_words)[:n_most].iterator(CHUNK):
+        yield build_row(row)
+
+
+def list_votes(project: Project, *, since: datetime | None = None) -> QuerySet[Judgment]:
+    """Return the votes of work of a project as they stand."""
+    votes: QuerySet[Judgment] = Judgment.objects.current().of_work().of_project(project)
+    return votes if since is None else votes.filter(submitted_at__gte=since)
+
+
+def read_columns(votes: QuerySet[Judgment], *, with_words: bool = True) -> QuerySet[Judgment, tuple[Any, ...]]:
+    """Return of votes that say is_old what a VoteRow is built of."""
+    return votes.annotate(is_quarantined=is_quarantined(), is_sent_back=is_sent_back()).values_list(
         *("pk", "comparison", "labeler", "strength", "both_bad", "a_shown_left", "is_hasty", "active_ms"),
         *("trace__paste_count", "submitted_at", "guideline__version"),
         *("comparison__prompt__slice__name", "comparison__prompt__slice__language"),
         *(count_words(f"comparison__completion_{side}__text") if with_words else Value(0) for side in "ab"),
-        *("is_quarantined", "is_sent_back"),
+        *("is_quarantined", "is_sent_back", "is_old"),
     )
-    for row in columns[:n_most].iterator(CHUNK):
+
+
+def read_windows(project: Project, *, since: datetime | None = None) -> Iterator[VoteRow]:
+    """Yield, in order, every labeler's newest votes, WINDOW at the least, and what else was said of the same.
+
+    How far back hers are read depends on how many she cast, and on nobody else. Her window moves STEP votes at a time:
+    the blocks of votes by which she is judged stay what they are until then.
+    """
+    votes = list_votes(project, since=since)
+    place = Window(RowNumber(), partition_by="labeler", order_by="id")
+    numbered = votes.annotate(place=place, n=Window(Count("id"), partition_by="labeler"))
+    hers = numbered.filter(place__gt=(F("n") - WINDOW) / STEP * STEP)
+    seen = votes.filter(comparison__in=hers.values("comparison")).order_by("id")
+    is_old = ExpressionWrapper(~Q(pk__in=hers.values("pk")), output_field=BooleanField())
+    for row in read_columns(seen.annotate(is_old=is_old)).iterator(CHUNK):
         yield build_row(row)
+
+
+def count_votes(project: Project, *, since: datetime | None = None) -> dict[int, int]:
+    """Return how many votes of work each labeler has cast, as they stand."""
+    counted = list_votes(project, since=since).order_by().values_list("labeler")
+    return dict(counted.annotate(n=Count("id")))
 
 
 def load_votes(project: Project, *, since: datetime | None = None, with_words: bool = True) -> list[VoteRow]:
@@ -126,9 +159,9 @@ def count_words(field: str) -> Any:
 
 
 def build_row(row: tuple[Any, ...]) -> VoteRow:
-    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b, is_quarantined, is_sent_back = row
+    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-3]
     name = f"{slice} ({language})" if slice and language else slice or language or ""
-    standing = (is_quarantined, is_sent_back)
+    standing = map(bool, row[-3:])
     return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing))
 
 

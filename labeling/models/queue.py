@@ -123,6 +123,9 @@ class Slot(models.Model):
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     shown_at = models.DateTimeField(null=True, blank=True)
+    opened_at = models.DateTimeField(
+        null=True, default=timezone.now, editable=False, help_text="When it could be claimed from, the last time."
+    )
 
     objects = SlotQuerySet.as_manager()
 
@@ -165,6 +168,7 @@ class Slot(models.Model):
                 name="slot_free_score",
                 condition=Q(state="free"),
             ),
+            models.Index(fields=["project", "opened_at"], name="slot_opened", condition=Q(state="free")),
             models.Index(fields=["project", "lease_until"], name="slot_lease", condition=Q(state="held")),
             models.Index(fields=["labeler", "project"], name="slot_held_by", condition=Q(state="held")),
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from labeling.domain.overlap import shut_slots
 from labeling.models import Comparison, Demonstration, Import, ImportedJudgment, Slot
@@ -34,7 +35,7 @@ def open_new(imported: Import) -> None:
     for rows in take_new(imported):
         queued = rows.filter(state=Comparison.State.OPEN, prompt__is_held_out=False, gold__isnull=True)
         shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
-        shut.update(state=Slot.State.FREE)
+        shut.update(state=Slot.State.FREE, opened_at=Now())
 
 
 @transaction.atomic

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from labeling.domain import votes
 from labeling.domain.gold import make_gold
 from labeling.domain.people import add_member
 from labeling.domain.quality import assess_labelers, measure_agreement
@@ -201,7 +202,7 @@ def test_six_colluding_bots_are_flagged_with_whom_they_copy(kitchen):
 def test_it_asks_as_often_for_one_labeler_as_for_five(kitchen, django_assert_num_queries, n):
     store_crowd(kitchen, add_users(kitchen, n), ["honest"] * n, n_items=20, overlap=min(n, 3))
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assess_labelers(kitchen)
     with django_assert_num_queries(1):
         measure_agreement(kitchen, by="slice")
@@ -301,3 +302,25 @@ def test_inverted_work_through_the_real_doors_is_flagged(kitchen, ada, grace, he
     assert (rows[grace].n_right, rows[hedy].n_right) == (20, 0)
     assert [flag.rule for flag in rows[grace].flags] == []
     assert [flag.reason for flag in rows[hedy].flags if flag.rule == "gold"] == ["0 of gold 1 to 20 right, 16 wanted."]
+
+
+def test_a_bad_record_is_not_forgotten_because_others_vote(kitchen, monkeypatch):
+    monkeypatch.setattr(votes, "WINDOW", 60)
+    monkeypatch.setattr(votes, "STEP", 50)
+    monkeypatch.setattr(votes, "MAX_VOTES", 100)
+    bot, *others = people = add_users(kitchen, 4)
+    # The bot says the opposite of all others on 60 comparisons, and stops; the others go on for long.
+    said = [(n, who, (2 if who else -2) * (1 if n % 2 else -1)) for n in range(60) for who in range(4)]
+    store_votes(kitchen, people, said)
+    before = {row.labeler: (row.n, [flag.rule for flag in row.flags]) for row in assess_labelers(kitchen)}
+    store_votes(kitchen, others, [(n, who, 2 if n % 2 else -2) for n in range(60, 260) for who in range(3)])
+
+    after = {row.labeler: row for row in assess_labelers(kitchen)}
+
+    assert "agreement" in before[bot][1]
+    assert (after[bot].n, [flag.rule for flag in after[bot].flags]) == before[bot]
+    # The others' figures are of a window of theirs, what they are counted by is not.
+    assert [(after[user].n, after[user].left.n, after[user].agreement.n) for user in people] == [
+        (60, 60, 60),
+        *[(260, 60, 60)] * 3,
+    ]
