@@ -91,7 +91,7 @@ def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torc
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
-@pytest.mark.parametrize("step", [3, 5, 11])
+@pytest.mark.parametrize("step", [3, 11])
 def test_a_run_handed_back_goes_on_to_the_same_weights(step: int, expected, run_reward, tmp_path: Path):
     with pytest.raises(HandedBack, match=f"stopped at step {step} of 12, checkpoint saved"):
         run_reward(tmp_path / "stopped", AtStep(step, ask_to_stop))
