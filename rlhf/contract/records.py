@@ -27,9 +27,11 @@ class TextRow(TypedDict):
 
 
 class DemonstrationRow(TypedDict):
-    """A conversation to imitate; TRL's conversational language-modelling format."""
+    """A conversation to imitate; TRL's conversational language-modelling format. Rows without a source are people's."""
 
     messages: list[Message]
+    source: NotRequired[str]
+    annotator_kind: NotRequired[str]
 
 
 class PreferenceRow(TypedDict):

@@ -80,6 +80,7 @@ COUNTS = {
     "ai_said_by_another_left_out": "said by another annotator, left out",
     "ai_test_left_out": "said by AI of prompts tested on, left out",
     "ai_ties_left_out": "AI's ties, left out",
+    "ai_unsure_left_out": "left to people by AI, left out",
     "ai_held_out_left_out": "said by AI of held-out prompts, left out",
     "ai_exams": "AI's exams",
     "guidelines": "votes by guideline version",

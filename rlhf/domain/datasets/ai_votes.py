@@ -38,24 +38,26 @@ def collect_ai(
     """Return the rows the rule's annotators make, in the order of their content, and what became of their judgments.
 
     judged: comparisons people have judged, whatever came of it. prompts: group and opening of each prompt that is not
-    held out. places: where people's prompts went; a group of which any is in the test split is left out.
+    held out. places: where people's prompts went. A group that is tested on, or would be if people judged it, is left
+    out: two datasets of one seed and share, people's and annotators', do not test on what the other learned.
     Raises: InvalidRule.
     """
     annotators = find_annotators(project, rule)
     if not annotators:
         return [], {}
     said = AIJudgment.objects.filter(annotator__in=list(annotators), comparison__state=Comparison.State.OPEN)
-    columns = ("pk", "annotator", "p", "comparison", "comparison__prompt", "comparison__content_sha")
-    found = sorted(said.values_list(*columns).iterator(CHUNK), key=lambda row: (row[5], row[1]))
-    wanted = {row[4] for row in found if row[4] in prompts} | places.keys()
+    columns = ("pk", "annotator", "p", "needs_person", "comparison", "comparison__prompt", "comparison__content_sha")
+    found = sorted(said.values_list(*columns).iterator(CHUNK), key=lambda row: (row[6], row[1]))
+    wanted = {row[5] for row in found if row[5] in prompts} | places.keys()
     groups = assign_splits({pk: prompts[pk] for pk in wanted}, test_share=rule.test_share, seed=rule.seed)
     tested = {groups[pk].group for pk, place in places.items() if place.split == TEST}
     lines, left_out = [], Counter[str]()
     taken: set[int] = set()
-    for judgment, annotator, p, comparison, prompt, _ in found:
-        if reason := leave_out(comparison, prompt, p, judged=judged, taken=taken, known=prompts):
-            left_out[reason] += 1
-        elif groups[prompt].group in tested:
+    for judgment, annotator, p, is_unsure, comparison, prompt, _ in found:
+        reason = leave_out(comparison, prompt, p, judged=judged, taken=taken, known=prompts)
+        if reason or is_unsure:
+            left_out[reason or "unsure"] += 1
+        elif groups[prompt].group in tested or groups[prompt].split == TEST:
             left_out["test"] += 1
         else:
             taken.add(comparison)
@@ -85,11 +87,33 @@ def find_annotators(project: Project, rule: FreezeRule) -> dict[int, Annotator]:
     return find_passed(project, tuple(name.removeprefix(AI) for name in rule.include if name.startswith(AI)))
 
 
-def list_revised(project: Project, annotators: tuple[str, ...]) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """A completion an annotator made of another: who, and the pair and the judgment that keep the way to it."""
+
+    annotator: str
+    comparison: int
+    judgment: int
+
+
+def find_revised(project: Project, annotators: tuple[str, ...]) -> dict[int, Revised]:
     """Return the completions these annotators made of others, the last of each. Raises: InvalidRule."""
-    revisions = Revision.objects.filter(annotator__in=list(find_passed(project, annotators))).order_by("turn", "pk")
-    last = dict(revisions.values_list("original", "revised").iterator(CHUNK))
-    return sorted(last.values())
+    passed = find_passed(project, annotators)
+    revisions = Revision.objects.filter(annotator__in=list(passed)).order_by("turn", "pk")
+    last = {
+        (annotator, original): revised
+        for annotator, original, revised in revisions.values_list("annotator", "original", "revised").iterator(CHUNK)
+    }
+    wanted = {(annotator, revised) for (annotator, _), revised in last.items()}
+    said = AIJudgment.objects.filter(annotator__in=list(passed), p__in=(0.0, 1.0))
+    columns = said.values_list(
+        "pk", "annotator", "p", "comparison", "comparison__completion_a", "comparison__completion_b"
+    )
+    found = {}
+    for pk, annotator, p, comparison, a, b in columns.iterator(CHUNK):
+        if (annotator, a if p else b) in wanted:
+            found[a if p else b] = Revised(passed[annotator].name, comparison, pk)
+    return found
 
 
 def find_passed(project: Project, names: tuple[str, ...]) -> dict[int, Annotator]:

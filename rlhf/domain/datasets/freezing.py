@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from labeling.domain.content import hash_opening
 from labeling.domain.judging import seal_judgments
-from labeling.models import Completion, Demonstration, Import, Judgment, Project
+from labeling.models import Completion, Demonstration, Fix, Import, Judgment, Project
 from rlhf.contract.records import DemonstrationRow, TextRow
-from rlhf.domain.datasets.ai_votes import list_revised, read_ai
+from rlhf.domain.datasets.ai_votes import Revised, find_revised, read_ai
 from rlhf.domain.datasets.pairs import (
     Pairs,
     list_fixes,
@@ -23,12 +25,12 @@ from rlhf.domain.datasets.pairs import (
     read_pairs,
     read_unpaired,
 )
-from rlhf.domain.datasets.rule import CONSENSUS, IMPORTED, FreezeRule
+from rlhf.domain.datasets.rule import AI, CONSENSUS, IMPORTED, FreezeRule
 from rlhf.domain.datasets.shelf import SPLITS, EmptyDataset, freeze_rows
 from rlhf.domain.datasets.split import TEST, TRAIN, assign_splits
 from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.datasets.votes import CHUNK, collect_votes, decide_ballot
-from rlhf.models import Dataset, DatasetSource
+from rlhf.models import Dataset, DatasetSource, Revision
 
 
 def default_rule(project: Project) -> FreezeRule:
@@ -151,14 +153,20 @@ def freeze_demonstrations(
         fixes = find_fixes(project, FreezeRule(exclude_labelers=exclude_labelers))
         if seal_counted(project, {judgment for _, judgment in fixes.values()}):
             break
-    revised = list_revised(project, annotators)
+    revised = find_revised(project, annotators)
     if annotators:
         rule["annotators"] = list(annotators)
-    imitated = Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)) | Q(pk__in=revised)
-    completions = Completion.objects.filter(imitated)
-    kind = Dataset.Kind.DEMONSTRATION
+    imitated = Q(pk__in=committed.values("completion")) | Q(pk__in=list(fixes)) | Q(pk__in=list(revised))
     return freeze_completions(
-        completions, build_demonstration, kind=kind, project=project, name=name, rule=rule, fixes=fixes, user=user
+        Completion.objects.filter(imitated),
+        partial(build_demonstration, revised=revised),
+        kind=Dataset.Kind.DEMONSTRATION,
+        project=project,
+        name=name,
+        rule=rule,
+        fixes=fixes,
+        revised=revised,
+        user=user,
     )
 
 
@@ -176,8 +184,14 @@ def find_fixes(project: Project, rule: FreezeRule) -> dict[int, tuple[int, int]]
 def freeze_texts(
     project: Project, *, name: str, test_share: float = 0.1, seed: int = 42, user: AbstractBaseUser | None = None
 ) -> Dataset:
-    """Freeze every conversation of the project into plain texts to pre-train on. Raises: EmptyDataset."""
-    completions = Completion.objects.filter(prompt__project=project)
+    """Freeze every conversation of the project into plain texts to pre-train on. Raises: EmptyDataset.
+
+    What labelers or annotators rewrote is left out: a text has no place for whose it is.
+    """
+    rewritten = Q(Exists(Fix.objects.filter(completion=OuterRef("pk")))) | Q(
+        Exists(Revision.objects.filter(revised=OuterRef("pk")))
+    )
+    completions = Completion.objects.filter(prompt__project=project).exclude(rewritten)
     rule = {"include": "completions", "test_share": test_share, "seed": seed}
     kind = Dataset.Kind.TEXT
     return freeze_completions(completions, build_text, kind=kind, project=project, name=name, rule=rule, user=user)
@@ -193,10 +207,12 @@ def freeze_completions(
     rule: dict[str, Any],
     user: AbstractBaseUser | None,
     fixes: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    revised: Mapping[int, Revised] = MappingProxyType({}),
 ) -> Dataset:
     """Freeze one row a completion, split by prompt group, held-out prompts left out.
 
-    fixes keep the way to their comparison and judgment. Raises: EmptyDataset.
+    fixes and revised keep the way to their comparison and judgment; what was revised is never tested on.
+    Raises: EmptyDataset.
     """
     kept = completions.filter(prompt__is_held_out=False).order_by("prompt__content_sha", "content_sha")
     reserved = find_reserved(project)
@@ -214,7 +230,12 @@ def freeze_completions(
     prompts = {prompt: (group, opening) for _, prompt, group, opening in found}
     places = assign_splits(prompts, test_share=rule["test_share"], seed=rule["seed"])
 
-    orders = {split: [pk for pk, prompt, _, _ in found if places[prompt].split == split] for split in SPLITS}
+    orders = {
+        split: [
+            pk for pk, prompt, _, _ in found if places[prompt].split == split and (split == TRAIN or pk not in revised)
+        ]
+        for split in SPLITS
+    }
 
     def read(split: str) -> Iterator[DemonstrationRow | TextRow]:
         order = orders[split]
@@ -230,6 +251,11 @@ def freeze_completions(
         for line, pk in enumerate(orders[split], 1)
         if pk in fixes
     ]
+    said = [
+        DatasetSource(split=TRAIN, line=line, comparison_id=revised[pk].comparison, ai_judgment_id=revised[pk].judgment)
+        for line, pk in enumerate(orders[TRAIN], 1)
+        if pk in revised and pk not in fixes
+    ]
     return freeze_rows(
         project,
         kind=kind,
@@ -238,14 +264,19 @@ def freeze_completions(
         test=read(TEST),
         rule=rule,
         user=user,
-        counts={"rows": len(found), "groups": groups} | ({"fixes": len(sources)} if sources else {}),
-        sources=sources,
+        counts={"rows": sum(map(len, orders.values())), "groups": groups}
+        | ({"fixes": len(sources)} if sources else {})
+        | ({"ai": dict(Counter(revised[pk].annotator for pk in orders[TRAIN] if pk in revised))} if revised else {}),
+        sources=[*sources, *said],
     )
 
 
-def build_demonstration(completion: Completion) -> DemonstrationRow:
+def build_demonstration(completion: Completion, *, revised: Mapping[int, Revised]) -> DemonstrationRow:
     messages = read_messages(completion.prompt.messages)
-    return DemonstrationRow(messages=[*messages, {"role": "assistant", "content": completion.text}])
+    row = DemonstrationRow(messages=[*messages, {"role": "assistant", "content": completion.text}])
+    if completion.pk in revised:
+        row |= {"source": f"{AI}{revised[completion.pk].annotator}", "annotator_kind": "ai"}
+    return row
 
 
 def build_text(completion: Completion) -> TextRow:

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from django.db import transaction
 
 from labeling.domain.audit import record_event
-from labeling.models import Comparison, Gold, Judgment, User
+from labeling.models import Comparison, Gold, Judgment, Membership, User
 from rlhf.domain.errors import NotReady
 from rlhf.models import AIJudgment, Annotator
 
-LEAST_ITEMS = 200
+LEAST_ITEMS = 200  # comparisons of which both the annotator and people, or gold, name a winner
+LEAST_PAIRS = 100  # pairs of people's votes on one comparison, each with a winner: what the annotator is held to
 MAX_BEHIND = 0.02  # how far it may agree less with people than they do among themselves
 MAX_FLIPS = 0.10
 MAX_LENGTH_GAP = 0.05
+MAX_ASKED = 5000
+CHUNK = 500
 
 
 @dataclass(frozen=True)
 class Item:
     """A comparison both were asked about. strengths: people's, -3 (A) .. +3 (B); longer: -1 A, 1 B, 0 neither.
 
-    p: that A is the better one by the annotator.
+    p: that A is the better one by the annotator. gold: the winner where it is known, as longer.
     """
 
     strengths: tuple[int, ...]
     p: float
     is_flip: bool
     longer: int
+    gold: int = 0
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the annotator and somebody else name a winner."""
+        return self.p != 0.5 and (self.gold != 0 or any(self.strengths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +60,23 @@ class ExamResult:
         return not self.failures
 
 
-def take_exam(annotator: Annotator, *, user: User | None = None, least_items: int = LEAST_ITEMS) -> ExamResult:
-    """Grade an annotator by what people said of the same comparisons, gold or judged twice or more; store the result.
+def take_exam(
+    annotator: Annotator, *, user: User | None = None, least_items: int = LEAST_ITEMS, least_pairs: int = LEAST_PAIRS
+) -> ExamResult:
+    """Grade an annotator by what people said of the same comparisons, and by gold; store the result.
 
-    Writes an audit event. Raises: NotReady when there is too little to grade it by.
+    Writes an audit event. Raises: NotReady when there is too little to grade it by, or it is asked in one order only.
     """
-    items = list_items(annotator)
-    if len(items) < least_items:
+    if not annotator.both_orders:
         raise NotReady(
-            f"{annotator} and two people, or gold, have judged {len(items)} comparisons alike; an exam needs "
-            f"{least_items}: judge more of them, or ask it about those that are judged"
+            f"{annotator} is asked in one order, so nobody knows what order does to it: add it with orders=both"
+        )
+    items = list_items(annotator)
+    n_decided, n_pairs = sum(item.is_decided for item in items), len(list(pair_votes(items)))
+    if n_decided < least_items or n_pairs < least_pairs:
+        raise NotReady(
+            f"{annotator} and people, or gold, name a winner of {n_decided} comparisons, and people of {n_pairs} pairs of "
+            f"votes on one; an exam needs {least_items} and {least_pairs}: ask it about what is judged, or judge more twice"
         )
     result = grade_items(items)
     with transaction.atomic():
@@ -71,36 +87,55 @@ def take_exam(annotator: Annotator, *, user: User | None = None, least_items: in
     return result
 
 
-def list_exam_comparisons(annotator: Annotator) -> list[Comparison]:
-    """Return what the annotator should be asked about before its exam: gold, and what two people judged."""
-    asked = AIJudgment.objects.filter(annotator=annotator).values("comparison")
-    ids = set(read_people(annotator)) - set(asked.values_list("comparison", flat=True))
-    return list(Comparison.objects.with_texts().filter(pk__in=ids).order_by("pk"))
+def list_exam_comparisons(annotator: Annotator, *, n: int = MAX_ASKED) -> list[Comparison]:
+    """Return up to n comparisons the annotator should be asked about before its exam: gold, and what two people judged."""
+    asked = AIJudgment.objects.filter(annotator=annotator).values_list("comparison", flat=True)
+    known = set(read_people(annotator)) | set(read_gold(annotator))
+    ids = sorted(known - set(asked.iterator()))[:n]
+    found: dict[int, Comparison] = {}
+    for start in range(0, len(ids), CHUNK):
+        found |= Comparison.objects.with_texts().in_bulk(ids[start : start + CHUNK])
+    return [found[pk] for pk in ids]
 
 
 def read_people(annotator: Annotator) -> dict[int, tuple[int, ...]]:
-    """Return people's strengths on each comparison that can grade: gold, and those two people judged."""
+    """Return people's strengths on each comparison that two of them judged; nobody's in quarantine count."""
+    suspects = Membership.objects.filter(project=annotator.project, is_quarantined=True).values("user")
+    judgments = Judgment.objects.of_project(annotator.project).current().of_work().exclude(labeler__in=suspects)
     votes: dict[int, list[int]] = defaultdict(list)
-    judgments = Judgment.objects.of_project(annotator.project).current().of_work()
     for comparison, strength in judgments.values_list("comparison", "strength").iterator():
         votes[comparison].append(strength)
-    found = {pk: tuple(strengths) for pk, strengths in votes.items() if len(strengths) > 1}
+    return {pk: tuple(strengths) for pk, strengths in votes.items() if len(strengths) > 1}
+
+
+def read_gold(annotator: Annotator) -> dict[int, int]:
+    """Return the known winner of each gold comparison that has one: -1 A, 1 B."""
     gold = Gold.objects.filter(comparison__project=annotator.project, is_active=True)
-    for comparison, low, high in gold.values_list("comparison", "strength_min", "strength_max"):
-        found[comparison] = (low, high)
-    return found
+    ranges = gold.values_list("comparison", "strength_min", "strength_max")
+    winners = {comparison: (low > 0) - (high < 0) for comparison, low, high in ranges.iterator()}
+    return {comparison: winner for comparison, winner in winners.items() if winner}
 
 
 def list_items(annotator: Annotator) -> list[Item]:
-    """Return what both the annotator and people have judged."""
-    people = read_people(annotator)
-    said = AIJudgment.objects.filter(annotator=annotator, comparison__in=list(people))
-    texts = said.values_list(
+    """Return what both the annotator and people, or gold, have judged."""
+    people, gold = read_people(annotator), read_gold(annotator)
+    said = AIJudgment.objects.filter(annotator=annotator).values_list(
         "comparison", "p", "is_flip", "comparison__completion_a__text", "comparison__completion_b__text"
     )
     return [
-        Item(people[pk], p, is_flip, (len(b) > len(a)) - (len(b) < len(a))) for pk, p, is_flip, a, b in texts.iterator()
+        Item(people.get(pk, ()), p, is_flip, (len(b) > len(a)) - (len(b) < len(a)), gold.get(pk, 0))
+        for pk, p, is_flip, a, b in said.iterator()
+        if pk in people or pk in gold
     ]
+
+
+def pair_votes(items: Iterable[Item]) -> Iterator[bool]:
+    """Yield of every two votes on one comparison that name a winner each whether it is the same one."""
+    for item in items:
+        for number, first in enumerate(item.strengths):
+            for second in item.strengths[number + 1 :]:
+                if (same := agrees(first, second)) is not None:
+                    yield same
 
 
 def grade_items(items: Sequence[Item]) -> ExamResult:
@@ -110,18 +145,14 @@ def grade_items(items: Sequence[Item]) -> ExamResult:
     """
     chosen = [(item, choose(item)) for item in items]
     with_annotator = [
-        same for item, choice in chosen for strength in item.strengths if (same := agrees(strength, choice)) is not None
-    ]
-    among_people = [
         same
-        for item in items
-        for number, first in enumerate(item.strengths)
-        for second in item.strengths[number + 1 :]
-        if (same := agrees(first, second)) is not None
+        for item, choice in chosen
+        for strength in (*item.strengths, item.gold)
+        if (same := agrees(strength, choice)) is not None
     ]
     figures = {
         "agreement": mean(with_annotator),
-        "people": mean(among_people),
+        "people": mean(pair_votes(items)),
         "flips": mean(item.is_flip for item in items),
         "length_gap": measure_length_gap(chosen),
     }

@@ -2,10 +2,10 @@ import pytest
 
 from labeling.domain.gold import make_gold
 from labeling.domain.people import add_member
-from labeling.models import User
+from labeling.models import Membership, User
 from rlhf.domain.errors import NotReady
 from rlhf.domain.feedback.exam import Item, grade_items, list_exam_comparisons, take_exam
-from rlhf.models import AIJudgment
+from rlhf.models import AIJudgment, Annotator
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
 
 pytestmark = pytest.mark.django_db
@@ -53,23 +53,71 @@ def test_ties_take_no_part():
     assert (result.agreement, result.people) == (1.0, 1.0)
 
 
-def test_people_and_gold_are_what_it_is_graded_by(project, annotator, labeler):
+def test_gold_grades_the_annotator_and_says_nothing_of_how_people_agree():
+    right, wrong = items(95, strengths=(), gold=-1), items(5, strengths=(), gold=1)
+    people = items(7, strengths=(-2, -2)) + items(3, strengths=(-2, 2))
+
+    result = grade_items(right + wrong + people)
+
+    assert result.people == 0.7
+    assert result.agreement == pytest.approx((95 + 14 + 3) / (100 + 20))
+    assert result.is_passed
+
+
+def say(annotator, comparison, p=0.9, **facts):
+    return AIJudgment.objects.create(annotator=annotator, comparison=comparison, p=p, p_ab=p, p_ba=p, **facts)
+
+
+@pytest.fixture
+def noa(project):
+    user = User.objects.create_user("noa")
+    add_member(project, user, role="labeler")
+    return user
+
+
+def test_people_and_gold_are_what_it_is_graded_by(project, annotator, labeler, noa):
     judged = add_pairs(project, 3, overlap=2)
-    second = User.objects.create_user("noa")
-    add_member(project, second, role="labeler")
-    for person in (labeler, second):
+    for person in (labeler, noa):
         judge_all(project, person, preference=-2)
     gold = add_pairs(project, 4)[3]
     make_gold(gold, strength_min=-3, strength_max=-1, actor=None)
     assert list_exam_comparisons(annotator) == [*judged, gold]
     for comparison in [*judged, gold]:
-        AIJudgment.objects.create(annotator=annotator, comparison=comparison, p=0.9, p_ab=0.9, p_ba=0.9)
+        say(annotator, comparison)
 
-    with pytest.raises(NotReady, match="have judged 4 comparisons alike; an exam needs 200"):
+    with pytest.raises(NotReady, match="name a winner of 4 comparisons, and people of 3 pairs of votes"):
         take_exam(annotator)
-    result = take_exam(annotator, least_items=4)
+    result = take_exam(annotator, least_items=4, least_pairs=3)
 
     annotator.refresh_from_db()
     assert (result.n_items, result.agreement, result.people, annotator.exam) == (4, 1.0, 1.0, "passed")
     assert annotator.exam_result["failures"] == []
     assert list_exam_comparisons(annotator) == []
+
+
+def test_whoever_is_in_quarantine_lowers_no_bar(project, annotator, labeler, noa):
+    add_pairs(project, 3, overlap=2)
+    judge_all(project, labeler, preference=-2)
+    judge_all(project, noa, preference=2)
+    Membership.objects.filter(user=noa).update(is_quarantined=True)
+
+    assert list_exam_comparisons(annotator) == []
+
+
+def test_an_annotator_that_names_no_winner_does_not_pass_by_default(project, annotator, labeler, noa):
+    pairs = add_pairs(project, 3, overlap=2)
+    for person in (labeler, noa):
+        judge_all(project, person, preference=-2)
+    for pair in pairs:
+        say(annotator, pair, p=0.5)
+
+    with pytest.raises(NotReady, match="name a winner of 0 comparisons"):
+        take_exam(annotator, least_items=3, least_pairs=3)
+
+
+def test_one_order_is_no_exam(annotator):
+    Annotator.objects.update(both_orders=False)
+    annotator.refresh_from_db()
+
+    with pytest.raises(NotReady, match="is asked in one order"):
+        take_exam(annotator)
