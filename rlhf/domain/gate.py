@@ -146,12 +146,20 @@ def weigh_alarms(evaluation: Run | None, candidate: Checkpoint, baseline: Checkp
 
 
 def list_runs(candidate: Checkpoint, baseline: Checkpoint) -> list[Run]:
-    """Return the runs between the two policies: one mostly, and more when weights were averaged or training went on."""
+    """Return the runs between the two policies: one mostly, and more when weights were averaged or training went on.
+
+    A mean of weights has two ancestors, and what was trained is the one that is not its parent.
+    """
     runs: list[Run] = []
-    step: Checkpoint | None = candidate
-    while step is not None and step.pk != baseline.pk and len(runs) < 10:
+    steps: list[Checkpoint | None] = [candidate]
+    seen = {baseline.pk}
+    while steps and len(runs) < 10:
+        step = steps.pop(0)
+        if step is None or step.pk in seen:
+            continue
+        seen.add(step.pk)
         runs += [step.run] if step.run else []
-        step = step.parent
+        steps += [step.run.other if step.run else None, step.parent]
     return runs
 
 

@@ -125,6 +125,19 @@ def test_an_alarm_in_training_keeps_it_out(candidate, baseline, people):
     assert verdict.reasons[2] == "Alarm of over-optimization: Two signs."
 
 
+def test_an_alarm_in_training_keeps_its_average_with_the_baseline_out(candidate, baseline, people, project):
+    candidate.run.alarms = ALARM
+    candidate.run.save()
+    merge = make_run(project, kind="merge", state="succeeded", base=baseline, other=candidate)
+    mean = make_checkpoint(project, name="mean", run=merge, parent=baseline)
+    evaluate(mean, baseline)
+    cast(mean, baseline, people, wins=22, losses=0)
+
+    verdict = decide(mean, terms=PEOPLE, baseline=baseline)
+
+    assert (verdict.passes, verdict.reasons[2]) == (False, "Alarm of over-optimization: Two signs.")
+
+
 def test_an_alarm_before_the_baseline_was_made_is_the_baselines_own(candidate, baseline, people, project):
     evaluate(candidate, baseline)
     cast(candidate, baseline, people, wins=22, losses=0)
