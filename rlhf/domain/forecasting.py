@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -28,13 +29,17 @@ from rlhf.domain.estimating import (
 from rlhf.domain.sizing import read_shape, shape_rows
 from rlhf.models import Checkpoint, Dataset, Run
 
+logger = logging.getLogger(__name__)
+
+# What a configuration of another shape, a lost file or a strange row raise: a run may still know better.
+UNKNOWABLE = (ModelRefused, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 N_ROWS_READ = 1000
 N_RUNS_READ = 5
 
 
 def estimate_new_run(config: RunConfig, *, dataset: Dataset | None, base: Checkpoint | None) -> Estimate | None:
     """Return what a run would cost where runs are done; None when that cannot be known: no such kind, a model that is
-    not on this machine, or a host that learns on a GPU."""
+    not on this machine or of an unknown shape, rows that cannot be read, or a host that learns on a GPU."""
     if dataset is None:
         return None
     usage = newest_usage()
@@ -42,11 +47,12 @@ def estimate_new_run(config: RunConfig, *, dataset: Dataset | None, base: Checkp
         return None
     try:
         shape = find_shape(config, base)
-    except (ModelRefused, OSError, ValueError, KeyError):
+        rows = measure_rows(dataset)
+        total_bytes = usage.get("total_memory_bytes") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return estimate_run(config, shape, rows, total_bytes=total_bytes, took=list(past_ratios(config.kind, usage)))
+    except UNKNOWABLE as error:
+        logger.info("a %s run on %s is not estimated: %r", config.kind, dataset, error)
         return None
-    total_bytes = usage.get("total_memory_bytes") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rows = measure_rows(dataset)
-    return estimate_run(config, shape, rows, total_bytes=total_bytes, took=list(past_ratios(config.kind, usage)))
 
 
 def require_fit(estimate: Estimate) -> None:
@@ -66,7 +72,7 @@ def newest_usage() -> dict[str, Any]:
 
 
 def find_shape(config: RunConfig, base: Checkpoint | None) -> ModelShape:
-    """Return the shape of the model a run makes or starts from. Raises: ModelRefused, OSError, ValueError, KeyError."""
+    """Return the shape of the model a run makes or starts from. Raises: one of UNKNOWABLE."""
     if isinstance(config, PretrainConfig):
         return pretrained_shape(config)
     if base is None:
@@ -86,7 +92,7 @@ def past_ratios(kind: str, usage: dict[str, Any]) -> Iterator[float]:
     done = Run.objects.filter(kind=kind, state=Run.State.SUCCEEDED, attempt=1, estimate__has_key="uncorrected_s")
     for run in done.order_by("-pk")[:N_RUNS_READ]:
         took = run.result.get(USAGE, {})
-        if took.get("host") == usage.get("host") and run.estimate["uncorrected_s"]:
+        if "seconds" in took and took.get("host") == usage.get("host") and run.estimate["uncorrected_s"]:
             yield took["seconds"] / run.estimate["uncorrected_s"]
 
 

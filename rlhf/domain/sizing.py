@@ -25,7 +25,10 @@ NAMES = {
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """Return a model's shape from its config.json and the headers of its weights. Raises: OSError, ValueError, KeyError."""
+    """Return a model's shape from its config.json and the headers of its weights.
+
+    Raises: OSError, ValueError; KeyError, TypeError for a model that is no such transformer, or whose layers differ.
+    """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config = config.get("text_config") or config
     sizes = {

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
@@ -111,6 +113,49 @@ def test_what_cannot_be_known_is_not_estimated(reason: str, project, base):
     model = make_checkpoint(project) if reason == "a model that is elsewhere" else base
 
     assert estimate_new_run(DPOConfig(), dataset=dataset, base=model) is None
+
+
+STRANGE_CONFIGS = {
+    "Mamba": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2},
+    "Gemma3n": {
+        "text_config": {
+            "vocab_size": 100, "hidden_size": 8, "intermediate_size": [16, 16],
+            "num_hidden_layers": 2, "num_attention_heads": 2,
+        },
+    },
+    "no object": {"text_config": [1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRANGE_CONFIGS)
+def test_a_model_of_an_unknown_shape_is_queued_without_an_estimate(name: str, project):
+    checkpoint = make_checkpoint(project)
+    write_model(Path(settings.PREFLOOP_HOME) / checkpoint.path, **STRANGE_CONFIGS[name])
+
+    run = create_run(project, DPOConfig(), dataset=make_dataset(project), base=checkpoint)
+
+    assert (run.state, run.estimate) == ("queued", {})
+
+
+@pytest.mark.parametrize("row", [None, b"not json", b'{"prompt": 5}', b"[1]"])
+def test_rows_that_are_lost_or_damaged_leave_a_run_without_an_estimate(row: bytes | None, project, base):
+    dataset = make_dataset(project)
+    default_storage.delete(dataset.file_name("train"))
+    if row:
+        default_storage.save(dataset.file_name("train"), ContentFile(row))
+
+    run = create_run(project, DPOConfig(), dataset=dataset, base=base)
+
+    assert (run.state, run.estimate) == ("queued", {})
+
+
+def test_earlier_runs_that_never_said_what_they_took_correct_nothing(project, base):
+    dataset = make_dataset(project)
+    first = estimate_new_run(DPOConfig(), dataset=dataset, base=base)
+    make_run(project, state="succeeded")
+    Run.objects.update(estimate={"uncorrected_s": 10.0})
+
+    assert estimate_new_run(DPOConfig(), dataset=dataset, base=base) == first
 
 
 def test_pretraining_needs_no_model_to_be_estimated(project):
