@@ -125,12 +125,15 @@ def check_weights(folder: Path, files: dict[str, Path], documents: dict[str, Any
 
 def check_shape(path: Path, config: dict[str, Any], *, n_weights: int, n_tensors: int) -> None:
     """Refuse what is no text model, and sizes that the weights do not bear out. Raises: ContractError."""
-    for name in [config.get("model_type", ""), *(config.get("architectures") or [])]:
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list):
+        raise ContractError(f"{path}: architectures must be a list of names, got {architectures!r}")
+    for name in [config.get("model_type", ""), *architectures]:
         if not isinstance(name, str) or (name and not PLAIN_NAME.fullmatch(name)):
             raise ContractError(f"{path}: {name!r} cannot be the name of an architecture")
     if not config.get("model_type"):
         raise ContractError(f"{path} does not say which model it is: set model_type")
-    strange = [name for name in config.get("architectures") or [] if not name.endswith(HEADS)]
+    strange = [name for name in architectures if not name.endswith(HEADS)]
     if strange:
         raise ContractError(
             f"{path}: {', '.join(strange)} is neither a causal or masked language model nor a sequence classifier"
@@ -142,10 +145,22 @@ def check_shape(path: Path, config: dict[str, Any], *, n_weights: int, n_tensors
             check_size(path, key, value)
     inner = config.get("text_config")
     text: dict[str, Any] = inner if isinstance(inner, dict) else config
-    width = next((text[key] for key in ("hidden_size", "n_embd", "d_model") if text.get(key)), 1)
-    layers = next((text[key] for key in ("num_hidden_layers", "n_layer") if text.get(key)), 1)
-    if text.get("vocab_size", 1) * width > n_weights or layers > n_tensors:
+    if "vocab_size" in text:
+        check_size(path, "vocab_size", text["vocab_size"])  # null too is none
+    width = read_size(path, text, "hidden_size", "n_embd", "d_model")
+    layers = read_size(path, text, "num_hidden_layers", "n_layer")
+    if read_size(path, text, "vocab_size") * width > n_weights or layers > n_tensors:
         raise ContractError(f"{path} describes a larger model than its {n_weights:,} weights in {n_tensors} tensors")
+
+
+def read_size(path: Path, config: dict[str, Any], *names: str) -> int:
+    """Return the first size that is given under these names, 1 when none is. Raises: ContractError on a list of sizes."""
+    name = next((name for name in names if config.get(name) is not None), None)
+    if name is None:
+        return 1
+    if type(config[name]) is not int:
+        raise ContractError(f"{path}: {name} must be one whole number, got {config[name]!r}")
+    return int(config[name])
 
 
 def check_size(path: Path, key: str, value: Any) -> None:

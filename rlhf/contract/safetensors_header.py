@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from rlhf.contract.errors import ContractError
 
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+MAX_DIMENSIONS = 16  # no tensor of a model has more than a few
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -27,7 +27,7 @@ def count_weights(path: Path) -> tuple[int, int]:
     tensors, n_bytes = read_header(path)
     ends = 0
     n_weights = 0
-    for start, end, n, bits in sorted(map(read_tensor, tensors)):
+    for start, end, n, bits in sorted(read_tensor(facts, n_bytes=n_bytes) for facts in tensors):
         if start != ends or (end - start) * 8 != n * bits:
             raise ContractError(f"{path} is not a safetensors file: its tensors do not fit together")
         ends = end
@@ -54,13 +54,29 @@ def read_header(path: Path) -> tuple[list[Any], int]:
     return [facts for name, facts in tensors.items() if name != "__metadata__"], size - 8 - length
 
 
-def read_tensor(facts: Any) -> tuple[int, int, int, int]:
-    """Return where a tensor begins and ends, how many numbers it has, and the bits of each. Raises: ContractError."""
+def read_tensor(facts: Any, *, n_bytes: int) -> tuple[int, int, int, int]:
+    """Return where a tensor begins and ends, how many numbers it has, and the bits of each.
+
+    Args: n_bytes: of all tensors, so of this one at most.
+    Raises: ContractError.
+    """
     try:
         (start, end), shape, bits = facts["data_offsets"], facts["shape"], BITS[facts["dtype"]]
         numbers = [start, end, *shape]
     except (TypeError, KeyError, ValueError) as error:
         raise ContractError(f"a safetensors header describes a tensor as {str(facts)[:100]}") from error
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if len(shape) > MAX_DIMENSIONS or not all(type(number) is int and number >= 0 for number in numbers):
         raise ContractError(f"a safetensors header describes a tensor as {str(facts)[:100]}")
-    return start, end, math.prod(shape), bits
+    return start, end, count_numbers(shape, at_most=n_bytes), bits
+
+
+def count_numbers(shape: list[int], *, at_most: int) -> int:
+    """Return the product of a shape. Raises: ContractError once it exceeds the bytes: no number takes less than one."""
+    if 0 in shape:
+        return 0
+    n = 1
+    for side in shape:
+        n *= side
+        if n > at_most:
+            raise ContractError(f"a safetensors header describes a tensor of more than its file's {at_most:,} bytes")
+    return n

@@ -117,11 +117,22 @@ def overlapping_weights(folder: Path, canary: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(160))
 
 
+def weights(shape: object) -> Callable[[Path, Path], None]:
+    def write(folder: Path, canary: Path) -> None:
+        header = json.dumps({"t": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+
+    return write
+
+
 REFUSED = {
     "pickled weights": (pickled("pytorch_model.bin"), "pickled weights are refused"),
     "a pickle under another name": (pickled("model.safetensors"), "is not a safetensors file"),
     "weights cut short": (cut_weights, "tensors take 224 of 216 bytes"),
     "weights that overlap": (overlapping_weights, "do not fit together"),
+    "a tensor of a hundred thousand dimensions": (weights([10**9] * 100_000), "describes a tensor as"),
+    "a tensor of more numbers than bytes": (weights([10**4000] * 16), "a tensor of more than its file's 4 bytes"),
+    "a tensor whose shape is a number": (weights(4), "describes a tensor as"),
     "code beside the model": (code, r"brings code \(modeling_llama\.py\)"),
     "an automatic class": (config(auto_map={"AutoModel": "modeling_llama.Evil"}), r"names code to run \(auto_map\)"),
     "an automatic class of the tokenizer": (tokenizer(auto_map={"AutoTokenizer": ["a.B", None]}), "names code to run"),
@@ -137,6 +148,10 @@ REFUSED = {
     "an adapter that fetches its base": (adapter, "is an adapter: merge it into its base"),
     "a vocabulary beyond memory": (config(vocab_size=10**12), "vocab_size must be between 1 and 4,000,000"),
     "a width below nothing": (config(hidden_size=-4), "hidden_size must be between 1"),
+    "a vocabulary of no size": (config(vocab_size=None), "vocab_size must be between 1 and 4,000,000, got None"),
+    "a vocabulary of no size inside a part": (config(text_config={"vocab_size": None}), "vocab_size must be between 1"),
+    "a list of widths": (config(hidden_size=[2]), r"hidden_size must be one whole number, got \[2\]"),
+    "a list of vocabularies": (config(vocab_size=[2]), r"vocab_size must be one whole number, got \[2\]"),
     "a size inside a part": (config(text_config={"n_layer": 10**9}), "n_layer must be between 1 and 2,000"),
     "more than the weights bear out": (config(vocab_size=3_000_000), "describes a larger model than its 56 weights"),
     "more layers than tensors": (config(num_hidden_layers=900), "describes a larger model than its 56 weights"),
@@ -144,6 +159,7 @@ REFUSED = {
         config(architectures=["../evil.Model"]),
         "cannot be the name of an architecture",
     ),
+    "architectures that are a number": (config(architectures=5), "architectures must be a list of names, got 5"),
     "an architecture of another trade": (config(architectures=["LightGlueForKeypointMatching"]), "is neither a causal"),
     "no architecture": (config(model_type=""), "set model_type"),
     "quantized weights": (config(quantization_config={"quant_method": "x"}), "describes quantized weights"),
