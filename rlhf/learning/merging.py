@@ -71,13 +71,16 @@ def require_same_shape(base: PreTrainedModel, other: PreTrainedModel) -> None:
         raise ContractError(
             f"{type(base).__name__} and {type(other).__name__} cannot be averaged: they are unlike models"
         )
-    shapes = [{name: tuple(value.shape) for name, value in each.state_dict().items()} for each in (base, other)]
-    unlike = sorted(name for name in shapes[0].keys() | shapes[1].keys() if shapes[0].get(name) != shapes[1].get(name))
-    if unlike:
-        ours, theirs = (shape.get(unlike[0], "missing") for shape in shapes)
-        raise ContractError(
-            f"the models are of different shapes: {unlike[0]} is {ours} in base_model, {theirs} in other_model"
-        )
+    # A head tied to the embeddings has a name in the state, and no weights of its own to average.
+    for list_tensors in (type(base).state_dict, lambda model: dict(model.named_parameters())):
+        shapes = [{name: tuple(value.shape) for name, value in list_tensors(each).items()} for each in (base, other)]
+        names = sorted(shapes[0].keys() | shapes[1].keys())
+        unlike = next((name for name in names if shapes[0].get(name) != shapes[1].get(name)), None)
+        if unlike:
+            ours, theirs = (shape.get(unlike, "missing") for shape in shapes)
+            raise ContractError(
+                f"the models are of different shapes: {unlike} is {ours} in base_model, {theirs} in other_model"
+            )
 
 
 @torch.no_grad()

@@ -95,6 +95,20 @@ def test_models_of_different_shapes_are_refused(tiny_policy: Path, tmp_path: Pat
         merge(tiny_policy, tmp_path / "small", tmp_path / "run")
 
 
+@pytest.mark.parametrize("untied_first", [False, True])
+def test_a_head_of_its_own_and_one_tied_to_the_embeddings_are_refused(
+    untied_first: bool, tiny_policy: Path, tmp_path: Path
+):
+    tied = load_policy(tiny_policy)
+    settings = tied.config.to_dict() | {"tie_word_embeddings": not tied.config.tie_word_embeddings}
+    LlamaForCausalLM(LlamaConfig(**settings)).save_pretrained(tmp_path / "other")
+    load_tokenizer(tiny_policy).save_pretrained(tmp_path / "other")
+    folders = [tiny_policy, tmp_path / "other"]
+
+    with pytest.raises(ContractError, match=r"lm_head\.weight is .*missing"):
+        merge(*(reversed(folders) if untied_first else folders), tmp_path / "run")
+
+
 def test_models_with_different_tokenizers_are_refused(tiny_policy: Path, tmp_path: Path):
     other = copytree(tiny_policy, tmp_path / "other")
     train_tokenizer(["Somebody else's words entirely."], vocab_size=300).save_pretrained(other)
