@@ -9,6 +9,10 @@ class LostLease(LearningError):
     """Another worker has this run now: whoever raises it must stop and write nothing."""
 
 
+class LostRound(LearningError):
+    """The round was ended or paused meanwhile: whoever raises it has written nothing for it and must stop."""
+
+
 class NotReady(LearningError):
     """The step needs something that is not there yet."""
 

@@ -78,10 +78,10 @@ def step_loop(loop: Loop, *, user: User | None = None) -> Round:
     if round is not None:
         if busy := next((run for run in round.runs.all() if not run.is_over), None):
             raise NotReady(f"{busy} is {busy.state}: step again when it is over")
-        return take_stage(round)
+        return take_stage(round, by_hand=True)
     if loop.state == Loop.State.STOPPED:
         loop = pause_loop(loop, user=user, because="to go step by step")
-    return take_stage(prepare_round(loop))
+    return take_stage(prepare_round(loop), by_hand=True)
 
 
 def start_round(project: Project, *, user: User | None = None) -> Round:

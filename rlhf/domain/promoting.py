@@ -53,8 +53,12 @@ def is_votes_dry(round: Round) -> bool:
 
 @transaction.atomic
 def decide_round(round: Round, decision: str, reasons: Sequence[str], *, user: User | None = None) -> Round:
-    """Write a decision once; a promoted candidate becomes the loop's policy. Whoever comes second changes nothing."""
-    n_decided = Round.objects.filter(pk=round.pk, decision="", candidate__isnull=False).update(
+    """Write a decision once; a promoted candidate becomes the loop's policy. Whoever comes second changes nothing.
+
+    Nothing is decided about the candidate of a round that failed or was rolled back, however long the gate took to say.
+    """
+    undecided = Round.objects.filter(pk=round.pk, decision="", candidate__isnull=False)
+    n_decided = undecided.exclude(state=Round.State.FAILED).update(
         decision=decision, decided_at=timezone.now(), reasons=list(reasons)
     )
     if n_decided:
@@ -116,8 +120,9 @@ def roll_back(loop: Loop, policy: Checkpoint, *, user: User | None = None) -> in
 def end_running(project: Project, cause: str) -> None:
     """Fail the round under way, if there is one, and cancel what it has running."""
     for round in Round.objects.filter(project=project, state=Round.State.RUNNING):
-        for run in round.runs.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]):
-            cancel_run(run)
+        # The round first: whoever holds it to start a run is waited for, and the run is found below.
         Round.objects.filter(pk=round.pk, state=Round.State.RUNNING).update(
             state=Round.State.FAILED, cause=cause, finished_at=timezone.now()
         )
+        for run in round.runs.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]):
+            cancel_run(run)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from django.db.models import Count, F, OuterRef, Subquery
 
-from labeling.domain.pairing import Pair, propose_comparisons
+from labeling.domain.pairing import CHUNK, Pair, propose_comparisons
 from labeling.models import Comparison, Project, Prompt, Slot
 from rlhf.domain.counting import list_votes
+from rlhf.domain.holding import hold_round
 from rlhf.domain.identity import tells_writer
 from rlhf.domain.offers import Candidate, Choice, Offer
 from rlhf.domain.selecting import select_pairs
@@ -62,10 +63,12 @@ class Pool:
         ]
 
 
-def queue_round(round: Round, sampled: Run, previous: Run | None) -> Counter[str]:
+def queue_round(round: Round, sampled: Run, previous: Run | None, *, by_hand: bool = False) -> Counter[str]:
     """Put the round's pairs into the queue and return what became of its samples; done twice it changes nothing.
 
-    The counts: those of Pool, and queued, duels, and repeated: pairs the project had already.
+    The counts: those of Pool, and queued, duels, and repeated: pairs the project had already. Each chunk of pairs is
+    stored together with where they come from, so that a roll-back finds all that were queued before it.
+    Raises: LostRound.
     """
     pool = Pool()
     pool.add(sampled, is_previous=False)
@@ -73,7 +76,11 @@ def queue_round(round: Round, sampled: Run, previous: Run | None) -> Counter[str
         pool.add(previous, is_previous=True)
     n_judged = count_by_slice(round)
     choices = select_pairs(pool.offers, read_terms(round), random.Random(round.pk), n_judged=n_judged)
-    comparisons = propose_choices(round.project, pool, choices, priority=round.number)
+    comparisons: list[Comparison] = []
+    for start in range(0, len(choices), CHUNK):
+        with hold_round(round, by_hand=by_hand):
+            chunk = choices[start : start + CHUNK]
+            comparisons += propose_choices(round.project, pool, chunk, priority=round.number)
     is_new = [comparison.created_at >= round.created_at for comparison in comparisons]
     pool.counts["queued"] = sum(is_new)
     pool.counts["repeated"] = len(is_new) - sum(is_new)

@@ -15,8 +15,9 @@ from labeling.domain.errors import LabelingError
 from labeling.models import Judgment, Project
 from rlhf.contract.errors import ContractError
 from rlhf.domain.counting import last_judgment_used
-from rlhf.domain.errors import LearningError, NotReady
+from rlhf.domain.errors import LearningError, LostRound, NotReady
 from rlhf.domain.freshness import apply_stale_rule
+from rlhf.domain.holding import hold_round
 from rlhf.domain.promoting import settle_round
 from rlhf.domain.queueing import queue_round
 from rlhf.domain.stages import (
@@ -84,8 +85,11 @@ def advance_round(pk: int) -> Round:
     return round if is_paused else take_stage(round)
 
 
-def take_stage(round: Round) -> Round:
-    """Start the round's next stage, or finish it; while its run goes on there is nothing to do."""
+def take_stage(round: Round, *, by_hand: bool = False) -> Round:
+    """Start the round's next stage, or finish it; while its run goes on there is nothing to do.
+
+    A round that was rolled back or paused since it was read stays as it is. by_hand: a paused one goes on.
+    """
     if round.state != Round.State.RUNNING:
         return round
     runs = find_runs(round)
@@ -93,7 +97,7 @@ def take_stage(round: Round) -> Round:
         for stage in list(round.stages):
             run = runs.get(stage)
             if run is None:
-                if begin_stage(round, stage, runs):
+                if begin_stage(round, stage, runs, by_hand=by_hand):
                     return round
             elif not run.is_over:
                 return round
@@ -101,13 +105,19 @@ def take_stage(round: Round) -> Round:
                 return end_round(
                     round, Round.State.FAILED, cause=f"{run.get_kind_display()} {run.state}. {run.cause}".strip()
                 )
-        return finish_round(round, runs)
+        return finish_round(round, runs, by_hand=by_hand)
+    except LostRound:
+        round.refresh_from_db()
+        return round
     except (LearningError, LabelingError, ContractError, OSError) as error:
         return end_round(round, Round.State.FAILED, cause=str(error))
 
 
-def begin_stage(round: Round, stage: str, runs: dict[str, Run]) -> bool:
-    """Start a stage; False when it has nothing to do in this round, and was struck out. Raises: LearningError."""
+def begin_stage(round: Round, stage: str, runs: dict[str, Run], *, by_hand: bool) -> bool:
+    """Start a stage; False when it has nothing to do in this round, and was struck out.
+
+    Raises: LearningError, LostRound.
+    """
     if split_stage(stage)[0] == Run.Kind.SAMPLE:
         settle_candidate(round, runs)
     if stage == f"sample:{PREVIOUS}" and find_previous(round) is None:
@@ -115,7 +125,7 @@ def begin_stage(round: Round, stage: str, runs: dict[str, Run]) -> bool:
     if stage == "score" and find_reward_model(round, runs) is None:
         return strike_stage(round, stage)
     try:
-        start_stage(round, stage, runs)
+        start_stage(round, stage, runs, by_hand=by_hand)
     except NotReady as error:
         if stage != "evaluate":
             raise
@@ -138,17 +148,19 @@ def settle_candidate(round: Round, runs: dict[str, Run]) -> None:
     if candidate is None:
         return
     if round.candidate is None:
-        Round.objects.filter(pk=round.pk, candidate=None).update(candidate=candidate)
+        # Not of a round that was rolled back meanwhile: nobody would ever decide about it.
+        Round.objects.filter(pk=round.pk, candidate=None, state=Round.State.RUNNING).update(candidate=candidate)
         round.candidate = candidate
     if round.base is None or read_terms(round).gate in SETTLED_BY_FIGURES:
         settle_round(round, must_decide=True)
 
 
-def finish_round(round: Round, runs: dict[str, Run]) -> Round:
-    """Put the round's pairs into the queue, put stale ones behind them, and end it."""
-    counts = queue_round(round, runs["sample"], runs.get(f"sample:{PREVIOUS}"))
-    counts["stale"] = apply_stale_rule(round.project, read_terms(round), number=round.number)
-    return end_round(round, Round.State.SUCCEEDED, n_queued=counts["queued"], counts=dict(counts))
+def finish_round(round: Round, runs: dict[str, Run], *, by_hand: bool) -> Round:
+    """Put the round's pairs into the queue, put stale ones behind them, and end it. Raises: LostRound."""
+    counts = queue_round(round, runs["sample"], runs.get(f"sample:{PREVIOUS}"), by_hand=by_hand)
+    with hold_round(round, by_hand=by_hand):
+        counts["stale"] = apply_stale_rule(round.project, read_terms(round), number=round.number)
+        return end_round(round, Round.State.SUCCEEDED, n_queued=counts["queued"], counts=dict(counts))
 
 
 def end_round(

@@ -17,6 +17,7 @@ from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import plan_evaluation
+from rlhf.domain.holding import hold_round
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts, freeze_best, freeze_prompts
 from rlhf.domain.selecting import SCORED, count_prompts
@@ -88,15 +89,17 @@ def find_candidate(round: Round, runs: dict[str, Run]) -> Checkpoint | None:
     return last.checkpoint if last is not None and last.state == Run.State.SUCCEEDED else None
 
 
-def start_stage(round: Round, stage: str, runs: dict[str, Run]) -> None:
-    """Queue the run of one stage; a second caller at the same moment finds it there. Raises: LearningError."""
+def start_stage(round: Round, stage: str, runs: dict[str, Run], *, by_hand: bool = False) -> None:
+    """Queue the run of one stage; a second caller at the same moment finds it there. Raises: LearningError, LostRound."""
     kind, part = split_stage(stage)
     try:
-        if kind == Run.Kind.EVALUATE:
-            start_evaluation(round, runs)
-        else:
-            inputs = find_inputs(round, stage, runs)
-            create_run(round.project, make_config(round, stage, runs), round=round, part=part, **inputs)
+        # Frozen before the round is held: it may take long, and a dataset nobody reads does no harm.
+        inputs = {} if kind == Run.Kind.EVALUATE else find_inputs(round, stage, runs)
+        with hold_round(round, by_hand=by_hand):
+            if kind == Run.Kind.EVALUATE:
+                start_evaluation(round, runs)
+            else:
+                create_run(round.project, make_config(round, stage, runs), round=round, part=part, **inputs)
     except IntegrityError:
         pass  # one_run_per_stage_of_a_round: the other caller was first
 

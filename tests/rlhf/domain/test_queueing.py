@@ -85,9 +85,10 @@ def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
     labeler = User.objects.get()
     policy = make_policy(loop.project)
     for number in (1, 2, 3):
-        round = make_round(loop.project, number, state="succeeded")
+        round = make_round(loop.project, number)
         texts = [(f"Yes {number}.", f"No {number}.")] * 4
         queue_round(round, draw(loop.project, policy, texts, round=round), None)
+        Round.objects.update(state="succeeded")
     judge(loop.project, 4)
     terms = Terms(stale_after=2, stale_rule="downrank")
 
