@@ -91,9 +91,9 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def free_up(self) -> int:
         """Give held slots back to whoever comes next and return how many there were.
 
-        Why they were given is kept until they are given again, for a vote that comes late. Those of probes were made
-        for their labeler and are deleted; those of comparisons that became gold, or that a reviewer keeps from
-        labelers, are shut.
+        Why they were given, and the token that says to whom, are kept until they are given again, for a vote that comes
+        late. Those of probes were made for their labeler and are deleted; those of comparisons that became gold, or that
+        a reviewer keeps from labelers, are shut.
         """
         held = self.filter(state="held")
         n_probes, _ = held.filter(number__gte=self.model.PROBE_NUMBER).delete()
@@ -103,7 +103,6 @@ class SlotQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return n_probes + held.of_work().update(
             state=models.Case(models.When(is_kept, then=models.Value("shut")), default=models.Value("free")),
             labeler=None,
-            lease_token=None,
             lease_until=None,
             shown_at=None,
             opened_at=Now(),

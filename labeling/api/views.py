@@ -40,9 +40,10 @@ from labeling.domain.errors import (
 )
 from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import record_judgment
+from labeling.domain.placing import find_replay
 from labeling.domain.progress import measure_progresses
 from labeling.domain.skipping import skip_comparison
-from labeling.models import Judgment, Project, Slot
+from labeling.models import Judgment, Project, Slot, User
 from labeling.permissions import get_known_project
 
 IDEMPOTENCY_KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="A UUID you made.")
@@ -159,8 +160,7 @@ class JudgmentList(APIView):
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
         try:
-            refuse_flood_of_votes(request.user)
-            judgment = record_judgment(
+            judgment = find_flooding_replay(request.user, said) or record_judgment(
                 said["slot"],
                 request.user,
                 idempotency_key=said["idempotency_key"],
@@ -175,6 +175,18 @@ class JudgmentList(APIView):
             JudgmentSerializer(judgment).data | following,
             status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
         )
+
+
+def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None:
+    """Return the stored judgment where one more would be too many; raise TooManyActs where it would be a new one."""
+    try:
+        refuse_flood_of_votes(labeler)
+    except TooManyActs:
+        stored = find_replay(said["idempotency_key"], labeler, slot_id=said["slot"])
+        if stored is None:
+            raise
+        return stored
+    return None
 
 
 def claim_following(project: Project, request: Request) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from labeling.domain.assignment import check_lease_token
 from labeling.domain.errors import ClaimLost, IdempotencyConflict
+from labeling.domain.leases import make_lease_token
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Slot, User
 from labeling.querysets import closed_by
 from labeling.statements import Change, compiled, compiled_change
@@ -70,10 +71,11 @@ def take_place(slot: Slot, labeler: User) -> Slot | None:
 def read_claim(slot: Slot, labeler: User) -> tuple[str, float]:
     """Return for which reason, and with which propensity, she was given the slot, its lease run out or not.
 
-    Where someone else has it by now, what is left to tell is why the comparison was proposed.
+    A slot that is free keeps the token of its last claim. Where that was someone else's, what is left to tell is why the
+    comparison was proposed.
     """
-    is_last = slot.labeler_id in (None, labeler.pk) or slot.reason in PROBES
-    given = slot if is_last else slot.comparison
+    is_hers = slot.labeler_id == labeler.pk or slot.lease_token == make_lease_token(slot.pk, labeler)
+    given = slot if is_hers or slot.reason in PROBES else slot.comparison
     return given.reason, given.propensity
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db import transaction
-from django.db.models import Count, Model, Q
+from django.db.models import Count, Model
 
 from labeling.domain.people import quarantine_member
 from labeling.models import Judgment, Membership, Project, User
@@ -19,7 +19,8 @@ from rlhf.domain.stages import plan_stages
 from rlhf.domain.terms import freeze_terms, get_loop
 from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Round, Run
 
-MAX_CHECKPOINTS = 60  # of one picture; what is older is said to be there
+MAX_CHECKPOINTS = 60  # of one picture; how many more there are is said
+MAX_RUNS = 120  # likewise: most make no checkpoint
 MAX_PEOPLE = 20
 RUN_INPUTS = ("base", "reward_model", "other")
 
@@ -42,7 +43,8 @@ class Graph:
 
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: set[tuple[str, str]] = field(default_factory=set)
-    is_cut: bool = False  # there is more than is shown
+    is_cut: bool = False  # there is more than is drawn
+    checkpoints: set[int] = field(default_factory=set)  # all that were found, drawn or not
 
     def add(self, node: Node, *, of: Iterable[str] = ()) -> str:
         """Add a node, made of others, and return its key."""
@@ -55,43 +57,85 @@ class Graph:
         return [node for node in self.nodes.values() if node.kind == kind]
 
 
+@dataclass(frozen=True)
+class Link:
+    """What one run made of what, by id; run is 0 where a checkpoint came from outside."""
+
+    run: int
+    dataset: int | None
+    inputs: tuple[int, ...]
+    checkpoint: int | None
+
+
+def list_links(project: int) -> list[Link]:
+    """Return what every run of a project read and made, oldest first: nobody reads what is not made yet."""
+    rows = Run.objects.filter(project=project).order_by("pk")
+    return [
+        Link(run, dataset, tuple(each for each in inputs if each), checkpoint)
+        for run, dataset, checkpoint, *inputs in rows.values_list("pk", "dataset", "checkpoint", *RUN_INPUTS)
+    ]
+
+
+def list_makers(project: int) -> dict[int, Link]:
+    """Return how each checkpoint of a project was made."""
+    outside = Checkpoint.objects.filter(project=project, run=None).values_list("pk", "parent")
+    makers = {each: Link(0, None, (parent,) if parent else (), each) for each, parent in outside}
+    return makers | {link.checkpoint: link for link in list_links(project) if link.checkpoint}
+
+
 def trace_back(checkpoint: Checkpoint) -> Graph:
-    """Return everything a checkpoint was made of: models, runs, datasets, and who said what stands in them."""
-    graph, datasets = Graph(), set()
-    waiting, seen = [checkpoint.pk], {checkpoint.pk}
-    while waiting:
-        if len(seen) > MAX_CHECKPOINTS:
-            graph.is_cut = True
-            break
-        found = Checkpoint.objects.filter(pk__in=waiting).select_related(
-            "parent", "run", "run__dataset", *(f"run__{name}" for name in RUN_INPUTS)
-        )
-        waiting = []
-        for each in found:
-            inputs = [getattr(each.run, name) for name in RUN_INPUTS] if each.run else [each.parent]
-            datasets |= {each.run.dataset_id} if each.run and each.run.dataset_id else set()
-            for before in add_checkpoint(graph, each, inputs):
-                if before.pk not in seen:
-                    seen.add(before.pk)
-                    waiting.append(before.pk)
-    add_sources(graph, datasets)
+    """Return everything a checkpoint was made of: models, runs, datasets, and who said what stands in them.
+
+    The nearest MAX_CHECKPOINTS are drawn, and the others are one node; the sources are those of all.
+    """
+    graph = Graph(checkpoints={checkpoint.pk})
+    makers: dict[int, Link] = {}
+    nearest = [checkpoint.pk]
+    for each in nearest:
+        if each not in makers:  # a project's are read at once; few models are made of another's
+            makers |= list_makers(Checkpoint.objects.values_list("project", flat=True).get(pk=each))
+        nearest += [before for before in makers[each].inputs if before not in graph.checkpoints]
+        graph.checkpoints.update(makers[each].inputs)
+    nearest = list(dict.fromkeys(nearest))
+    shown = nearest[:MAX_CHECKPOINTS]
+    found = Checkpoint.objects.select_related(
+        "parent", "run", "run__dataset", *(f"run__{name}" for name in RUN_INPUTS)
+    ).in_bulk(shown)
+    for each in shown:
+        drawn = found[each]
+        inputs = [getattr(drawn.run, name) for name in RUN_INPUTS] if drawn.run else [drawn.parent]
+        add_checkpoint(graph, drawn, [before for before in inputs if before and before.pk in found])
+    add_older(graph, [makers[each] for each in shown], [makers[each] for each in nearest[MAX_CHECKPOINTS:]])
+    add_sources(graph, {link.dataset for link in map(makers.__getitem__, nearest) if link.dataset})
     mark_promoted(graph, checkpoint.project)
     return graph
 
 
-def add_checkpoint(graph: Graph, checkpoint: Checkpoint, inputs: list[Checkpoint | None]) -> list[Checkpoint]:
-    """Add a checkpoint with the run that made it, and return the models that run read."""
-    before = [each for each in inputs if each is not None]
-    made_of = [node_key(each) for each in before]
+def add_older(graph: Graph, shown: list[Link], older: list[Link]) -> None:
+    """Add the models that are not drawn as one node, and the datasets only they were made of as another."""
+    if not older:
+        return
+    graph.is_cut = True
+    data = {link.dataset for link in older if link.dataset and f"dataset:{link.dataset}" not in graph.nodes}
+    made_of = [graph.add(Node("dataset:", "dataset", f"{len(data)} more"))] if data else []
+    rest = graph.add(Node("checkpoint:", "checkpoint", f"{len(older)} more"), of=made_of)
+    left_out = {link.checkpoint for link in older}
+    for link in shown:
+        if left_out.intersection(link.inputs):
+            graph.edges.add((rest, f"run:{link.run}" if link.run else f"checkpoint:{link.checkpoint}"))
+
+
+def add_checkpoint(graph: Graph, checkpoint: Checkpoint, inputs: list[Checkpoint]) -> None:
+    """Add a checkpoint with the run that made it and the models that run read."""
+    made_of = [node_key(each) for each in inputs]
     run: Run | None = checkpoint.run
     if run is not None:
         if run.dataset is not None:
             made_of.append(graph.add(dataset_node(run.dataset)))
         made_of = [graph.add(run_node(run), of=made_of)]
     graph.add(checkpoint_node(checkpoint), of=made_of)
-    for each in before:
+    for each in inputs:
         graph.add(checkpoint_node(each))
-    return before
 
 
 def add_sources(graph: Graph, datasets: set[int]) -> None:
@@ -120,7 +164,8 @@ def add_people(graph: Graph, kind: str, rows: list[tuple[int, object, int]]) -> 
         name = (f"version {who}" if kind == "guideline" else str(who)) if who in shown else f"{others} more"
         detail = f"{total[who]:,} lines" if who in shown else ""
         graph.add(Node(key, kind, name, detail))
-        graph.edges.add((key, f"dataset:{dataset}"))
+        drawn = f"dataset:{dataset}"
+        graph.edges.add((key, drawn if drawn in graph.nodes else "dataset:"))
 
 
 def trace_labeler(project: Project, labeler: User) -> Graph:
@@ -137,30 +182,45 @@ def trace_judgment(judgment: Judgment) -> Graph:
 
 
 def trace_forward(project: Project, start: Node, sources: object) -> Graph:
-    """Return what was made of some lines of datasets, and of what was made of those, to the end."""
+    """Return what was made of some lines of datasets, and of what was made of those, to the end.
+
+    The first MAX_RUNS are drawn, and the others are one node; graph.checkpoints is complete.
+    """
     graph = Graph()
     graph.add(start)
     counted = sources.order_by().values_list("dataset").annotate(n=Count("id"))  # type: ignore[attr-defined]
     n_lines = dict(counted)
     for dataset in Dataset.objects.filter(pk__in=n_lines):
         graph.add(dataset_node(dataset, detail=f"{n_lines[dataset.pk]:,} of its lines"), of=[start.key])
-    runs = Run.objects.filter(project=project).select_related("checkpoint", "dataset", *RUN_INPUTS).order_by("pk")
-    waiting = list(runs.filter(dataset__in=n_lines))
-    seen: set[int] = set()
-    while waiting:
-        made = []
-        for run in waiting:
-            seen.add(run.pk)
-            touched = [node_key(each) for each in (run.dataset, *(getattr(run, name) for name in RUN_INPUTS)) if each]
-            key = graph.add(run_node(run), of=[key for key in touched if key in graph.nodes])
-            checkpoint = getattr(run, "checkpoint", None)
-            if checkpoint is not None:
-                graph.add(checkpoint_node(checkpoint), of=[key])
-                made.append(checkpoint.pk)
-        reads = Q(base__in=made) | Q(reward_model__in=made) | Q(other__in=made)
-        waiting = list(runs.filter(reads).exclude(pk__in=seen))
+    reached = []
+    for link in list_links(project.pk):
+        if link.dataset in n_lines or graph.checkpoints.intersection(link.inputs):
+            reached.append(link)
+            graph.checkpoints |= {link.checkpoint} if link.checkpoint else set()
+    shown = [link.run for link in reached[:MAX_RUNS]]
+    runs = Run.objects.filter(pk__in=shown).select_related("checkpoint", "dataset", *RUN_INPUTS).order_by("pk")
+    for run in runs:
+        touched = [node_key(each) for each in (run.dataset, *(getattr(run, name) for name in RUN_INPUTS)) if each]
+        key = graph.add(run_node(run), of=[key for key in touched if key in graph.nodes])
+        checkpoint = getattr(run, "checkpoint", None)
+        if checkpoint is not None:
+            graph.add(checkpoint_node(checkpoint), of=[key])
+    add_newer(graph, reached[MAX_RUNS:])
     mark_promoted(graph, project)
     return graph
+
+
+def add_newer(graph: Graph, newer: list[Link]) -> None:
+    """Add the runs that are not drawn as one node, and the models they made as another."""
+    if not newer:
+        return
+    graph.is_cut = True
+    read = {f"checkpoint:{each}" for link in newer for each in link.inputs} | {
+        f"dataset:{link.dataset}" for link in newer
+    }
+    rest = graph.add(Node("run:", "run", f"{len(newer)} more"), of=read.intersection(graph.nodes))
+    if n_made := sum(1 for link in newer if link.checkpoint):
+        graph.add(Node("checkpoint:", "checkpoint", f"{n_made} more"), of=[rest])
 
 
 def mark_promoted(graph: Graph, project: Project) -> None:
@@ -222,7 +282,7 @@ def rebuild_without(project: Project, labeler: User, *, user: User | None, reaso
 def find_clean_policy(loop: Loop, touched: Graph) -> Checkpoint:
     """Return the nearest ancestor of the loop's policy that is not touched. Raises: NotReady."""
     policy = current_policy(loop)
-    while policy is not None and node_key(policy) in touched.nodes:
+    while policy is not None and policy.pk in touched.checkpoints:
         policy = policy.parent
     if policy is None or not is_worth_starting_from(policy):
         raise NotReady(

@@ -74,7 +74,7 @@ def render_labeler(
     request: HttpRequest, project: Project, labeler: User, *, refusal: str = "", status: int = 200
 ) -> HttpResponse:
     graph = trace_labeler(project, labeler)
-    more = {"project": project, "labeler": labeler, "refusal": refusal, "models": graph.list_of("checkpoint")}
+    more = {"project": project, "labeler": labeler, "refusal": refusal, "models": graph.checkpoints}
     about = f"Every dataset and model of {project} that her judgments went into."
     return show_graph(request, graph, title=f"Lineage of {labeler}", about=about, status=status, **more)
 

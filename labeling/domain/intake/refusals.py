@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop as _
 
 from labeling.domain.errors import InvalidContent, LabelingError
 
+MAX_REASONS = 3  # of one row: whoever mends the first sees the others in the next report
 Said = list[Any]  # a message as catalogues know it, and its words: texts, numbers, and what was said in their place
 
 
@@ -25,10 +26,13 @@ class Reason(str):
 
     @classmethod
     def chain(cls, reasons: Sequence[Self]) -> Reason:
-        """Return several reasons as one."""
-        if len(reasons) == 1:
-            return reasons[0]
-        return cls(_("%(first)s; %(others)s"), first=reasons[0], others=cls.chain(reasons[1:]))
+        """Return several reasons as one: each once, the first of them in full."""
+        different = list({str(reason): reason for reason in reasons}.values())
+        n_more = len(different) - MAX_REASONS
+        chained: Reason = cls(_("and %(n)s more"), n=n_more) if n_more > 0 else different.pop()
+        for reason in reversed(different[:MAX_REASONS]):
+            chained = cls(_("%(first)s; %(others)s"), first=reason, others=chained)
+        return chained
 
 
 class RowRefused(InvalidContent):
@@ -67,10 +71,14 @@ def to_json(word: object) -> object:
 
 
 def tell(said: Said) -> str:
-    """Return what was said, in the language of now."""
-    message, words = said
-    if not words:
-        return gettext(message)
-    return gettext(message) % {
-        key: tell(word["said"]) if isinstance(word, dict) else word for key, word in words.items()
-    }
+    """Return what was said, in the language of now; however deep it is nested, for a report is data."""
+    waiting, outermost_first = [said], []
+    while waiting:
+        outermost_first.append(waiting.pop())
+        waiting += [word["said"] for word in outermost_first[-1][1].values() if isinstance(word, dict)]
+    told: dict[int, str] = {}
+    for each in reversed(outermost_first):
+        message, words = each
+        known = {key: told[id(word["said"])] if isinstance(word, dict) else word for key, word in words.items()}
+        told[id(each)] = gettext(message) % known if known else gettext(message)
+    return told[id(said)]

@@ -111,6 +111,31 @@ def test_a_replay_brings_the_next_claim_too(kitchen, asking, as_grace):
     assert first.json()["next"]["slot"] == again.json()["next"]["slot"]
 
 
+def test_a_replay_is_answered_over_the_limit_too_and_a_new_vote_is_put_off(kitchen, asking, as_grace, settings):
+    settings.JUDGMENTS_PER_MINUTE = 1
+    add_pairs(kitchen, 2)
+    body = vote_on(claim_by_api(as_grace))
+    first = post(as_grace, "judgments/", body)
+
+    again = post(as_grace, "judgments/", body)
+    other = post(as_grace, "judgments/", vote_on(claim_by_api(as_grace)))
+
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 429)
+    assert again.json() == first.json()
+    assert Judgment.objects.count() == 1
+
+
+def test_a_key_of_another_vote_is_a_conflict_over_the_limit_too(kitchen, asking, as_grace, settings):
+    settings.JUDGMENTS_PER_MINUTE = 1
+    add_pairs(kitchen, 2)
+    body = vote_on(claim_by_api(as_grace))
+    post(as_grace, "judgments/", body)
+
+    other = post(as_grace, "judgments/", vote_on(claim_by_api(as_grace), idempotency_key=body["idempotency_key"]))
+
+    assert other.status_code == 409
+
+
 def test_unasked_the_answer_is_the_judgment_alone(kitchen, asking, as_grace):
     add_pairs(kitchen, 2)
 

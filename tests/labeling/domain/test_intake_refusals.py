@@ -40,6 +40,23 @@ def test_several_reasons_are_one_and_a_percent_sign_is_no_placeholder():
     assert tell(Reason.chain(reasons).said) == "one; two of 100%; three: 5%"
 
 
+def test_many_reasons_are_the_first_three_and_how_many_more_each_counted_once():
+    reasons = [Reason("no %(n)s", n=n) for n in (1, 1, 2, 3, 2)]
+
+    assert Reason.chain(reasons) == "no 1; no 2; no 3"
+    assert Reason.chain(reasons + [Reason("no %(n)s", n=n) for n in range(4, 3000)]) == (
+        "no 1; no 2; no 3; and 2996 more"
+    )
+
+
+def test_what_was_said_is_told_however_deep_it_is_nested():
+    said = ["end", {}]
+    for _ in range(5000):
+        said = ["%(inner)s.", {"inner": {"said": said}}]
+
+    assert tell(said) == "end" + 5000 * "."
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_kept_report_is_told_in_the_language_of_now(language):
     report = Report("trl")

@@ -163,6 +163,19 @@ def test_unknown_columns_wait_for_a_mapping_and_show_their_first_values(kitchen,
         request_commit(imported, ada, Placement())
 
 
+def test_a_row_with_thousands_of_problems_is_one_bad_row_of_a_file_that_is_checked_to_its_end(kitchen, ada, storage):
+    doubled = ",".join(f'{{"k{n}": 1, "k{n}": 2}}' for n in range(2000))
+    bad = [f'{{"prompt": "x", "x": [{many}]}}\n' for many in (",".join(["NaN"] * 3000), doubled)]
+
+    imported = upload(kitchen, ada, lines(pair(1)) + "".join(bad))
+
+    assert (imported.state, imported.report["n_bad"]) == ("refused", 2)
+    assert [reason for _, reason in imported.report["bad"]] == [
+        "NaN is not JSON; use null or leave it out",
+        "; ".join(f"the key 'k{n}' comes twice in one object" for n in range(3)) + "; and 1997 more",
+    ]
+
+
 def test_a_mapped_file_is_checked_anew_and_the_next_one_with_its_columns_is_read_alike(kitchen, ada):
     imported = upload(kitchen, ada, CSV, "pairs.csv")
 

@@ -92,6 +92,18 @@ def test_a_late_vote_on_what_another_holds_says_why_it_was_proposed_and_not_why_
     assert (late.reason, late.propensity, late.is_extra) == ("active", 0.5, True)
 
 
+def test_a_late_vote_never_takes_the_reason_of_a_later_claim_that_ran_out_too(kitchen, grace, hedy):
+    add_pair(kitchen, priority=1, reason="active", propensity=0.5)
+    lost = claim(kitchen, grace)
+    Slot.objects.all().free_up()
+    assert claim(kitchen, hedy).reason == "priority"
+    Slot.objects.all().free_up()
+
+    late = judge(lost, grace)
+
+    assert (late.reason, late.propensity, late.is_extra) == ("active", 0.5, False)
+
+
 def test_a_late_votes_clock_is_the_page_but_never_the_future(kitchen, grace):
     add_pair(kitchen)
     slot = claim(kitchen, grace)

@@ -1,7 +1,10 @@
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labeling.domain.people import add_member
 from labeling.models import AuditEvent, Judgment, Membership, User
+from rlhf.domain import lineage
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
@@ -120,3 +123,61 @@ def test_a_running_round_is_waited_for_and_nobody_is_set_aside(house, project, n
         rebuild_without(project, noa, user=None)
 
     assert not Membership.objects.get(user=noa).is_quarantined
+
+
+def make_rounds(project, n, *, base, dataset):
+    """Train n policies, one on the other, the first on the dataset."""
+    for number in range(n):
+        base = train(project, "dpo", base=base, dataset=None if number else dataset, name=f"round {number}")
+    return base
+
+
+def count_queries(trace):
+    with CaptureQueriesContext(connection) as queries:
+        trace()
+    return len(queries)
+
+
+def test_many_rounds_are_followed_in_as_few_queries_as_three(project, labeler):
+    add_pairs(project, 4)
+    judge_all(project, labeler, preference=-2)
+    dataset = freeze_preferences(project, rule=FreezeRule(), name="first")
+    last = make_rounds(project, 3, base=None, dataset=dataset)
+    judgment = Judgment.objects.select_related("comparison__project", "labeler")[0]
+    traces = [lambda: trace_labeler(project, labeler), lambda: trace_judgment(judgment), lambda: trace_back(last)]
+    of_three = [count_queries(trace) for trace in traces]
+
+    last = make_rounds(project, 27, base=last, dataset=None)
+
+    assert [count_queries(trace) for trace in traces] == of_three
+    assert len(trace_back(last).list_of("checkpoint")) == 30
+    assert len(trace_labeler(project, labeler).list_of("checkpoint")) == 30
+
+
+def test_whoever_stands_behind_what_is_not_drawn_is_named_too(house, project, monkeypatch):
+    monkeypatch.setattr(lineage, "MAX_CHECKPOINTS", 2)
+    last = make_rounds(project, 3, base=house["two"], dataset=None)
+
+    graph = trace_back(last)
+
+    assert names(graph, "checkpoint") == ["5 more", "round 1", "round 2"]
+    assert (names(graph, "labeler"), names(graph, "dataset"), graph.is_cut) == (["leo", "noa"], ["3 more"], True)
+    assert ("labeler:leo", "dataset:") in graph.edges
+    assert ("dataset:", "checkpoint:") in graph.edges
+    assert {key for edge in graph.edges for key in edge} <= graph.nodes.keys()
+
+
+def test_a_rebuild_knows_the_models_that_are_not_drawn(house, project, noa, monkeypatch):
+    monkeypatch.setattr(lineage, "MAX_RUNS", 1)
+    last = make_rounds(project, 3, base=house["two"], dataset=None)
+    Loop.objects.create(project=project, policy=last)
+
+    graph = trace_labeler(project, noa)
+
+    assert (names(graph, "run"), names(graph, "checkpoint")) == (
+        ["4 more", f"run {house['reward'].run_id}"],
+        ["4 more", "reward"],
+    )
+    assert (len(graph.checkpoints), graph.is_cut) == (5, True)
+    assert {key for edge in graph.edges for key in edge} <= graph.nodes.keys()
+    assert rebuild_without(project, noa, user=None).base == house["one"]

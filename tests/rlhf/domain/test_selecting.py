@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+
+import pytest
 
 from rlhf.domain.offers import Candidate, Offer
 from rlhf.domain.selecting import select_pairs
@@ -66,3 +68,64 @@ def test_the_propensities_of_the_arms_add_up_to_how_often_a_pair_is_picked():
 
     assert propensities == {0.1}  # half of 6 of 10 prompts, one of three pairs, for each arm
     assert max(abs(n / n_draws - 0.2) for n in picked.values()) < 0.03
+
+
+def make_mixed(n_pair_only, n_both, n_duel_only):
+    """Prompts good for a pair alone, for both, and for a duel alone; of the last one more with two duels."""
+    one, two, before, earlier = "Yes.", "No.", "Before.", "Earlier."
+    kinds = [((one, two), ())] * n_pair_only + [((one, two), (before,))] * n_both + [((one,), (before,))] * n_duel_only
+    kinds += [((one,), (before, earlier)), ((one,), ())]
+    return [
+        Offer(
+            number,
+            None,
+            (
+                *(Candidate(text, scores=(float(number % 3) * (text == one),)) for text in texts),
+                *(Candidate(text, is_previous=True) for text in previous),
+            ),
+        )
+        for number, (texts, previous) in enumerate(kinds)
+    ]
+
+
+def weigh_draws(offers, terms, *, n_draws):
+    """Return, of every pair by arm, how often it was picked, what it said of that, and the mean of 1 / propensity."""
+    said = defaultdict(list)
+    for seed in range(n_draws):
+        for each in select_pairs(offers, terms, random.Random(seed)):
+            said[each.prompt, each.text_a, each.text_b, each.reason, each.is_duel].append(each.propensity)
+    return {
+        key: (len(found) / n_draws, sum(found) / len(found), sum(1 / each for each in found) / n_draws)
+        for key, found in said.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "terms"),
+    [
+        pytest.param((4, 5, 6), Terms(n_pairs=9, random_share=0.3, previous_share=0.3, strategy="uncertain"), id="all"),
+        pytest.param(
+            (1, 4, 8), Terms(n_pairs=10, random_share=0.2, previous_share=0.3, strategy="uncertain"), id="fill"
+        ),
+        pytest.param((0, 4, 4), Terms(n_pairs=8, random_share=0.6, previous_share=0.2, strategy="coverage"), id="few"),
+        pytest.param((4, 4, 4), Terms(n_pairs=9, random_share=0.3, strategy="previous"), id="previous"),
+        pytest.param((3, 3, 5), Terms(n_pairs=9, random_share=0.3, previous_share=0, strategy="uncertain"), id="none"),
+    ],
+)
+def test_among_prompts_of_every_kind_each_pair_is_picked_as_often_as_it_says(kinds, terms):
+    weighed = weigh_draws(make_mixed(*kinds), terms, n_draws=3000)
+
+    assert {key[-2:] for key in weighed} >= {("random", True), ("random", False)}
+    assert max(abs(picked - said) / said**0.5 for picked, said, _ in weighed.values()) < 0.06
+    assert max(abs(total - 1) * picked**0.5 for picked, _, total in weighed.values()) < 0.06
+
+
+def test_where_half_of_the_prompts_have_a_pair_the_other_half_says_how_often_it_duels():
+    """Control takes only the first half: offers alike in nothing but the number of places said .098 here."""
+    terms = Terms(n_pairs=30, random_share=0.1, previous_share=0.2, strategy="random")
+
+    weighed = weigh_draws(make_mixed(0, 10, 20), terms, n_draws=1000)
+
+    duels = [found[:2] for key, found in weighed.items() if key[-1] and 10 <= key[0] < 30]
+    picked, said = (sum(each) / len(each) for each in zip(*duels, strict=True))
+    assert abs(picked - said) < 0.005
