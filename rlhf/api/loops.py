@@ -45,6 +45,13 @@ class LoopSettingsSerializer(serializers.ModelSerializer):
             raise serializers.ValidationError({name: [words] for name, words in errors.items()})
         return attrs
 
+    def update(self, instance: Loop, validated_data: dict[str, Any]) -> Loop:
+        """Store what was sent alone: a pause or a promotion since the row was read stays."""
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        instance.save(update_fields=list(validated_data))
+        return instance
+
 
 class LoopSerializer(serializers.Serializer):
     """How a project's loop stands."""

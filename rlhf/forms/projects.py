@@ -138,6 +138,13 @@ class LoopForm(forms.ModelForm):
                 self.add_error(name, words)
         return cleaned
 
+    def save(self, commit: bool = True) -> Loop:
+        """Store the settings alone: a pause or a promotion since the row was read stays."""
+        loop: Loop = super().save(commit=False)
+        if commit:
+            loop.save(update_fields=LOOP_FIELDS)
+        return loop
+
 
 class PauseForm(forms.Form):
     """Why a loop is paused or stopped, for those who read it there."""

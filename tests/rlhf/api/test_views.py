@@ -6,6 +6,7 @@ import pytest
 from django.core.management import call_command
 
 from labeling.models import Slice
+from rlhf.api.loops import LoopSettingsSerializer
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Dataset, Loop, Round, Run
@@ -267,6 +268,18 @@ def test_the_settings_of_a_loop_are_changed_within_reason(as_manager, project, o
         (400, ["gate_votes"]),
         (400, ["slice"]),
     ]
+
+
+def test_a_pause_and_a_promotion_while_settings_are_changed_stay(project):
+    loop = Loop.objects.create(project=project, state="running", gate="open")
+    policy = make_checkpoint(project)
+    serializer = LoopSettingsSerializer(loop, data={"threshold": 20}, partial=True)
+    Loop.objects.update(state="paused", n_pairs=30, policy=policy)
+
+    serializer.is_valid(raise_exception=True)
+    serializer.save()
+
+    assert list(Loop.objects.values_list("threshold", "state", "n_pairs", "policy")) == [(20, "paused", 30, policy.pk)]
 
 
 def test_a_loop_goes_back_to_a_promoted_policy_only(as_manager, project):

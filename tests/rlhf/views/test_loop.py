@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
 
@@ -8,6 +9,7 @@ from labeling.domain.people import add_member
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.standing import read_standing, read_standings
+from rlhf.forms.projects import LoopForm
 from rlhf.models import Loop, Round
 from rlhf.views.circle import draw_circle
 from tests.rlhf.conftest import judge, make_checkpoint, make_comparison, make_round, make_run
@@ -107,6 +109,19 @@ def test_threshold_and_size_are_saved(as_manager, project):
 
     assert answer.status_code == 302
     assert list(Loop.objects.values_list("project__slug", "threshold", "n_pairs")) == [("harbour", 20, 40)]
+
+
+def test_a_pause_and_a_promotion_while_settings_are_saved_stay(project):
+    loop = Loop.objects.create(project=project, state="running", gate="open")
+    policy = make_checkpoint(project)
+    form = LoopForm(QueryDict("harbour-threshold=20"), instance=loop, prefix="harbour")
+    Loop.objects.update(state="paused", cause="paused by mia", policy=policy)
+
+    assert form.is_valid(), form.errors
+    form.save()
+
+    rows = Loop.objects.values_list("threshold", "state", "cause", "policy")
+    assert list(rows) == [(20, "paused", "paused by mia", policy.pk)]
 
 
 def test_an_impossible_threshold_is_refused_beside_its_field(as_manager, project):
