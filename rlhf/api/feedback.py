@@ -57,14 +57,25 @@ class AnnotatorCreateSerializer(serializers.Serializer):
 
     project = ProjectField()
     name = serializers.CharField(max_length=100)
-    checkpoint = serializers.PrimaryKeyRelatedField(
-        queryset=Checkpoint.objects.all(), required=False, allow_null=True, default=None
+    checkpoint = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=2**63 - 1, help_text="A policy's id."
     )
     endpoint = serializers.CharField(default="", allow_blank=True, max_length=200)
     model = serializers.CharField(default="", allow_blank=True, max_length=200)
     key_name = serializers.CharField(default="", allow_blank=True, max_length=100)
     decoding = serializers.DictField(default=dict, help_text="orders, reasoning, temperature, max_new_tokens ...")
     weight = serializers.FloatField(default=0.5)
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values with the policy itself; those of other projects are as little there as unknown ones."""
+        project, pk = values["project"], values["checkpoint"]
+        if pk is None:
+            return values
+        policy = Checkpoint.objects.policies_of(project).filter(pk=pk).first()
+        if policy is None:
+            words = f"{project} has no policy {pk}: take an id from /checkpoints/"
+            raise serializers.ValidationError({"checkpoint": [words]})
+        return values | {"checkpoint": policy}
 
 
 class AskSerializer(serializers.Serializer):

@@ -41,26 +41,34 @@ class RevisionQuestion(TypedDict):
 class ComparisonAnswer(TypedDict):
     """How likely A is the better one. p_ab: asked with A first; p_ba: with B first, None when asked once.
 
-    p: their mean, and 0.5 where they name different winners (is_flip). is_unclear: an answer named neither side.
+    p: their mean, and 0.5 where they name different winners (is_flip) or an answer named neither side (is_unclear).
+    p_raw: the same before whoever reasons first is kept near a half; by it one tells the unsure.
+    is_refused: not answered at all, for the reason that critique gives.
     """
 
     comparison_id: str
     principle: str
     p: float
+    p_raw: float
     p_ab: float
     p_ba: float | None
     is_flip: bool
     is_unclear: bool
+    is_refused: bool
     critique: str
     n_tokens: int
 
 
 class RevisionAnswer(TypedDict):
-    """One rewriting. turn: from 1. text: the completion as it stands after this turn."""
+    """One rewriting. turn: from 1. text: the completion as it stands after this turn.
+
+    is_refused: the turn left it as it was, for the reason that critique gives.
+    """
 
     completion_id: str
     turn: int
     principle: str
     critique: str
     text: str
+    is_refused: bool
     n_tokens: int

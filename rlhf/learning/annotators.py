@@ -10,19 +10,32 @@ from rlhf.contract.records import Message
 
 @dataclass(frozen=True)
 class Choice:
-    """How likely the completion shown first is the better one. is_unclear: the answer named neither."""
+    """How likely the completion shown first is the better one. is_unclear: the answer named neither.
+
+    refusal: why there is no answer, "" where there is one.
+    """
 
     p: float
     n_tokens: int
     is_unclear: bool = False
+    refusal: str = ""
+
+    @classmethod
+    def refuse(cls, cause: str) -> Choice:
+        return cls(0.5, 0, is_unclear=True, refusal=cause)
 
 
 @dataclass(frozen=True)
 class Text:
-    """What an annotator wrote."""
+    """What an annotator wrote. refusal: why it wrote nothing, "" where it did."""
 
     text: str
     n_tokens: int
+    refusal: str = ""
+
+    @classmethod
+    def refuse(cls, cause: str) -> Text:
+        return cls("", 0, refusal=cause)
 
 
 class Annotator(Protocol):

@@ -33,7 +33,8 @@ def train(config: FeedbackConfig, run_dir: Path) -> dict[str, float]:
 
     Returns: n_asked, n_tokens; of comparisons flips (share), unclear (share) and first (mean probability of the side
     shown first, 0.5 without position bias); of revisions changed (share).
-    Raises: ContractError on no rows, a folder that is no model or an endpoint that does not answer; HandedBack.
+    Raises: ContractError on no rows, a folder that is no model, an endpoint that does not answer, or where each of
+    several questions was refused; HandedBack.
     """
     rows = list(read_rows(run_dir / DATA / "prompts.jsonl"))
     if not rows:
@@ -55,6 +56,9 @@ def train(config: FeedbackConfig, run_dir: Path) -> dict[str, float]:
             answers.extend(given)
             reporter.step(len(asked) + min(len(left), start + config.batch_size))
         os.fsync(part.fileno())
+    if len(rows) > 1 and all(answer.get("is_refused") for answer in answers):
+        (run_dir / PART).unlink()  # whoever mends the settings asks anew
+        raise ContractError(f"every question was refused, the first for: {answers[0]['critique']}")
     (run_dir / PART).replace(run_dir / FEEDBACK)
     fsync_folder(run_dir)
     return summarize(answers, texts={row[key]: row.get("text") for row in rows})
@@ -85,26 +89,33 @@ def compare(
         first, second = forward[number], backward[number] if backward else None
         p_ab, p_ba = first.p, None if second is None else 1 - second.p
         is_flip = p_ba is not None and (p_ab - 0.5) * (p_ba - 0.5) < 0
+        is_unclear = first.is_unclear or (second is not None and second.is_unclear)
+        refusal = first.refusal or (second.refusal if second else "")
+        is_half = is_flip or is_unclear
         yield ComparisonAnswer(
             comparison_id=question["comparison_id"],
             principle=question["principle"],
-            p=0.5 if is_flip else p_ab if p_ba is None else (p_ab + p_ba) / 2,
+            p=0.5 if is_half else p_ab if p_ba is None else (p_ab + p_ba) / 2,
+            p_raw=0.5 if is_half else first.p_raw if second is None else (first.p_raw + 1 - second.p_raw) / 2,
             p_ab=p_ab,
             p_ba=p_ba,
             is_flip=is_flip,
-            is_unclear=first.is_unclear or (second is not None and second.is_unclear),
-            critique=first.thoughts,
+            is_unclear=is_unclear,
+            is_refused=bool(refusal),
+            critique=refusal or first.thoughts,
             n_tokens=first.n_tokens + (second.n_tokens if second else 0),
         )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A choice with what was thought before it."""
+    """A choice with what was thought before it. p: as it counts; p_raw: as it was given."""
 
     p: float
+    p_raw: float
     n_tokens: int
     is_unclear: bool
+    refusal: str
     thoughts: str = ""
 
 
@@ -114,7 +125,7 @@ def ask_in_order(
     """Return how likely the completion shown first is the better one, for each question."""
     if config.reasoning == "none":
         choices = annotator.choose([ask_comparison(question, a_first=a_first) for question in questions])
-        return [Judged(choice.p, choice.n_tokens, choice.is_unclear) for choice in choices]
+        return [Judged(choice.p, choice.p, choice.n_tokens, choice.is_unclear, choice.refusal) for choice in choices]
     reasons = annotator.write([ask_reasons(question, a_first=a_first) for question in questions])
     choices = annotator.choose(
         [
@@ -124,13 +135,22 @@ def ask_in_order(
     )
     low, high = CLAMP
     return [
-        Judged(min(high, max(low, choice.p)), choice.n_tokens + thoughts.n_tokens, choice.is_unclear, thoughts.text)
+        Judged(
+            p=min(high, max(low, choice.p)),
+            p_raw=choice.p,
+            n_tokens=choice.n_tokens + thoughts.n_tokens,
+            is_unclear=choice.is_unclear,
+            refusal=choice.refusal,
+            thoughts=thoughts.text,
+        )
         for choice, thoughts in zip(choices, reasons, strict=True)
     ]
 
 
 def revise(annotator: Annotator, questions: list[RevisionQuestion], config: FeedbackConfig) -> Iterable[RevisionAnswer]:
-    """Return each completion criticized and rewritten, turn by turn; an empty rewriting leaves it as it was.
+    """Return each completion criticized and rewritten, turn by turn.
+
+    An empty rewriting leaves it as it was, and so does a refused one, with the reason for its critique.
 
     Source: arXiv 2212.08073 section 3.1.
     """
@@ -141,21 +161,26 @@ def revise(annotator: Annotator, questions: list[RevisionQuestion], config: Feed
         critiques = annotator.write(
             [ask_critique(questions[number]["prompt"], texts[number], principles[number]) for number in due]
         )
-        revisions = annotator.write(
-            [
-                ask_revision(questions[number]["prompt"], texts[number], critique.text, principles[number])
-                for number, critique in zip(due, critiques, strict=True)
-            ]
+        written = iter(
+            annotator.write(
+                [
+                    ask_revision(questions[number]["prompt"], texts[number], critique.text, principles[number])
+                    for number, critique in zip(due, critiques, strict=True)
+                    if not critique.refusal
+                ]
+            )
         )
-        for number, critique, revision in zip(due, critiques, revisions, strict=True):
-            texts[number] = revision.text or texts[number]
+        for number, critique in zip(due, critiques, strict=True):
+            revision = critique if critique.refusal else next(written)
+            texts[number] = texts[number] if revision.refusal else revision.text or texts[number]
             yield RevisionAnswer(
                 completion_id=questions[number]["completion_id"],
                 turn=turn + 1,
                 principle=principles[number]["id"],
-                critique=critique.text,
+                critique=revision.refusal or critique.text,
                 text=texts[number],
-                n_tokens=critique.n_tokens + revision.n_tokens,
+                is_refused=bool(revision.refusal),
+                n_tokens=critique.n_tokens + (0 if critique.refusal else revision.n_tokens),
             )
 
 

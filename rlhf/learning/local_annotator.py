@@ -11,7 +11,9 @@ from rlhf.contract.records import Message
 from rlhf.learning.annotators import Choice, Text
 from rlhf.learning.generation import generate, pad_left
 from rlhf.learning.models import find_stop_ids, load_policy, load_tokenizer
-from rlhf.learning.tokenization import encode_prompt
+from rlhf.learning.tokenization import render_ids
+
+TOO_LONG = "the question is longer than max_prompt_tokens or the model allow"
 
 
 class LocalAnnotator:
@@ -28,9 +30,18 @@ class LocalAnnotator:
     def choose(self, questions: list[list[Message]]) -> list[Choice]:
         """Return how likely the first completion is the better one: softmax over the log-probabilities of A and B.
 
+        A question that is too long is refused: cut, it would show one side without the other.
+
         Source: arXiv 2212.08073 section 4.1.
         """
-        prompts = [[*self.encode(question, len(self.opening)), *self.opening] for question in questions]
+        encoded = [self.encode(question, len(self.opening)) for question in questions]
+        known = iter(self.compare([[*ids, *self.opening] for ids in encoded if ids]))
+        return [next(known) if ids else Choice.refuse(TOO_LONG) for ids in encoded]
+
+    def compare(self, prompts: list[list[int]]) -> list[Choice]:
+        """Return a choice for the ids of each question."""
+        if not prompts:
+            return []
         ids, mask = pad_left(prompts, self.model.device)  # (P, T)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1)
@@ -38,11 +49,19 @@ class LocalAnnotator:
         return [Choice(p=float(pair[0].exp()), n_tokens=1) for pair in letters]
 
     def write(self, questions: list[list[Message]]) -> list[Text]:
-        """Return one sampled answer to each question."""
+        """Return one sampled answer to each question; one that is too long is refused."""
         self.n_asked += 1
+        encoded = [self.encode(question, self.config.max_new_tokens) for question in questions]
+        known = iter(self.sample([ids for ids in encoded if ids]))
+        return [next(known) if ids else Text.refuse(TOO_LONG) for ids in encoded]
+
+    def sample(self, prompts: list[list[int]]) -> list[Text]:
+        """Return a sampled answer to the ids of each question."""
+        if not prompts:
+            return []
         rollouts = generate(
             self.model,
-            [self.encode(question, self.config.max_new_tokens) for question in questions],
+            prompts,
             n=1,
             temperature=self.config.temperature,
             top_p=1.0,
@@ -57,11 +76,12 @@ class LocalAnnotator:
         ]
 
     def encode(self, question: list[Message], n_more: int) -> list[int]:
-        """Return a question's ids, with room for so many more in the model's positions."""
+        """Return a question's ids where so many more have room beside them, else none: a question is never cut."""
         room = getattr(self.model.config, "max_position_embeddings", None) or self.config.max_prompt_tokens + n_more
         if room <= n_more:
             raise ContractError(f"max_new_tokens must be less than the model's {room} positions, got {n_more}")
-        return encode_prompt(self.tokenizer, question, min(self.config.max_prompt_tokens, room - n_more))
+        ids: list[int] = render_ids(self.tokenizer, question, add_generation_prompt=True)
+        return ids if len(ids) <= min(self.config.max_prompt_tokens, room - n_more) else []
 
 
 def split_letters(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -14,9 +14,9 @@ from rlhf.contract.errors import ContractError
 from rlhf.domain.errors import LearningError
 from rlhf.domain.feedback.annotators import add_annotator, retire_annotator
 from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions
-from rlhf.domain.feedback.constitutions import find_newest, write_constitution
+from rlhf.domain.feedback.constitutions import list_newest, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
-from rlhf.domain.feedback.overview import list_revisable, list_standings
+from rlhf.domain.feedback.overview import count_annotators, list_revisable, list_standings
 from rlhf.domain.feedback.routing import route_judgments
 from rlhf.forms.feedback import AnnotatorForm, AskForm, ConstitutionForm
 from rlhf.models import Annotator, Constitution, Run
@@ -31,7 +31,8 @@ def list_feedback(request: HttpRequest) -> HttpResponse:
     projects = Project.objects.managed_by(request.user).order_by("name")
     if len(projects) == 1:
         return redirect("rlhf:feedback-detail", projects[0].slug)
-    rows = [(project, find_newest(project), len(list_standings(project))) for project in projects]
+    newest, n_annotators = list_newest(projects), count_annotators(projects)
+    rows = [(project, newest.get(project.pk), n_annotators.get(project.pk, 0)) for project in projects]
     return render(request, "rlhf/feedback_list.html", {"rows": rows})
 
 

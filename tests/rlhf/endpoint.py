@@ -16,19 +16,23 @@ from typing import Any
 class Endpoint:
     """choose: the probability of the letter A by the question's text; a text is answered as it is, without probabilities.
 
-    refusals: statuses answered before anything else, one a request.
+    A whole number is the status it is refused with.
+    refusals: statuses answered before anything else, one a request. headers: sent with every answer.
     """
 
-    choose: Callable[[str], float | str]
-    write: Callable[[str], str] = lambda question: "Rewritten."
+    choose: Callable[[str], float | str | int]
+    write: Callable[[str], str | int] = lambda question: "Rewritten."
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any]) -> dict[str, Any] | int:
         question = body["messages"][-1]["content"]
         said = self.choose(question) if body["max_tokens"] == 1 else self.write(question)
+        if isinstance(said, int):
+            return said
         choice: dict[str, Any] = {
             "index": 0,
             "finish_reason": "stop",
@@ -53,9 +57,10 @@ def serve(endpoint: Endpoint) -> Iterator[Endpoint]:
             payload = b'{"error": {"message": "not now"}}'
             if status == 200:
                 endpoint.asked.append(body)
-                payload = json.dumps(endpoint.answer(body)).encode()
+                answer = endpoint.answer(body)
+                status, payload = (answer, payload) if isinstance(answer, int) else (200, json.dumps(answer).encode())
             self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
+            for name, value in {"Content-Type": "application/json", **endpoint.headers, **headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from labeling.domain.audit import record_event
 from labeling.models import Project, User
+from rlhf.contract.errors import ConfigError
 from rlhf.contract.feedback_texts import hash_texts
-from rlhf.contract.kinds.feedback import FeedbackConfig
+from rlhf.contract.kinds.feedback import FeedbackConfig, check_endpoint
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.errors import LearningError
 from rlhf.domain.feedback.constitutions import find_newest
@@ -49,7 +51,7 @@ def add_annotator(
     if (checkpoint is None) == (endpoint == ""):
         raise InvalidAnnotator("name either a checkpoint or an endpoint")
     if checkpoint is not None and (checkpoint.kind != Checkpoint.Kind.POLICY or checkpoint.project_id != project.pk):
-        raise InvalidAnnotator(f"{checkpoint} is no policy of {project}: choose one that writes")
+        raise InvalidAnnotator(f"the checkpoint is no policy of {project}: choose one that writes")
     if endpoint:
         require_allowed(endpoint)
     if not 0 < weight <= 1:
@@ -81,18 +83,23 @@ def add_annotator(
 def read_decoding(decoding: dict[str, Any]) -> FeedbackConfig:
     """Return how an annotator is asked. Raises: InvalidAnnotator, ConfigError."""
     if unknown := sorted(set(decoding) - set(DECODING)):
-        raise InvalidAnnotator(f"unknown {', '.join(unknown)}: an annotator knows {', '.join(DECODING)}")
-    return FeedbackConfig().replace(**decoding)
+        names = ", ".join(unknown).encode("utf-8", "backslashreplace").decode()
+        raise InvalidAnnotator(f"unknown {names}: an annotator knows {', '.join(DECODING)}")
+    try:
+        return FeedbackConfig().replace(**decoding)
+    except OverflowError as error:  # a whole number that no floating-point number holds
+        raise InvalidAnnotator("temperature and timeout_s must be numbers a computer reckons with") from error
 
 
 def require_allowed(endpoint: str) -> None:
     """Raise InvalidAnnotator unless the endpoint is on this machine or the installation allows its address."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise InvalidAnnotator(f"endpoint must be like https://host/v1, got {endpoint!r}")
+    try:
+        host = check_endpoint(endpoint)
+    except ConfigError as error:
+        raise InvalidAnnotator(str(error)) from error
     allowed = [prefix.rstrip("/") for prefix in settings.AI_ENDPOINTS]
     is_listed = any(endpoint.rstrip("/") == prefix or endpoint.startswith(f"{prefix}/") for prefix in allowed)
-    if parts.hostname not in LOOPBACK and not is_listed:
+    if host not in LOOPBACK and not is_listed:
         raise InvalidAnnotator(
             f"{endpoint} is not allowed: texts would leave this machine; add it to AI_ENDPOINTS, then start again"
         )
@@ -107,21 +114,35 @@ def retire_annotator(annotator: Annotator, *, user: User | None = None) -> Annot
     return annotator
 
 
-def warn_of_kin(annotator: Annotator) -> str:
+@dataclass(frozen=True)
+class Family:
+    """A project's newest policy, and what each checkpoint was trained from, by id."""
+
+    policy: Checkpoint | None
+    parents: Mapping[int, int | None]
+
+
+def read_family(project: Project) -> Family:
+    """Return who descends from whom in a project, in a number of queries that does not grow with it."""
+    return Family(newest_policy(project), dict(Checkpoint.objects.filter(project=project).values_list("pk", "parent")))
+
+
+def warn_of_kin(annotator: Annotator, family: Family | None = None) -> str:
     """Say so where it would judge its own kin: models prefer what they would have written; "" where it is a stranger."""
-    if annotator.checkpoint is None:
+    if annotator.checkpoint_id is None:
         return ""
-    policy = newest_policy(annotator.project)
-    if policy is None or not (list_line(annotator.checkpoint) & list_line(policy)):
+    family = family or read_family(annotator.project)
+    policy, parents = family.policy, family.parents
+    if policy is None or not (list_line(annotator.checkpoint_id, parents) & list_line(policy.pk, parents)):
         return ""
     return f"{annotator.name} is of the same family as {policy}: it may prefer what it would have written itself"
 
 
-def list_line(checkpoint: Checkpoint) -> set[int]:
+def list_line(checkpoint: int, parents: Mapping[int, int | None]) -> set[int]:
     """Return the ids of a checkpoint and all it was trained from."""
     line: set[int] = set()
-    found: Checkpoint | None = checkpoint
-    while found is not None and found.pk not in line:
-        line.add(found.pk)
-        found = found.parent
+    found: int | None = checkpoint
+    while found is not None and found not in line:
+        line.add(found)
+        found = parents.get(found)
     return line

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from labeling.domain.pairing import Pair, propose_comparisons
@@ -34,6 +35,7 @@ def ask_comparisons(
     Raises: NotReady, InvalidAnnotator.
     """
     require_active(annotator)
+    require_idle(annotator, task="compare")
     chosen = list(comparisons) if comparisons is not None else list(list_unasked(annotator)[:n])
     rows = [
         ComparisonQuestion(
@@ -66,11 +68,10 @@ def ask_revisions(
 ) -> Run:
     """Queue a run that criticizes and rewrites completions, under a newly drawn principle each turn. Raises: NotReady."""
     require_active(annotator)
+    require_idle(annotator, task="revise")
     if not 1 <= n_turns <= MAX_TURNS:
         raise NotReady(f"n_turns must be from 1 to {MAX_TURNS}, got {n_turns}")
-    done = set(
-        Revision.objects.filter(annotator=annotator, original__in=completions).values_list("original", flat=True)
-    )
+    done = set(Revision.objects.filter(annotator=annotator).values_list("original", flat=True))
     rows = [
         RevisionQuestion(
             completion_id=str(completion.pk),
@@ -87,7 +88,7 @@ def ask_revisions(
 
 
 def start_run(annotator: Annotator, rows: Sequence[Any], *, task: str, user: User | None) -> Run:
-    """Freeze the questions and queue the run that asks them."""
+    """Freeze the questions and queue the run that asks them. Raises: NotReady where someone was first."""
     dataset = freeze_rows(
         annotator.project,
         kind=Dataset.Kind.PROMPT,
@@ -100,7 +101,10 @@ def start_run(annotator: Annotator, rows: Sequence[Any], *, task: str, user: Use
     config = FeedbackConfig(
         task=task, endpoint=annotator.endpoint, model=annotator.model, key_name=annotator.key_name, **annotator.decoding
     )
-    return create_run(annotator.project, config, dataset=dataset, base=annotator.checkpoint, user=user)
+    with transaction.atomic():
+        Annotator.objects.select_for_update().get(pk=annotator.pk)  # two callers at once take turns here
+        require_idle(annotator, task=task)
+        return create_run(annotator.project, config, dataset=dataset, base=annotator.checkpoint, user=user)
 
 
 def require_active(annotator: Annotator) -> None:
@@ -109,6 +113,19 @@ def require_active(annotator: Annotator) -> None:
         raise NotReady(f"{annotator} is retired: add another annotator")
     if annotator.endpoint:
         require_allowed(annotator.endpoint)
+
+
+def require_idle(annotator: Annotator, *, task: str) -> None:
+    """Raise NotReady while a run asks it the same kind of question: what that one asks would be paid for twice."""
+    asking = Run.objects.filter(
+        project=annotator.project,
+        kind=Run.Kind.FEEDBACK,
+        state__in=[Run.State.QUEUED, Run.State.RUNNING],
+        config__task=task,
+        dataset__rule__annotator=annotator.pk,
+    )
+    if run := asking.first():
+        raise NotReady(f"{annotator} is being asked by run {run.pk} ({run.state}): wait until it ends, or cancel it")
 
 
 def find_annotator(run: Run) -> Annotator:
@@ -126,7 +143,10 @@ def record_feedback(run: Run, path: Path) -> int:
 
 
 def record_judgments(run: Run, annotator: Annotator, answers: list[ComparisonAnswer]) -> int:
-    """Store the annotator's word on each comparison; the first word stays."""
+    """Store the annotator's word on each comparison; the first word stays.
+
+    Whether it is unsure is told before its probabilities are kept near a half; people decide what it did not answer.
+    """
     low, high = UNSURE
     judgments = [
         AIJudgment(
@@ -137,7 +157,7 @@ def record_judgments(run: Run, annotator: Annotator, answers: list[ComparisonAns
             p_ab=answer["p_ab"],
             p_ba=answer["p_ba"],
             is_flip=answer["is_flip"],
-            needs_person=answer["is_flip"] or answer["is_unclear"] or low <= answer["p"] <= high,
+            needs_person=answer["is_flip"] or answer["is_unclear"] or low <= answer.get("p_raw", answer["p"]) <= high,
             principle=answer["principle"],
             critique=answer["critique"].replace("\0", ""),
             n_tokens=answer["n_tokens"],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 
 from labeling.domain.audit import record_event
+from labeling.domain.content import check_text
+from labeling.domain.errors import InvalidContent
 from labeling.models import Project, User
 from rlhf.contract.feedback import Principle
 from rlhf.domain.errors import LearningError
@@ -92,6 +94,7 @@ def write_constitution(
     Raises: InvalidConstitution.
     """
     checked = check_principles(principles)
+    require_storable(note, what="note")
     newest = find_newest(project)
     if newest is not None and newest.principles == checked:
         return newest
@@ -112,6 +115,13 @@ def find_newest(project: Project) -> Constitution | None:
     return Constitution.objects.filter(project=project).order_by("-version").first()
 
 
+def list_newest(projects: Iterable[Project]) -> dict[int, Constitution]:
+    """Return the last constitution of each project that has one, by project, in one query."""
+    later = Constitution.objects.filter(project=OuterRef("project"), version__gt=OuterRef("version"))
+    found = Constitution.objects.filter(~Exists(later), project__in=projects).defer("principles")
+    return {constitution.project_id: constitution for constitution in found}
+
+
 def check_principles(principles: Sequence[Any]) -> list[Principle]:
     """Return principles as they are stored. Raises: InvalidConstitution naming the one that cannot be."""
     if not principles or len(principles) > MAX_PRINCIPLES:
@@ -125,18 +135,22 @@ def check_principles(principles: Sequence[Any]) -> list[Principle]:
 
 def check_principle(principle: Any, number: int) -> Principle:
     if not isinstance(principle, dict) or (unknown := sorted(set(principle) - KEYS)):
-        extra = f": {', '.join(unknown)}" if isinstance(principle, dict) else ""
+        names = ", ".join(unknown).encode("utf-8", "backslashreplace").decode() if isinstance(principle, dict) else ""
+        extra = f": {names}" if names else ""
         raise InvalidConstitution(f"principle {number} must be an object with {', '.join(sorted(KEYS))}{extra}")
     for name in ("id", *TEXTS):
         text = principle.get(name)
-        if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARS or "\0" in text:
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARS:
             raise InvalidConstitution(f"principle {number} needs a text for {name}, of {MAX_CHARS} characters at most")
+        require_storable(text, what=f"principle {number}: {name}")
     weight = principle.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
         raise InvalidConstitution(f"principle {number}: weight must be over 0 and at most 1000, got {weight!r}")
     tags = principle.get("tags", [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise InvalidConstitution(f"principle {number}: tags must be a list of texts, got {tags!r}")
+    for tag in tags:
+        require_storable(tag, what=f"principle {number}: a tag")
     return Principle(
         id=principle["id"].strip(),
         critique=principle["critique"].strip(),
@@ -145,6 +159,14 @@ def check_principle(principle: Any, number: int) -> Principle:
         tags=tags,
         weight=float(weight),
     )
+
+
+def require_storable(text: str, *, what: str) -> None:
+    """Raise InvalidConstitution for a text that not every database and file can keep."""
+    try:
+        check_text(text, what=what)
+    except InvalidContent as error:
+        raise InvalidConstitution(str(error)) from error
 
 
 def draw_principles(constitution: Constitution, n: int, *, seed: int, pk: int) -> list[Principle]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, Q
 
 from labeling.models import Completion, Project
-from rlhf.domain.feedback.annotators import warn_of_kin
+from rlhf.domain.feedback.annotators import read_family, warn_of_kin
 from rlhf.models import AIJudgment, Annotator, Revision, Sample
 
 
@@ -44,10 +45,17 @@ def list_standings(project: Project) -> list[Standing]:
     judged = {row["annotator"]: (row["n"], row["n_flips"], row["n_unsure"]) for row in counted}
     revisions = Revision.objects.filter(annotator__project=project).order_by().values("annotator")
     revised = {row["annotator"]: row["n"] for row in revisions.annotate(n=Count("id"))}
+    family = read_family(project)
     return [
-        Standing(who, *judged.get(who.pk, (0, 0, 0)), revised.get(who.pk, 0), warn_of_kin(who))
+        Standing(who, *judged.get(who.pk, (0, 0, 0)), revised.get(who.pk, 0), warn_of_kin(who, family))
         for who in annotators.order_by("-is_active", "name")
     ]
+
+
+def count_annotators(projects: Iterable[Project]) -> dict[int, int]:
+    """Return how many annotators each project has, by project, in one query."""
+    counted = Annotator.objects.filter(project__in=projects).order_by().values("project").annotate(n=Count("id"))
+    return {row["project"]: row["n"] for row in counted}
 
 
 def list_revisable(annotator: Annotator, n: int) -> list[Completion]:

@@ -36,19 +36,21 @@ def route_judgments(annotator: Annotator, *, user: User | None = None, seed: int
     unsure = list(said.filter(needs_person=True).values_list("comparison", flat=True).order_by("comparison"))
     sure = list(said.filter(needs_person=False).values_list("comparison", flat=True).order_by("comparison"))
     audit = [pk for pk in sure if random.Random(seed * 1_000_003 + pk).random() < AUDIT_SHARE]
-    queue_comparisons(annotator, [*unsure, *audit], user=user)
-    n_raised = raise_priority(unsure)
+    n_changed = queue_comparisons(annotator, [*unsure, *audit], user=user) + raise_priority(unsure)
     routing = Routing(n_unsure=len(unsure), n_audit=len(audit))
-    if n_raised:
+    if n_changed:
         record_event("annotator.route", annotator, actor=user, project=annotator.project, after=vars(routing))
     return routing
 
 
-def queue_comparisons(annotator: Annotator, ids: list[int], *, user: User | None) -> None:
-    """Give comparisons that nobody was to judge the project's overlap."""
-    out = Comparison.objects.filter(pk__in=ids, overlap=0).values_list("pk", flat=True)
-    for chunk in chunks(out):
-        set_overlap(chunk, annotator.project.overlap, actor=user)
+def queue_comparisons(annotator: Annotator, ids: list[int], *, user: User | None) -> int:
+    """Give comparisons that nobody was to judge the project's overlap; return how many these were."""
+    n_queued = 0
+    for chunk in chunks(ids):
+        out = list(Comparison.objects.filter(pk__in=chunk, overlap=0).values_list("pk", flat=True))
+        set_overlap(out, annotator.project.overlap, actor=user)
+        n_queued += len(out)
+    return n_queued
 
 
 def raise_priority(ids: list[int]) -> int:

@@ -2,6 +2,7 @@ import pytest
 
 from rlhf.domain.feedback.constitutions import STARTER
 from rlhf.models import AIJudgment, Annotator
+from tests.rlhf.conftest import make_checkpoint
 from tests.rlhf.domain.feedback.conftest import add_pairs
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,58 @@ def test_what_cannot_be_is_refused_with_the_reason(as_manager, project, path, da
     assert answer.status_code == status
     assert message in answer.content.decode()
     assert Annotator.objects.count() == 0
+
+
+def test_a_checkpoint_of_others_is_as_little_there_as_one_that_is_not(as_manager, project, other_project):
+    post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
+    theirs = make_checkpoint(other_project, name="secret")
+
+    for pk in (theirs.pk, theirs.pk + 1, 2**63 - 1):
+        answer = post(as_manager, "annotators/", {"project": "harbour", "name": "clara", "checkpoint": pk})
+        words = f"Harbour has no policy {pk}: take an id from /checkpoints/"
+        assert (answer.status_code, answer.json()) == (400, {"checkpoint": [words]})
+
+    ours = make_checkpoint(project)
+    answer = post(as_manager, "annotators/", {"project": "harbour", "name": "clara", "checkpoint": ours.pk})
+    assert (answer.status_code, answer.json()["checkpoint"]) == (201, ours.pk)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"endpoint": "http://[bad/v1"},
+        {"endpoint": "http://127.0.0.1:999999/v1"},
+        {"decoding": {"temperature": 10**400}},
+        {"decoding": {"max_new_tokens": 10**30}},
+        {"decoding": {"\ud800": 1}},
+        {"decoding": {"orders": "\ud800"}},
+    ],
+)
+def test_an_annotator_that_cannot_be_asked_is_refused_in_words(as_manager, project, facts):
+    post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
+
+    assert post(as_manager, "annotators/", HERE | facts).status_code == 400
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+@pytest.mark.parametrize("name", ["id", "critique", "tags"])
+def test_a_principle_that_no_database_keeps_is_refused_in_words(as_manager, project, name, text):
+    broken = STARTER[0] | {name: [text] if name == "tags" else f"x{text}"}
+
+    answer = post(as_manager, "constitutions/", {"project": "harbour", "principles": [broken]})
+
+    assert (answer.status_code, list(answer.json())) == (400, ["principles"])
+    assert as_manager.get("/feedback/harbour/").status_code == 200
+
+
+def test_a_double_click_is_a_conflict(as_manager, project):
+    post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
+    annotator = post(as_manager, "annotators/", HERE).json()
+    add_pairs(project, 3)
+
+    statuses = [post(as_manager, f"annotators/{annotator['id']}/ask/", {"n": 2}).status_code for _ in range(2)]
+
+    assert statuses == [201, 409]
 
 
 def test_an_exam_with_too_little_to_go_by_is_a_conflict(as_manager, project):

@@ -11,8 +11,9 @@ from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.records import canonical_line, read_rows, write_rows
 from rlhf.contract.run_dir import FEEDBACK, prepare_run_dir
 from rlhf.learning import endpoint_annotator
-from rlhf.learning.endpoint_annotator import compare_letters
+from rlhf.learning.endpoint_answers import compare_letters
 from rlhf.learning.feedback import PART, train
+from rlhf.learning.local_annotator import TOO_LONG
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from tests.rlhf.endpoint import Endpoint, serve
 
@@ -63,10 +64,12 @@ def test_both_orders_are_asked_and_averaged(kind_endpoint, tmp_path):
             "comparison_id": "1",
             "principle": "kind",
             "p": pytest.approx(0.85),
+            "p_raw": pytest.approx(0.85),
             "p_ab": pytest.approx(0.9),
             "p_ba": pytest.approx(0.8),
             "is_flip": False,
             "is_unclear": False,
+            "is_refused": False,
             "critique": "",
             "n_tokens": 20,
         }
@@ -238,3 +241,91 @@ def test_a_stop_keeps_the_answers_there_are(tmp_path):
         with pytest.raises(HandedBack, match="stopped after 0 of 2 questions; the answers are kept"):
             ask(tmp_path, [question(1), question(2)], endpoint=endpoint.url, model="m", batch_size=1)
     install_stop_signal()
+
+
+def test_one_question_that_is_refused_is_left_to_people(tmp_path):
+    with serve(Endpoint(lambda text: 0.9 if "please" in text else 400)) as endpoint:
+        rows, metrics = ask(
+            tmp_path, [question(1), question(2, a="Filter me.")], endpoint=endpoint.url, model="m", orders="one"
+        )
+
+    told = [(row["p"], row["is_unclear"], row["is_refused"], row["critique"]) for row in rows]
+    assert told == [
+        (pytest.approx(0.9), False, False, ""),
+        (0.5, True, True, 'refused with 400: {"error": {"message": "not now"}}'),
+    ]
+    assert metrics["unclear"] == 0.5
+
+
+def test_a_run_of_which_every_question_is_refused_says_why_and_asks_anew(tmp_path):
+    with serve(Endpoint(lambda text: 422)) as endpoint, pytest.raises(ContractError, match=r"every question .* 422: "):
+        ask(tmp_path, [question(1), question(2)], endpoint=endpoint.url, model="m")
+
+    assert not (tmp_path / PART).exists()
+    assert not (tmp_path / FEEDBACK).exists()
+
+
+@pytest.mark.parametrize(("n_written", "critique"), [(0, "refused with 413: "), (1, "refused with 413: ")])
+def test_a_refused_turn_leaves_the_completion_as_it_was(tmp_path, n_written, critique):
+    texts = iter(["Rude."][:n_written])
+    with serve(Endpoint(lambda text: 0.5, write=lambda text: next(texts, 413))) as endpoint:
+        rows, _ = ask(tmp_path, [revision(7, n_turns=1)], task="revise", endpoint=endpoint.url, model="m")
+
+    assert (rows[0]["text"], rows[0]["is_refused"]) == ("Go away.", True)
+    assert rows[0]["critique"].startswith(critique)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_key_or_model_that_is_wrong_ends_the_run_at_once(kind_endpoint, tmp_path, status):
+    kind_endpoint.refusals = [(status, {})]
+
+    with pytest.raises(ContractError, match=f"did not answer \\({status}: "):
+        ask(tmp_path, [question(1)], endpoint=kind_endpoint.url, model="m", batch_size=1)
+
+    assert kind_endpoint.asked == []
+
+
+def test_a_body_that_cannot_be_unpacked_is_asked_for_again_and_named(kind_endpoint, no_waiting, tmp_path):
+    kind_endpoint.headers = {"Content-Encoding": "gzip"}
+
+    with pytest.raises(ContractError, match=r"did not answer .*check endpoint, model and key"):
+        ask(tmp_path, [question(1)], endpoint=kind_endpoint.url, model="m", batch_size=1)
+
+    assert len(kind_endpoint.asked) == endpoint_annotator.RETRIES + 1
+
+
+def test_an_endpoint_that_repeats_the_key_does_not_bring_it_into_the_answers(monkeypatch, tmp_path):
+    monkeypatch.setenv("AI_KEY_TEST", "not now")
+    with serve(Endpoint(lambda text: 400)) as endpoint:
+        rows, _ = ask(tmp_path, [question(1)], endpoint=endpoint.url, model="m", key_name="AI_KEY_TEST")
+
+    assert rows[0]["critique"] == 'refused with 400: {"error": {"message": "***"}}'
+
+
+def test_what_was_given_is_kept_beside_what_counts(kind_endpoint, tmp_path):
+    rows, _ = ask(tmp_path, [question(1)], endpoint=kind_endpoint.url, model="m", reasoning="first")
+
+    assert (rows[0]["p"], rows[0]["p_raw"]) == (0.6, pytest.approx(0.85))
+
+
+def test_a_question_too_long_for_a_local_model_is_left_to_people(tiny_policy, tmp_path):
+    long = question(1, a="Yes, " + "please " * 300, b="Go " + "away " * 300)
+
+    rows, _ = ask(tmp_path, [long, question(2)], base_model=str(tiny_policy))
+
+    assert [(row["is_unclear"], row["is_refused"]) for row in rows] == [(True, True), (False, False)]
+    assert (rows[0]["p"], rows[0]["critique"]) == (0.5, TOO_LONG)
+    alone, _ = ask(tmp_path / "alone", [question(2)], base_model=str(tiny_policy))
+    assert rows[1] == alone[0] | {
+        name: pytest.approx(alone[0][name], abs=1e-5) for name in ("p", "p_raw", "p_ab", "p_ba")
+    }
+
+
+def test_an_answer_too_long_to_be_shown_whole_is_not_rewritten(tiny_policy, tmp_path):
+    long = revision(1, n_turns=1) | {"text": "Go away. " * 400}
+
+    rows, _ = ask(
+        tmp_path, [long, revision(2, n_turns=1)], task="revise", base_model=str(tiny_policy), max_new_tokens=8
+    )
+
+    assert (rows[0]["text"], rows[0]["critique"], rows[1]["is_refused"]) == (long["text"], TOO_LONG, False)

@@ -35,6 +35,18 @@ def test_all_projects_are_listed_for_whoever_has_several(as_admin, project, othe
     assert (page.count('<th scope="row">'), page.count("version 1"), page.count("none yet")) == (2, 1, 1)
 
 
+def test_the_list_costs_no_more_queries_for_more_annotators(as_admin, project, other_project, clara):
+    with CaptureQueriesContext(connection) as queries:
+        as_admin.get("/feedback/")
+    write_constitution(other_project, STARTER)
+    add_annotator(other_project, "theirs", **ENDPOINT)
+
+    with CaptureQueriesContext(connection) as more:
+        page = as_admin.get("/feedback/").content.decode()
+
+    assert (page.count('<td class="number">1</td>'), len(more)) == (2, len(queries))
+
+
 @pytest.mark.parametrize("path", ["", "constitutions/", "annotators/"])
 def test_it_is_not_there_for_labelers_and_strangers(path, as_labeler, as_stranger, project):
     for client in (as_labeler, as_stranger):

@@ -1,4 +1,6 @@
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labeling.models import AuditEvent
 from rlhf.contract.errors import ConfigError
@@ -35,6 +37,12 @@ def test_an_annotator_keeps_how_it_is_asked(project, constitution, manager):
         ({"endpoint": "ftp://127.0.0.1/v1", "model": "m"}, "endpoint must be like https://host/v1"),
         ({"endpoint": "https://user:pw@127.0.0.1/v1", "model": "m"}, "endpoint must be like https://host/v1"),
         ({"endpoint": "https://models.example.org/v1", "model": "m"}, "is not allowed: texts would leave this machine"),
+        ({"endpoint": "http://[bad/v1", "model": "m"}, "endpoint must be like https://host/v1"),
+        ({"endpoint": "http://127.0.0.1:999999/v1", "model": "m"}, "endpoint must be like https://host/v1"),
+        ({"endpoint": "http://127.0.0.1:9/v1 x", "model": "m"}, "endpoint must be like https://host/v1"),
+        ({"endpoint": "http://127.0.0.1:9\\@evil.net/v1", "model": "m"}, "endpoint must be like https://host/v1"),
+        ({"endpoint": HERE, "model": "m", "decoding": {"temperature": 10**400}}, "temperature and timeout_s must be"),
+        ({"endpoint": HERE, "model": "m", "decoding": {"\ud800": 1}}, r"unknown \\ud800"),
         ({"endpoint": HERE, "model": "m", "weight": 0}, "weight must be over 0"),
         ({"endpoint": HERE, "model": "m", "decoding": {"top_k": 1}}, "unknown top_k"),
     ],
@@ -42,6 +50,11 @@ def test_an_annotator_keeps_how_it_is_asked(project, constitution, manager):
 def test_an_annotator_that_cannot_be_asked_is_refused(project, constitution, facts, message):
     with pytest.raises(InvalidAnnotator, match=message):
         add_annotator(project, "clara", **facts)
+
+
+def test_an_answer_has_a_longest_length(project, constitution):
+    with pytest.raises(ConfigError, match="max_new_tokens must be <= 32768"):
+        add_annotator(project, "clara", endpoint=HERE, model="m", decoding={"max_new_tokens": 10**30})
 
 
 def test_an_endpoint_without_a_model_is_refused(project, constitution):
@@ -83,7 +96,7 @@ def test_two_annotators_of_one_name_are_one_too_many(project, constitution):
 
 def test_only_a_policy_of_the_project_can_be_asked(project, other_project, constitution):
     for checkpoint in (make_checkpoint(project, kind="reward"), make_checkpoint(other_project)):
-        with pytest.raises(InvalidAnnotator, match="is no policy of Harbour"):
+        with pytest.raises(InvalidAnnotator, match="the checkpoint is no policy of Harbour"):
             add_annotator(project, "clara", checkpoint=checkpoint)
 
 
@@ -96,6 +109,23 @@ def test_whoever_judges_its_own_kin_is_named(project, constitution):
         "clara is of the same family as policy: it may prefer what it would have written itself"
     )
     assert warn_of_kin(add_annotator(project, "dora", endpoint=HERE, model="m")) == ""
+
+
+def test_a_long_line_costs_no_more_queries_than_a_short_one(project, constitution):
+    def add_line(n, base):
+        for _ in range(n):
+            base = make_checkpoint(project, parent=base)
+        return base
+
+    counts, base = [], make_checkpoint(project)
+    clara = add_annotator(project, "clara", checkpoint=base)
+    for n in (1, 20):
+        base = add_line(n, base)
+        with CaptureQueriesContext(connection) as queries:
+            assert warn_of_kin(clara) != ""
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
 
 
 def test_a_retired_annotator_is_retired_once(project, constitution, manager):

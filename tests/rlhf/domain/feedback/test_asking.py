@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from django.conf import settings as django_settings
+from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Completion, Judgment, Prompt
@@ -14,7 +15,7 @@ from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.errors import NotReady
 from rlhf.domain.execution import prepare_folder
 from rlhf.domain.feedback.annotators import InvalidAnnotator, retire_annotator
-from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions, record_feedback
+from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions, record_feedback, record_judgments
 from rlhf.models import AIJudgment, Annotator, Revision, Run
 from tests.rlhf.domain.feedback.conftest import add_pairs
 from tests.rlhf.endpoint import Endpoint, serve
@@ -33,7 +34,13 @@ def execute(run: Run) -> int:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    end(run)
     return record_feedback(run, folder / seam.FEEDBACK)
+
+
+def end(run: Run) -> Run:
+    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=timezone.now())
+    return run
 
 
 def prefer_kind(text: str) -> float:
@@ -80,7 +87,7 @@ def test_held_out_prompts_are_nobodys_to_ask_about(project, annotator):
 def test_a_question_carries_its_principle_and_is_the_same_when_asked_again(project, annotator):
     add_pairs(project, 5)
 
-    first, second = (ask_comparisons(annotator).dataset for _ in range(2))
+    first, second = (end(ask_comparisons(annotator)).dataset for _ in range(2))
 
     assert first == second
     prepare_folder(run := ask_comparisons(annotator), run_folder(run))
@@ -125,3 +132,36 @@ def test_a_retired_annotator_and_a_forbidden_endpoint_are_not_asked(project, ann
         ask_comparisons(annotator)
     with pytest.raises(NotReady, match="clara is retired"):
         ask_comparisons(retire_annotator(annotator))
+
+
+def test_whoever_asks_twice_is_told_of_the_run_there_is(project, annotator):
+    add_pairs(project, 3)
+    first = ask_comparisons(annotator)
+
+    with pytest.raises(NotReady, match=rf"clara is being asked by run {first.pk} \(queued\): wait until it ends"):
+        ask_comparisons(annotator)
+
+    assert Run.objects.count() == 1
+    rude = Comparison.objects.first().completion_b
+    assert ask_revisions(annotator, [rude]).config["task"] == "revise"  # another kind of question
+    end(first)
+    assert ask_comparisons(annotator).state == "queued"
+
+
+@pytest.mark.parametrize(("p_raw", "needs_person"), [(0.95, False), (0.62, True)])
+def test_who_is_unsure_is_told_before_it_is_kept_near_a_half(project, annotator, p_raw, needs_person):
+    comparison = add_pairs(project, 1)[0]
+    run = ask_comparisons(annotator)
+    said = {
+        "comparison_id": str(comparison.pk),
+        "principle": "kind",
+        "p": 0.6,
+        "p_raw": p_raw,
+        "p_ab": 0.6,
+        "p_ba": 0.6,
+    }
+    plain = said | {"is_flip": False, "is_unclear": False, "is_refused": False, "critique": "", "n_tokens": 1}
+
+    record_judgments(run, annotator, [plain])
+
+    assert AIJudgment.objects.values_list("p", "needs_person").get() == (0.6, needs_person)

@@ -8,6 +8,7 @@ from rlhf.domain.feedback.constitutions import (
     InvalidConstitution,
     draw_principles,
     find_newest,
+    list_newest,
     write_constitution,
 )
 
@@ -43,12 +44,31 @@ def test_the_same_principles_again_are_the_version_there_is(project):
         ([principle("kind", critique=" ")], "principle 1 needs a text for critique"),
         ([principle("kind"), principle("kind")], "kind comes twice"),
         ([principle("kind", weight=0)], "principle 1: weight must be over 0"),
+        ([principle("kind\ud800")], "principle 1: id holds half a surrogate pair"),
+        ([principle("kind", revision="x\0")], "principle 1: revision holds a NUL character"),
+        ([principle("kind", tags=["\udfff"])], "principle 1: a tag holds half a surrogate pair"),
+        ([principle("kind", **{"\ud800": 1})], r"principle 1 must be an object with .*: \\ud800"),
         ([principle("kind", tags="a")], "principle 1: tags must be a list of texts"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(project, principles, message):
     with pytest.raises(InvalidConstitution, match=message):
         write_constitution(project, principles)
+
+
+@pytest.mark.parametrize("note", ["\0", "\ud800"])
+def test_a_note_that_cannot_be_kept_is_refused(project, note):
+    with pytest.raises(InvalidConstitution, match="note holds"):
+        write_constitution(project, STARTER, note=note)
+
+
+def test_the_newest_of_each_project_are_found_in_one_query(project, other_project, django_assert_num_queries):
+    write_constitution(project, STARTER)
+    newest = write_constitution(project, [principle("kind")])
+    theirs = write_constitution(other_project, STARTER)
+
+    with django_assert_num_queries(1):
+        assert list_newest([project, other_project]) == {project.pk: newest, other_project.pk: theirs}
 
 
 def test_principles_are_drawn_by_weight_and_the_same_for_a_row_every_time(project):

@@ -1,5 +1,10 @@
-import pytest
+import re
 
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.domain import overlap
 from labeling.domain.assignment import claim_slot
 from labeling.models import AuditEvent, Comparison
 from rlhf.domain.feedback.routing import route_judgments
@@ -50,3 +55,27 @@ def test_what_people_have_judged_is_theirs(project, annotator, labeler):
     say(annotator, pair, p=0.5, needs_person=True)
 
     assert route_judgments(annotator).n_unsure == 0
+
+
+def test_an_audit_alone_is_an_event(project, annotator):
+    for pair in add_pairs(project, 100, overlap=0):
+        say(annotator, pair)
+
+    routing = route_judgments(annotator)
+
+    assert (routing.n_unsure, routing.n_audit > 0) == (0, True)
+    event = AuditEvent.objects.get(verb="annotator.route")
+    assert event.after == {"n_unsure": 0, "n_audit": routing.n_audit}
+
+
+def test_no_query_names_more_comparisons_than_a_chunk(project, annotator, monkeypatch):
+    monkeypatch.setattr(overlap, "CHUNK", 3)
+    for pair in add_pairs(project, 10, overlap=0):
+        say(annotator, pair, p=0.5, needs_person=True)
+
+    with CaptureQueriesContext(connection) as queries:
+        route_judgments(annotator)
+
+    named = [re.search(r"\"id\" IN \(([^)]*)\)", query["sql"]) for query in queries]
+    assert max(found[1].count(",") + 1 for found in named if found) == 3
+    assert Comparison.objects.filter(overlap=annotator.project.overlap, priority=100).count() == 10
