@@ -7,17 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from django.db import transaction
 from django.db.models import Count, Model
 
-from labeling.domain.people import quarantine_member
-from labeling.models import Judgment, Membership, Project, User
-from rlhf.domain.errors import NotReady
-from rlhf.domain.loop import current_policy
-from rlhf.domain.rounds import insert_round
-from rlhf.domain.stages import plan_stages
-from rlhf.domain.terms import freeze_terms, get_loop
-from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Round, Run
+from labeling.models import Judgment, Project, User
+from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Run
 
 MAX_CHECKPOINTS = 60  # of one picture; how many more there are is said
 MAX_RUNS = 120  # likewise: most make no checkpoint
@@ -257,41 +250,3 @@ def dataset_node(dataset: Dataset, *, detail: str = "") -> Node:
         detail or f"{dataset.n_train + dataset.n_test:,} rows",
         dataset.get_absolute_url(),
     )
-
-
-def rebuild_without(project: Project, labeler: User, *, user: User | None, reason: str = "") -> Round:
-    """Set a labeler aside and begin a round from the last policy none of her judgments went into, on all others'.
-
-    Writes an audit event, by the quarantine. Raises: NotReady when a round is running, or when no policy is free of her.
-    """
-    loop = get_loop(project)
-    membership = Membership.objects.filter(project=project, user=labeler).first()
-    if membership is None:
-        raise NotReady(f"{labeler} is no member of {project}, so there is nothing to rebuild")
-    base = find_clean_policy(loop, trace_labeler(project, labeler))
-    terms = freeze_terms(loop)
-    excluded = sorted({*terms.rule.get("exclude_labelers", ()), labeler.username})
-    terms = dataclasses.replace(terms, rule={**terms.rule, "exclude_labelers": excluded})
-    upto = Judgment.objects.of_project(project).order_by("-pk").values_list("pk", flat=True).first() or 0
-    with transaction.atomic():
-        if not membership.is_quarantined:
-            quarantine_member(membership, user, reason=reason or f"models are rebuilt without {labeler}")
-        return insert_round(loop, terms, plan_stages(terms), base=base, upto=upto)
-
-
-def find_clean_policy(loop: Loop, touched: Graph) -> Checkpoint:
-    """Return the nearest ancestor of the loop's policy that is not touched. Raises: NotReady."""
-    policy = current_policy(loop)
-    while policy is not None and policy.pk in touched.checkpoints:
-        policy = policy.parent
-    if policy is None or not is_worth_starting_from(policy):
-        raise NotReady(
-            f"every policy of {loop.project} was trained with her judgments: register or fine-tune one first, "
-            "then rebuild"
-        )
-    return policy
-
-
-def is_worth_starting_from(policy: Checkpoint) -> bool:
-    """Say whether a policy can answer: one that was merely pre-trained cannot."""
-    return policy.run is None or policy.run.kind != Run.Kind.PRETRAIN

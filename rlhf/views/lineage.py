@@ -9,7 +9,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Judgment, Project, User
 from rlhf.domain.errors import NotReady
-from rlhf.domain.lineage import Graph, rebuild_without, trace_back, trace_judgment, trace_labeler
+from rlhf.domain.lineage import Graph, trace_back, trace_judgment, trace_labeler
+from rlhf.domain.rebuilding import rebuild_without
 from rlhf.models import Checkpoint
 from rlhf.permissions import manager_required, of_managed_projects
 from rlhf.views.graph import draw_graph
