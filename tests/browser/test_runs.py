@@ -158,10 +158,11 @@ def test_the_next_round_starts_with_one_click(harbour, mia, open_page):
     page = open_page(mia, "/loop/")
 
     page.get_by_role("button", name="Start the next round").click()
-    page.get_by_text("Round 1 of Harbour has started.").wait_for()
+    page.get_by_text("Round 1 of Harbour is under way.").wait_for()
 
-    assert list(Round.objects.values_list("number", "state")) == [(1, "running")]
-    assert page.get_by_text("Stage 1 of 3: reward model").is_visible()
+    round = Round.objects.get()
+    assert (round.number, round.state, round.stages[:2]) == (1, "running", ["reward", "dpo"])
+    assert page.get_by_text(f"Stage 1 of {len(round.stages)}: reward model").is_visible()
 
 
 def test_a_run_is_described_and_started_without_javascript(harbour, mia, open_page):
