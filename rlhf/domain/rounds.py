@@ -21,6 +21,7 @@ from rlhf.domain.holding import hold_round
 from rlhf.domain.promoting import settle_round
 from rlhf.domain.queueing import queue_round
 from rlhf.domain.stages import (
+    POLICY_STAGES,
     PREVIOUS,
     SETTLED_BY_FIGURES,
     find_candidate,
@@ -160,7 +161,27 @@ def finish_round(round: Round, runs: dict[str, Run], *, by_hand: bool) -> Round:
     counts = queue_round(round, runs["sample"], runs.get(f"sample:{PREVIOUS}"), by_hand=by_hand)
     with hold_round(round, by_hand=by_hand):
         counts["stale"] = apply_stale_rule(round.project, read_terms(round), number=round.number)
+        if not counts["queued"] and is_refill(round):
+            pause_dry(round, counts)
         return end_round(round, Round.State.SUCCEEDED, n_queued=counts["queued"], counts=dict(counts))
+
+
+def is_refill(round: Round) -> bool:
+    """Say whether the round only fills the queue again."""
+    return not any(split_stage(stage)[0] in POLICY_STAGES for stage in round.stages)
+
+
+def pause_dry(round: Round, counts: dict[str, int]) -> None:
+    """Pause a loop that goes by itself when its refill found no pair: the queue is still empty, and so it would go on."""
+    named = {"sampled": "samples", "empty": "empty", "same": "said twice", "identity": "that name their writer"}
+    named["repeated"] = "pairs asked before"
+    found = ", ".join(f"{counts[name]} {words}" for name, words in named.items() if counts.get(name))
+    cause = (
+        f"round {round.number} found no new pair to ask about ({found or 'no samples'}): "
+        "add prompts or draw more completions of each, then resume"
+    )
+    loops = Loop.objects.filter(project=round.project, state=Loop.State.RUNNING)
+    loops.update(state=Loop.State.PAUSED, cause=cause, changed_at=timezone.now())
 
 
 def end_round(

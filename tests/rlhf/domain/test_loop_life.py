@@ -246,6 +246,26 @@ def test_an_empty_queue_is_filled_again_without_learning(loop):
     assert Round.objects.count() == 1
 
 
+def test_a_refill_that_finds_no_pair_pauses_the_loop_with_what_became_of_its_samples(loop):
+    life.start_loop(loop)
+    life.advance_loop(loop.pk)
+    round = Round.objects.get()
+    life.advance_loop(loop.pk)
+    succeed(Run.objects.get())
+    Sample.objects.update(text="The same to everybody.")
+
+    life.advance_loop(loop.pk)
+    life.advance_loop(loop.pk)
+
+    loop.refresh_from_db()
+    n = Sample.objects.count()
+    assert (Round.objects.get().state, Round.objects.get().n_queued, loop.state) == ("succeeded", 0, "paused")
+    assert loop.cause == (
+        f"round {round.number} found no new pair to ask about ({n} samples, {n // 2} said twice): "
+        "add prompts or draw more completions of each, then resume"
+    )
+
+
 def test_labelers_who_disagree_hold_the_round_back_and_the_loop_says_so(loop):
     Loop.objects.update(min_agreement=0.8)
     other = User.objects.create_user("otto")
