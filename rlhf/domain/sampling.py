@@ -3,45 +3,116 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery, TextField, Value
+from django.db.models.functions import MD5, Cast, Coalesce, Concat
 
-from labeling.domain.content import check_text
+from labeling.domain.content import check_text, hash_messages, hash_opening
 from labeling.domain.errors import InvalidContent
 from labeling.models import Project, Prompt, Slice, User
 from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import DemonstrationRow, PromptRow, ScorableRow, read_rows
-from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.datasets.shelf import freeze_rows, open_split
+from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset, Run, Sample
 
 logger = logging.getLogger(__name__)
+CHUNK = 500
 
 
-def draw_prompts(project: Project, n: int, *, seed: int, slice_id: int | None = None) -> list[Prompt]:
+@dataclass(frozen=True)
+class Tested:
+    """What an evaluation is measured on: no policy may learn from a prompt of these groups, or that opens alike."""
+
+    groups: frozenset[str]
+    openings: frozenset[str]
+
+    def covers(self, prompt: Prompt) -> bool:
+        """Say whether the prompt belongs to the test split, or would if it were judged."""
+        return prompt.group in self.groups or hash_opening(prompt.messages) in self.openings
+
+
+def find_tested(dataset: Dataset) -> Tested:
+    """Return what the test split of a dataset covers. Raises: CorruptError."""
+    rows = list(open_split(dataset, TEST))
+    shas = sorted({hash_messages(row["prompt"]) for row in rows})
+    groups = {row["group"] for row in rows if "group" in row}
+    # Groups that were joined have one name in the dataset, and keep their own with their prompts.
+    for start in range(0, len(shas), CHUNK):
+        known = Prompt.objects.filter(project=dataset.project, content_sha__in=shas[start : start + CHUNK])
+        groups |= set(known.values_list("group", flat=True))
+    return Tested(frozenset(groups), frozenset(hash_opening(row["prompt"]) for row in rows))
+
+
+def list_prompts(dataset: Dataset) -> set[int]:
+    """Return the ids of the prompts that a dataset of prompts holds. Raises: CorruptError."""
+    return {int(row["prompt_id"]) for row in open_split(dataset, TRAIN)}
+
+
+def draw_prompts(
+    project: Project,
+    n: int,
+    *,
+    seed: int,
+    slice_id: int | None = None,
+    tested: Tested | None = None,
+    last: Collection[int] = (),
+) -> list[Prompt]:
     """Return n prompts in random order, those no policy has answered yet first. Raises: NotReady when there are none.
 
-    slice_id: of this slice alone.
+    Args:
+        slice_id: of this slice alone.
+        tested: what may not be drawn, for it measures what is learned from the others.
+        last: ids of prompts that are drawn only when there are no others, such as those a policy has learned on.
     """
-    n_samples = dict(Sample.objects.filter(prompt__project=project).values_list("prompt").annotate(Count("id")))
-    of_slice = {"slice": slice_id} if slice_id else {}
     reserved = find_reserved(project)
-    prompts = list(project.prompts.filter(is_held_out=False, **of_slice).order_by("id"))
-    prompts = [prompt for prompt in prompts if prompt.content_sha not in reserved]
-    if not prompts:
+    drawn: dict[int, Prompt] = {}
+    spare: dict[int, Prompt] = {}
+    for prompt in order_prompts(project, seed=seed, slice_id=slice_id, size=max(n, CHUNK)):
+        if len(drawn) == n:
+            break
+        if prompt.content_sha not in reserved and not (tested is not None and tested.covers(prompt)):
+            (spare if prompt.pk in last else drawn)[prompt.pk] = prompt
+    found = [*drawn.values(), *spare.values()][:n]
+    if not found:
         where = f" in its slice {Slice.objects.get(pk=slice_id)}" if slice_id else ""
+        besides = " besides those its evaluations are measured on" if tested is not None else ""
         raise NotReady(
-            f"{project} has no prompts{where}: import some with manage.py import_prompts FILE --project {project.slug}"
+            f"{project} has no prompts{where}{besides}: import some with manage.py import_prompts FILE "
+            f"--project {project.slug}"
         )
-    random.Random(seed).shuffle(prompts)
-    prompts.sort(key=lambda prompt: n_samples.get(prompt.pk, 0))
-    return prompts[:n]
+    return found
+
+
+def order_prompts(project: Project, *, seed: int, slice_id: int | None, size: int) -> Iterator[Prompt]:
+    """Yield the project's prompts, the least sampled first and else in an order only the seed decides.
+
+    The database sorts, by a hash that is the same in all of them, and hands over pages of `size`: a project may have more
+    prompts than fit into memory.
+    """
+    samples = Sample.objects.filter(prompt=OuterRef("pk")).order_by().values("prompt").annotate(n=Count("pk"))
+    of_slice = {"slice": slice_id} if slice_id else {}
+    prompts = (
+        project.prompts.filter(is_held_out=False, **of_slice)
+        .annotate(
+            n_samples=Coalesce(Subquery(samples.values("n")), 0),
+            draw=MD5(Concat(Value(f"{seed}:"), Cast("pk", TextField()), output_field=TextField())),
+        )
+        .order_by("n_samples", "draw", "pk")
+    )
+    for start in count(0, size):
+        page = list(prompts[start : start + size])
+        yield from page
+        if len(page) < size:
+            return
 
 
 def freeze_prompts(prompts: list[Prompt], *, name: str, user: User | None = None) -> Dataset:

@@ -8,18 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import IntegrityError
+from django.db.models import Q
 
-from labeling.models import Project
+from labeling.models import Project, Prompt
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.counting import last_judgment_learned
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
-from rlhf.domain.evaluation import plan_evaluation
+from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, freeze_best, freeze_prompts
+from rlhf.domain.sampling import draw_prompts, find_tested, freeze_best, freeze_prompts, list_prompts
 from rlhf.domain.selecting import SCORED, count_prompts
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
@@ -142,7 +143,7 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
     if kind == Run.Kind.SCORE:
         return {"dataset": runs[name_part("sample", part)].dataset, "base": find_reward_model(round, runs)}
     if kind == Run.Kind.PPO:
-        prompts = draw_prompts(project, N_REWARDED_PROMPTS, seed=round.number, slice_id=read_terms(round).slice_id)
+        prompts = draw_learned(round, N_REWARDED_PROMPTS, runs)
         dataset = freeze_prompts(prompts, name=f"{project.slug} round {round.number}, prompts to learn on")
         return {"dataset": dataset, "base": base, "reward_model": find_reward_model(round, runs)}
     return {"dataset": freeze_judgments(round, is_new=kind != Run.Kind.REWARD), "base": base}
@@ -153,11 +154,39 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
     project, terms = round.project, read_terms(round)
     if part == PREVIOUS:
         return {"dataset": runs["sample"].dataset, "base": find_previous(round)}
-    n_prompts = terms.n_pairs if part == BEST else count_prompts(terms)
-    prompts = draw_prompts(project, n_prompts, seed=round.number, slice_id=terms.slice_id)
-    what = "prompts to learn on" if part == BEST else "prompts"
-    dataset = freeze_prompts(prompts, name=f"{project.slug} round {round.number}, {what}")
-    return {"dataset": dataset, "base": round.base if part == BEST else find_sampler(round)}
+    name = f"{project.slug} round {round.number}, prompts"
+    if part == BEST:
+        prompts = draw_learned(round, terms.n_pairs, runs)
+        return {"dataset": freeze_prompts(prompts, name=f"{name} to learn on"), "base": round.base}
+    learned = find_learned(round)
+    prompts = draw_prompts(project, count_prompts(terms), seed=round.number, slice_id=terms.slice_id, last=learned)
+    return {"dataset": freeze_prompts(prompts, name=name), "base": find_sampler(round)}
+
+
+def draw_learned(round: Round, n: int, runs: dict[str, Run]) -> list[Prompt]:
+    """Return prompts for a policy to learn on: none that its evaluation will be measured on. Raises: NotReady."""
+    pairs = find_pairs(round, runs)
+    tested = find_tested(pairs) if pairs is not None else None
+    return draw_prompts(round.project, n, seed=round.number, slice_id=read_terms(round).slice_id, tested=tested)
+
+
+def find_pairs(round: Round, runs: dict[str, Run]) -> Dataset | None:
+    """Return the held-out pairs the round's policy is evaluated on; None where there are none."""
+    frozen = runs["reward"].dataset if "reward" in runs else None
+    if frozen is not None and frozen.n_test:
+        return frozen
+    try:
+        return newest_pairs(round.project)
+    except NotReady:
+        return None
+
+
+def find_learned(round: Round) -> set[int]:
+    """Return the prompts the policy that samples was rewarded on: what it says to them tells little of what it can."""
+    is_its = Q(round=round) | Q(round__candidate=find_sampler(round), round__candidate__isnull=False)
+    is_rewarded = Q(kind=Run.Kind.PPO) | Q(kind=Run.Kind.SAMPLE, part=BEST)
+    datasets = {run.dataset for run in Run.objects.filter(is_its, is_rewarded).select_related("dataset") if run.dataset}
+    return {prompt for dataset in datasets for prompt in list_prompts(dataset)}
 
 
 def find_trained(round: Round, runs: dict[str, Run]) -> Checkpoint:
@@ -209,7 +238,7 @@ def start_evaluation(round: Round, runs: dict[str, Run]) -> None:
         candidate,
         baseline=round.base,
         reward_model=find_reward_model(round, runs),
-        dataset=runs["reward"].dataset if "reward" in runs else None,
+        dataset=find_pairs(round, runs),
         round=round,
     )
 
