@@ -19,7 +19,9 @@ ASKED = [{"role": "user", "content": "How do I boil an egg?"}]
         "My name is Gemini.",
         "Ask Qwen or DeepSeek.",
         "My knowledge cutoff is 2023.",
-        "This is LLaMA.",
+        "I am LLaMA.",
+        "As Claude, I would say nine minutes.",
+        "I’m Cohere.",
     ],
 )
 def test_a_completion_that_names_its_writer_is_told(text):
@@ -37,6 +39,11 @@ def test_a_completion_that_names_its_writer_is_told(text):
         "As an aide I would say nine minutes.",
         "Pythia spoke at Delphi. Bloom where you are planted.",
         "The cohered dough is exact: taxai is no word.",
+        "The paragraphs cohere well.",
+        "A vicuna and a guanaco live in the Andes.",
+        "This is granite. This is bloom.",
+        "I'm falcon-eyed, and I am Sydney-born.",
+        "As granite, it will not melt; known as a falcon, it flies.",
     ],
 )
 def test_words_that_are_also_names_are_words(text):
@@ -49,3 +56,10 @@ def test_a_name_that_the_prompt_asks_about_is_allowed_and_an_introduction_is_not
     assert not tells_writer("ChatGPT is a product of OpenAI.", asked)
     assert tells_writer("As a language model by OpenAI I know.", asked)
     assert tells_writer("OpenAI, or was it Anthropic?", asked)
+
+
+def test_a_word_that_the_prompt_uses_may_introduce():
+    asked = [{"role": "user", "content": "You are Falcon, a pilot. Who are you?"}]
+
+    assert not tells_writer("I am Falcon. As Falcon, I fly.", asked)
+    assert tells_writer("I am Claude.", asked)
