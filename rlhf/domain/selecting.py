@@ -118,7 +118,8 @@ class Draw:
         drawn = min(self.n_duels / n_left, 1.0)
         return {
             True: drawn * (1 - self.share_of_control),
-            False: drawn + self.count_filled(n_met) / max(self.duel_only, 1),
+            # Chances that are summed up come to a last digit over 1.
+            False: min(drawn + self.count_filled(n_met) / max(self.duel_only, 1), 1.0),
         }
 
     def measure_left(self) -> dict[bool, float]:
@@ -130,7 +131,7 @@ class Draw:
         met = list_chances(self.n_taken, marked=self.with_both - 1, of=self.with_pairs - 1)
         n_left = self.with_both + self.duel_only
         spared = sum(chance * (1 - min(self.n_duels / (n_left - n_met), 1.0)) for n_met, chance in met)
-        return {False: left, True: left * spared}
+        return {False: left, True: left * min(spared, 1.0)}
 
     @property
     def n_taken(self) -> int:
