@@ -14,7 +14,7 @@ from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.datasets.split import TEST
 from rlhf.domain.errors import NotReady
 from rlhf.domain.runs import create_run
-from rlhf.domain.terms import get_loop
+from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Checkpoint, Dataset, Round, Run
 from rlhf.world.tasks import build_tasks
 
@@ -34,9 +34,12 @@ def plan_evaluation(
     """Queue the evaluation of a policy against the one before it. Raises: NotReady when there is nothing to measure on.
 
     dataset: held-out pairs; None takes the newest that has some. reward_model: None takes the project's newest, if any.
+    round: whose terms say how it is measured; without one the loop's settings do.
     """
     project = candidate.project
-    config = EvaluateConfig().replace(**get_loop(project).settings.get(Run.Kind.EVALUATE.value, {}))
+    # What was settled when the round began, not what somebody has set since.
+    wanted = read_terms(round).settings if round is not None else get_loop(project).settings
+    config = EvaluateConfig().replace(**wanted.get(Run.Kind.EVALUATE.value, {}))
     return create_run(
         project,
         with_measures(project, config).replace(reference_model=name_folder(baseline)),

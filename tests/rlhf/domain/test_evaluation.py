@@ -11,8 +11,8 @@ from rlhf.domain.errors import ModelRefused, NotReady
 from rlhf.domain.evaluation import find_evaluation, name_folder, plan_evaluation, write_measures
 from rlhf.domain.execution import resolve_config
 from rlhf.domain.planning import plan_run
-from rlhf.models import Run
-from tests.rlhf.conftest import make_checkpoint, make_dataset
+from rlhf.models import Loop, Run
+from tests.rlhf.conftest import make_checkpoint, make_dataset, make_round
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +41,17 @@ def test_it_takes_the_newest_held_out_pairs_and_the_newest_reward_model(project,
     assert (run.kind, run.base, run.dataset, run.reward_model) == ("evaluate", candidate, newest, reward_model)
     assert run.config["reference_model"] == name_folder(baseline)
     assert (run.config["texts"], run.config["demonstrations"]) == (texts.pk, 0)
+
+
+def test_a_round_is_evaluated_by_the_terms_it_was_begun_with(project, candidate, baseline):
+    make_dataset(project)
+    Loop.objects.create(project=project, settings={"evaluate": {"n_prompts": 7}})
+    round = make_round(project, terms={"settings": {"evaluate": {"n_prompts": 5}}})
+
+    of_round = plan_evaluation(candidate, baseline=baseline, round=round)
+    by_hand = plan_evaluation(candidate, baseline=baseline)
+
+    assert (of_round.config["n_prompts"], by_hand.config["n_prompts"]) == (5, 7)
 
 
 def test_a_dataset_without_held_out_pairs_is_passed_over(project, candidate, baseline):
