@@ -146,8 +146,8 @@ def check_setting(item: dataclasses.Field[Any], value: Any) -> None:
     """Refuse a value that its field's type or limits forbid. Raises: ConfigError."""
     name, limits, wanted = item.name, item.metadata, type(item.default)
     if wanted is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(f"{name} must be a finite number, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not is_finite(value):
+            raise ConfigError(f"{name} must be a finite number, got {value!r:.40}")
     elif type(value) is not wanted:
         raise ConfigError(f"{name} must be {'an integer' if wanted is int else 'a text'}, got {value!r}")
     if limits.get("choices") and value not in limits["choices"]:
@@ -158,3 +158,11 @@ def check_setting(item: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"{name} must be <= {limits['high']:g}, got {value}")
     if limits.get("above") is not None and value <= limits["above"]:
         raise ConfigError(f"{name} must be > {limits['above']:g}, got {value}")
+
+
+def is_finite(value: float) -> bool:
+    """Say whether a number can be computed with: an integer of a thousand digits is no float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

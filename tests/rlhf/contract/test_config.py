@@ -69,3 +69,8 @@ def test_a_true_is_not_an_integer():
 def test_a_broken_configuration_file_is_refused(text):
     with pytest.raises(ConfigError):
         load_config(text)
+
+
+def test_a_number_too_great_for_a_float_is_refused_in_words():
+    with pytest.raises(ConfigError, match=r"^beta must be a finite number, got 10{39}$"):
+        DPOConfig(beta=10**400)
