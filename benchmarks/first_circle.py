@@ -1,6 +1,6 @@
 """The whole circle without a web server: corpus, pre-training, fine-tuning, and rounds of sampling, labels and DPO.
 
-    PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --home /tmp/circle
+    PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --home var/circle
 
 Prints the seconds of every stage, how many held-out questions the base model answers before any fine-tuning, and after
 each round how often the policy beats the fine-tuned model on fresh prompts under the hidden rule. With --home, base and

@@ -68,14 +68,14 @@ def test_a_worker_killed_half_way_loses_and_doubles_nothing(house, tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     house.start()
     house.python("-c", UPLOAD, str(file))
-    wait_for(house, "checked", 60)
+    wait_for(house, "checked", 600)
     house.python("-c", COMMIT)
-    wait_for(house, "500", 60)
+    wait_for(house, "500", 600)
 
     (worker,) = [pid for pid in house.pids() if b"default@" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(worker, signal.SIGKILL)
     left = house.python("-c", COUNT).split()
-    done = wait_for(house, "committed", 120)
+    done = wait_for(house, "committed", 600)
 
     assert (left[0], int(left[1]) < N_ROWS) == ("staged", True)
     assert done == ["committed", *[str(N_ROWS)] * 4]

@@ -31,7 +31,7 @@ class Visitor:
         self.page = ""
 
     def visit(self, path: str) -> str:
-        with self.opener.open(self.base + path, timeout=30) as response:
+        with self.opener.open(self.base + path, timeout=120) as response:
             self.page = response.read().decode()
         return self.page
 
@@ -42,7 +42,7 @@ class Visitor:
         path, fields = next((path, fields) for path, fields in reader.forms if path.endswith(action))
         data = urllib.parse.urlencode(fields | values).encode()
         request = urllib.request.Request(self.base + path, data, headers={"Referer": self.base + path})
-        with self.opener.open(request, timeout=30) as response:
+        with self.opener.open(request, timeout=120) as response:
             self.page = response.read().decode()
         return self.page
 

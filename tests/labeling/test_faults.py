@@ -99,9 +99,9 @@ class Server:
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment)
 
     def wait(self) -> Server:
-        for _ in range(200):
+        for _ in range(1200):
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=30).close()
                 return self
             except OSError:
                 time.sleep(0.1)
@@ -186,7 +186,7 @@ class Labeler(threading.Thread):
                 time.sleep(0.05)
 
     def post(self, path: str, body: dict[str, object]) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("POST", f"/api/v1/{path}", json.dumps(body), self.headers)
             answer = connection.getresponse()
@@ -197,7 +197,7 @@ class Labeler(threading.Thread):
 
 def wait_for_votes(labelers: list[Labeler], n: int) -> None:
     """Wait until so many votes were answered, however busy the machine is."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while sum(len(labeler.acked) for labeler in labelers) < n:
         assert time.monotonic() < until, "no votes are answered any more"
         time.sleep(0.01)

@@ -188,7 +188,7 @@ def test_much_is_measured_beside_the_request_and_shown_once_it_is_there(kitchen,
 
     assert "the figures are here in a few seconds" in read(as_ada)
 
-    for _ in range(100):
+    for _ in range(600):
         if cache.get(f"quality:{SCHEMA}:{kitchen.pk}:en"):
             break
         time.sleep(0.1)

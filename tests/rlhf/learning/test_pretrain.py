@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.pretrain import PretrainConfig
@@ -76,11 +77,15 @@ def test_bfloat16_stays_close_to_float32(finished_run, tmp_path: Path):
     assert metrics["eval_loss"] == pytest.approx(finished_run[1]["eval_loss"], abs=0.1)
 
 
+def draw_ids(tokenizer: PreTrainedTokenizerBase, *shape: int) -> torch.Tensor:
+    return torch.randint(6, len(tokenizer), shape, generator=torch.Generator().manual_seed(0))
+
+
 def test_the_first_loss_is_that_of_knowing_nothing(tmp_path: Path):
     tokenizer = train_tokenizer(TEXTS, vocab_size=330)
     model = build_model(prepare(tmp_path), tokenizer)
 
-    loss = next_token_loss(model, torch.randint(6, len(tokenizer), (4, 33)), pad_id=tokenizer.pad_token_id)
+    loss = next_token_loss(model, draw_ids(tokenizer, 4, 33), pad_id=tokenizer.pad_token_id)
 
     assert loss.item() == pytest.approx(math.log(len(tokenizer)), abs=0.05)
 
@@ -88,7 +93,7 @@ def test_the_first_loss_is_that_of_knowing_nothing(tmp_path: Path):
 def test_padding_is_not_predicted(tmp_path: Path):
     tokenizer = train_tokenizer(TEXTS, vocab_size=330)
     model = build_model(prepare(tmp_path), tokenizer)
-    row = torch.randint(6, len(tokenizer), (1, 10))
+    row = draw_ids(tokenizer, 1, 10)
     padded = torch.cat([row, torch.full((1, 7), tokenizer.pad_token_id)], 1)
 
     losses = [next_token_loss(model, rows, pad_id=tokenizer.pad_token_id).item() for rows in (row, padded)]

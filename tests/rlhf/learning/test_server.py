@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
+        self.socket.settimeout(300)
         self.socket.connect(str(path))
         self.file = self.socket.makefile("rw")
 
@@ -59,7 +60,7 @@ class Client:
 
 def start_server(path: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([sys.executable, "-m", "rlhf.learning", "--serve", str(path)], cwd=ROOT)
-    wait_until(lambda: Client.answers(path), within_s=120)
+    wait_until(lambda: Client.answers(path), within_s=300)
     return process
 
 
@@ -83,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
     process = start_server(path)
     yield path
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert not path.exists()
 
 
@@ -106,7 +107,7 @@ def endless(run_dir: Path, base_model: Path) -> Path:
     return prepare(run_dir, base_model, max_steps=1_000_000)
 
 
-def wait_until(condition, *, within_s: float = 30.0) -> None:
+def wait_until(condition, *, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -148,20 +149,20 @@ def test_a_run_that_fails_leaves_the_server_whole(client: Client, server: Path, 
     assert Client(server).send(ping=True) == {"ready": True}
 
 
-def test_training_is_entered_within_a_third_of_a_second(client: Client, tiny_policy: Path, tmp_path: Path):
-    run_dir = prepare(tmp_path, tiny_policy)
-    fastest_s = float("inf")
-    for _ in range(3):
-        (run_dir / "learning.log").unlink(missing_ok=True)
-        connected = Client(Path(client.socket.getpeername()))
-        asked = time.monotonic()
-        connected.send(run_dir=str(run_dir))
-        wait_until((run_dir / "learning.log").exists)
-        fastest_s = min(fastest_s, time.monotonic() - asked)
-        connected.receive()
-        connected.close()
+def list_mapped(pid: int, library: str) -> list[str]:
+    """Return the addresses at which a process holds a library, which chance draws for each process that loads it."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line.split()[0] for line in lines if library in line]
 
-    assert fastest_s < 0.3
+
+def test_a_run_starts_with_the_libraries_that_the_server_has_loaded(client: Client, tiny_policy: Path, tmp_path: Path):
+    peer = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    server_pid, _, _ = struct.unpack("3i", peer)
+
+    pid = client.send(run_dir=str(endless(tmp_path, tiny_policy)))["pid"]
+
+    assert pid != server_pid
+    assert list_mapped(pid, "libtorch_cpu") == list_mapped(server_pid, "libtorch_cpu") != []
 
 
 def test_two_threads_multiply_in_a_forked_child(client: Client, tiny_policy: Path, tmp_path: Path):
@@ -223,7 +224,7 @@ def test_a_client_that_leaves_takes_its_run_with_it(server: Path, tiny_policy: P
 
     leaving.close()
 
-    wait_until(lambda: not is_alive(pid), within_s=10)
+    wait_until(lambda: not is_alive(pid), within_s=60)
     assert newest_checkpoint(run_dir).name.startswith("checkpoint-")
 
 
@@ -272,7 +273,7 @@ def test_runs_die_with_a_killed_server(tiny_policy: Path, tmp_path: Path):
     process.kill()
     process.wait()
 
-    wait_until(lambda: not is_alive(pid), within_s=10)
+    wait_until(lambda: not is_alive(pid), within_s=60)
 
 
 def test_a_server_asked_to_stop_ends_its_runs_first(tiny_policy: Path, tmp_path: Path):
@@ -280,11 +281,11 @@ def test_a_server_asked_to_stop_ends_its_runs_first(tiny_policy: Path, tmp_path:
     run_dir = endless(tmp_path / "run", tiny_policy)
     client = Client(tmp_path / "socket")
     pid = client.send(run_dir=str(run_dir))["pid"]
-    wait_until(lambda: has_stepped(run_dir), within_s=120)
+    wait_until(lambda: has_stepped(run_dir), within_s=300)
 
     process.terminate()
 
     assert client.receive() == {"exit": EXIT_HANDED_BACK}
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert not is_alive(pid)
     assert not (tmp_path / "socket").exists()

@@ -21,7 +21,7 @@ def start(home, *arguments, **environment):
         env=kept | {"PREFLOOP_HOME": str(home)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert process.returncode == 1
     return process.stderr.strip()
