@@ -86,7 +86,14 @@ class StepSerializer(serializers.Serializer):
 class RollbackSerializer(serializers.Serializer):
     """Where to."""
 
-    policy = serializers.PrimaryKeyRelatedField(queryset=Checkpoint.objects.all(), help_text="A promoted policy.")
+    policy = serializers.PrimaryKeyRelatedField(queryset=Checkpoint.objects.none(), help_text="A promoted policy.")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """Know the policies of the project alone: one of another project answers as one that is not there."""
+        found: dict[str, serializers.Field] = super().get_fields()
+        if project := self.context.get("project"):
+            found["policy"].queryset = Checkpoint.objects.policies_of(project)  # type: ignore[attr-defined]
+        return found
 
 
 class LoopViewSet(viewsets.GenericViewSet):
@@ -159,11 +166,11 @@ class LoopViewSet(viewsets.GenericViewSet):
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, slug: str) -> Response:
         """Go back to an earlier promoted policy; later rounds are marked, their waiting pairs retired."""
-        policy = self.read(RollbackSerializer)["policy"]
+        policy = self.read(RollbackSerializer, project=self.find_project(slug))["policy"]
         return self.act(slug, lambda loop: roll_back(loop, policy, user=request.user))
 
-    def read(self, serializer_class: type[serializers.Serializer]) -> Any:
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
+    def read(self, serializer_class: type[serializers.Serializer], **context: Any) -> Any:
+        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context() | context)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 

@@ -290,6 +290,21 @@ def test_a_loop_goes_back_to_a_promoted_policy_only(as_manager, project):
     assert (answer.status_code, "was not promoted in Harbour" in answer.json()["detail"]) == (409, True)
 
 
+def test_going_back_to_a_policy_of_another_project_answers_as_to_one_that_is_not_there(
+    as_manager, project, other_project
+):
+    foreign = make_checkpoint(other_project, name="secret-policy")
+
+    answers = [
+        post(as_manager, "/api/v1/loops/harbour/rollback/", {"policy": pk}) for pk in (foreign.pk, foreign.pk + 1)
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    said = [answer.text.replace(str(foreign.pk + n), "N") for n, answer in enumerate(answers)]
+    assert said[0] == said[1]
+    assert "secret-policy" not in said[0]
+
+
 def test_loops_of_others_are_not_there(as_stranger, as_labeler, project):
     answers = [client.post("/api/v1/loops/harbour/start/") for client in (as_stranger, as_labeler)]
 
