@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
@@ -79,9 +80,12 @@ def step_loop(loop: Loop, *, user: User | None = None) -> Round:
         if busy := next((run for run in round.runs.all() if not run.is_over), None):
             raise NotReady(f"{busy} is {busy.state}: step again when it is over")
         return take_stage(round, by_hand=True)
-    if loop.state == Loop.State.STOPPED:
-        loop = pause_loop(loop, user=user, because="to go step by step")
-    return take_stage(prepare_round(loop), by_hand=True)
+    # Together: a round that cannot begin leaves the loop stopped, and one that begins finds it paused.
+    with transaction.atomic():
+        round = prepare_round(loop)
+        if loop.state == Loop.State.STOPPED:
+            pause_loop(loop, user=user, because="to go step by step")
+    return take_stage(round, by_hand=True)
 
 
 def start_round(project: Project, *, user: User | None = None) -> Round:
@@ -201,8 +205,10 @@ def settle_last(pending: Round | None) -> None:
 
 
 def hold_loop(loop: Loop, cause: str) -> None:
-    """Keep with a running loop what holds it back."""
-    Loop.objects.filter(pk=loop.pk, state=Loop.State.RUNNING).exclude(cause=cause).update(cause=cause)
+    """Keep with a running loop what holds it back; while a round is under way nothing does: someone else was first."""
+    running = Round.objects.filter(project=OuterRef("project"), state=Round.State.RUNNING)
+    held = Loop.objects.filter(~Exists(running), pk=loop.pk, state=Loop.State.RUNNING)
+    held.exclude(cause=cause).update(cause=cause)
 
 
 def count_rounds(project: Project) -> int:

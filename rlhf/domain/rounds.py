@@ -201,6 +201,7 @@ def end_round(
             words = f"round {round.number} failed: {cause}"
             loops.update(state=Loop.State.PAUSED, cause=words, changed_at=now)
         elif n_ended:
+            loops.update(cause="")
             for pk in loops.values_list("pk", flat=True):
                 transaction.on_commit(lambda pk=pk: ring("rlhf.advance_loop", pk))  # type: ignore[misc]
     round.refresh_from_db()

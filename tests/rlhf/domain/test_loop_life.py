@@ -178,6 +178,14 @@ def test_a_step_takes_one_stage_and_the_loop_is_paused_after_it(loop, ada):
     assert Loop.objects.get().cause == "paused by ada: to go step by step"
 
 
+def test_a_step_that_is_refused_leaves_the_loop_stopped(loop):
+    with pytest.raises(NotReady, match="0 of the 4 new judgments a round needs"):
+        life.step_loop(loop)
+
+    assert (Loop.objects.get().state, Loop.objects.get().cause) == ("stopped", "")
+    assert not AuditEvent.objects.filter(verb__startswith="loop.").exists()
+
+
 def test_a_round_by_hand_from_the_middle_goes_to_its_end_and_stands(loop):
     judge(loop.project, 4)
     life.step_loop(loop)

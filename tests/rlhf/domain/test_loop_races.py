@@ -60,6 +60,23 @@ def test_nothing_is_decided_for_a_round_that_failed(loop):
     assert (round.decision, Loop.objects.get().policy) == ("", round.base)
 
 
+def test_who_loses_the_race_for_a_round_leaves_no_cause_on_the_page(loop):
+    life.advance_loop(loop.pk)
+
+    life.begin_next(Loop.objects.get())
+
+    assert (Round.objects.count(), Loop.objects.get().cause) == (1, "")
+
+
+def test_a_cause_kept_while_a_round_ran_is_gone_at_its_end(loop):
+    life.advance_loop(loop.pk)
+    Loop.objects.update(cause="a round of Circle is running: wait for it, see /loop/")
+
+    go_round(Round.objects.get())
+
+    assert Loop.objects.get().cause == ""
+
+
 @pytest.mark.parametrize("kinds", [["reward"], ["reward", "dpo", "sample", "sample"]])
 def test_a_stage_that_read_its_round_before_a_pause_waits_for_the_loop_to_be_resumed(loop, kinds):
     stale = go_until(loop, kinds)
