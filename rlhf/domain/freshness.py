@@ -62,7 +62,10 @@ def retire_pairs(project: Project, waiting: QuerySet[Comparison], *, because: st
 
 
 def count_duels(round: Round) -> int:
-    """Return how many waiting comparisons show the round's candidate against the policy before it."""
+    """Return how many comparisons that votes may still come of show the round's candidate against the policy before it.
+
+    Those a labeler holds count: she is about to judge them.
+    """
     sides = [{"completion_a": round.candidate, "completion_b": round.base}]
     sides.append({"completion_a": round.base, "completion_b": round.candidate})
     is_duel = Q()
@@ -71,7 +74,9 @@ def count_duels(round: Round) -> int:
         for side, checkpoint in pairing.items():
             one &= Q(Exists(Sample.objects.filter(completion=OuterRef(side), checkpoint=checkpoint)))
         is_duel |= one
-    return list_waiting(round.project).filter(is_duel).count()
+    awaited = Slot.objects.of_work().filter(comparison=OuterRef("pk"), state__in=["free", "held"])
+    duels = Comparison.objects.filter(is_duel, Exists(awaited), project=round.project, state=Comparison.State.OPEN)
+    return duels.count()
 
 
 def count_fresh(policies: Iterable[int]) -> dict[int, int]:

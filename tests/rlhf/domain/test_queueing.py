@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import uuid
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot
+from labeling.domain.people import add_member
 from labeling.models import Comparison, Slot, User
 from rlhf.domain.freshness import STALE_PRIORITY, apply_stale_rule, count_duels, count_fresh
+from rlhf.domain.promoting import is_votes_dry
 from rlhf.domain.queueing import queue_round, queue_samples
 from rlhf.domain.terms import Terms
 from rlhf.models import Round, Run, Sample
@@ -79,6 +85,21 @@ def test_a_duel_shows_both_policies_and_says_so_to_nobody(loop):
     assert count_fresh([old.pk]) == {loop.project.pk: 2}
     assert {comparison.reason for comparison in Comparison.objects.all()} == {"random"}
     assert {round.n_queued for round in Round.objects.all()} == {0}
+
+
+def test_duels_that_labelers_hold_are_still_to_be_voted_on(loop):
+    before, after = make_policy(loop.project, name="before"), make_policy(loop.project, name="after")
+    round = make_round(loop.project, base=before, candidate=after)
+    current = draw(loop.project, after, [("New one.", "New two.")] * 4, round=round)
+    queue_round(round, current, draw(loop.project, before, [("Old.",)] * 4, round=round, part="previous"))
+    n_waiting = count_duels(round)
+    lease = {"lease_token": uuid.uuid4(), "lease_until": timezone.now() + timedelta(minutes=5)}
+    for slot in Slot.objects.all():
+        labeler = User.objects.create_user(f"labeler {slot.pk}")
+        add_member(loop.project, labeler, role="labeler")
+        Slot.objects.filter(pk=slot.pk).update(state="held", labeler=labeler, **lease)
+
+    assert (n_waiting, count_duels(round), is_votes_dry(round)) == (2, 2, False)
 
 
 def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
