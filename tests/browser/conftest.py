@@ -45,8 +45,8 @@ def open_page(browser: Browser, live_server: LiveServer) -> Iterator[Callable[..
         client.force_login(user, backend="labeling.accounts.PasswordBackend")
         cookie = client.cookies["sessionid"].value
         context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+        context.set_default_timeout(30_000)
         page = context.new_page()
-        page.set_default_timeout(10_000)
         # What the content security policy had to stop is a fault of ours, or an attack that got too far.
         page.add_init_script(
             "window.violations = []; document.addEventListener('securitypolicyviolation', (event) => "

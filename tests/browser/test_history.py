@@ -15,6 +15,7 @@ from labeling.domain.people import add_member
 from labeling.domain.projects import publish_guideline
 from labeling.domain.skipping import decline_slice, skip_comparison
 from labeling.models import Judgment, Project, Skip, Slice, User
+from tests.browser.conftest import wait_until_saved
 from tests.labeling.rows import add_pair, add_pairs, claim, judge
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -85,7 +86,7 @@ def test_the_judge_page_is_wholly_german(kitchen, grace, open_page, scale, choic
     page.keyboard.press("f" if scale == "quick" else "1")
     if scale == "seven":
         page.keyboard.press("Enter")
-    page.wait_for_timeout(800)
+    wait_until_saved(page)
     assert Judgment.objects.count() == 1
     assert read_english(page) == []
 
@@ -161,7 +162,7 @@ def test_without_javascript_she_sets_her_desk_and_judges_with_her_key(kitchen, g
     judging.wait_for_selector("form[data-act=vote]")
     judging.wait_for_timeout(300)
     judging.keyboard.press("a")
-    judging.wait_for_timeout(800)
+    wait_until_saved(judging)
     judgment = Judgment.objects.get()
     assert judgment.strength * (1 if judgment.a_shown_left else -1) == -2
     assert DEFAULT_KEYS["left"] == "f"

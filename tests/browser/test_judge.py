@@ -57,16 +57,28 @@ def test_every_key_says_what_its_button_says(kitchen, grace, open_page):
     assert shown == [(-2, False), (2, False), (0, False), (0, True), (-2, False)]
 
 
+# What is to be seen in the frame after a choice: the pressed button and the pair it belongs to.
+WATCH_FLASH = """() => {
+  const read = () => [
+    document.querySelector("form.vote [aria-pressed=true]")?.innerText.split("\\n")[0],
+    document.querySelector("form.vote [name=slot]").value,
+  ];
+  window.flash = new Promise((tell) => {
+    const watch = new MutationObserver(() => requestAnimationFrame(() => tell(read())));
+    watch.observe(document.body, { subtree: true, attributeFilter: ["aria-pressed"] });
+  });
+}"""
+
+
 def test_the_choice_flashes_before_the_next_pair_comes(kitchen, grace, open_page):
     add_pairs(kitchen, 2)
     page = open_page(grace, PAGE)
     slot = wait_for_pair(page)
+    page.evaluate(WATCH_FLASH)
 
     page.keyboard.press("j")
-    page.wait_for_timeout(120)
 
-    assert page.locator("[aria-pressed=true]").inner_text().split("\n")[0] == "B is better"
-    assert read_slot(page) == slot
+    assert page.evaluate("window.flash") == ["B is better", slot]
 
 
 def test_other_keys_do_not_vote(kitchen, grace, open_page):

@@ -84,10 +84,11 @@ def test_both_texts_scroll_together(kitchen, grace, open_page):
 
     page.keyboard.press("s")
     page.locator(".completion .text").first.evaluate("text => { text.scrollTop = text.scrollHeight; }")
-    page.wait_for_timeout(200)
 
-    share = "text => text.scrollTop / (text.scrollHeight - text.clientHeight)"
-    assert page.locator(".completion .text").nth(1).evaluate(share) > 0.98
+    page.wait_for_function(
+        "() => { const text = document.querySelectorAll('.completion .text')[1];"
+        " return text.scrollTop / (text.scrollHeight - text.clientHeight) > 0.98; }"
+    )
     assert list_faults(page) == []
 
 
@@ -116,14 +117,14 @@ def test_on_a_phone_both_completions_are_one_tap_away(kitchen, grace, open_page)
     wait_for_pair(page)
 
     page.locator(".switch a", has_text="B").tap()
-    page.wait_for_timeout(400)
-    top = page.locator(".completion").nth(1).bounding_box()["y"]
-    assert 0 <= top < 200
-    assert page.locator(".switch [aria-current]").inner_text() == "B"
+    page.wait_for_function(
+        "() => { const top = document.querySelectorAll('.completion')[1].getBoundingClientRect().top;"
+        " return 0 <= top && top < 200; }"
+    )
+    page.locator(".switch [aria-current]", has_text="B").wait_for()
     page.keyboard.press("w")
-    page.wait_for_timeout(400)
 
-    assert page.locator(".switch [aria-current]").inner_text() == "A"
+    page.locator(".switch [aria-current]", has_text="A").wait_for()
     assert page.locator(".choices").bounding_box()["y"] < 844
 
 
