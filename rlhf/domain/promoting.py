@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.db import transaction
 from django.db.models import Q
@@ -75,15 +75,26 @@ def list_promoted(project: Project) -> dict[Checkpoint, int]:
 
     Those that were promoted and not rolled back, and the one the first round found there.
     """
-    rounds = Round.objects.filter(project=project).select_related("candidate", "base").order_by("-number")
+    return list_promoted_of([project])[project.pk]
+
+
+def list_promoted_of(projects: Iterable[Project]) -> dict[int, dict[Checkpoint, int]]:
+    """Return list_promoted of each project by its id, in one query for all."""
+    rounds: dict[int, list[Round]] = {project.pk: [] for project in projects}
+    found = Round.objects.filter(project__in=list(rounds)).select_related("candidate", "base").order_by("-number")
+    for round in found:
+        rounds[round.project_id].append(round)
+    return {pk: pick_promoted(of_project) for pk, of_project in rounds.items()}
+
+
+def pick_promoted(rounds: Sequence[Round]) -> dict[Checkpoint, int]:
+    """Return what list_promoted does from a project's rounds, newest first."""
     policies: dict[Checkpoint, int] = {}
-    first = None
     for round in rounds:
         if round.decision == Round.Decision.PROMOTED and round.candidate is not None:
             policies.setdefault(round.candidate, round.number)
-        first = round
-    if first is not None and first.base is not None:
-        policies.setdefault(first.base, first.number - 1)
+    if rounds and rounds[-1].base is not None:
+        policies.setdefault(rounds[-1].base, rounds[-1].number - 1)
     return policies
 
 

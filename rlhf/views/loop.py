@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -13,7 +14,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 from labeling.models import Project, Slice
 from rlhf.domain.errors import LearningError, NotReady
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
-from rlhf.domain.promoting import list_promoted, roll_back
+from rlhf.domain.promoting import list_promoted, list_promoted_of, roll_back
 from rlhf.domain.standing import Standing, read_standings
 from rlhf.domain.terms import get_loop
 from rlhf.forms.projects import LoopForm, PauseForm, RollbackForm
@@ -135,6 +136,7 @@ def show_loops(
 def make_cards(projects: list[Project], *, invalid: LoopForm | None = None) -> list[Card]:
     """Return what the page shows of these projects, in a number of queries that does not grow with them."""
     standings = read_standings(projects, n_rounds=N_ROUNDS)
+    promoted = list_promoted_of(projects)
     slices: dict[int, list[Slice]] = {project.pk: [] for project in projects}
     for one in Slice.objects.filter(project__in=projects):
         slices[one.project_id].append(one)
@@ -144,16 +146,15 @@ def make_cards(projects: list[Project], *, invalid: LoopForm | None = None) -> l
             invalid
             if invalid is not None and invalid.prefix == standing.project.slug
             else LoopForm(instance=standing.loop, prefix=standing.project.slug, slices=slices[standing.project.pk]),
-            RollbackForm(policies=list_earlier(standing)),
+            RollbackForm(policies=list_earlier(standing, promoted[standing.project.pk])),
         )
         for standing in standings
     ]
 
 
-def list_earlier(standing: Standing) -> list[Checkpoint]:
-    """Return the promoted policies of the rounds shown, without the current one."""
-    promoted = [turn.round.candidate for turn in standing.turns if turn.round.decision == "promoted"]
-    return [policy for policy in promoted if policy is not None and policy != standing.policy]
+def list_earlier(standing: Standing, promoted: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Return the policies one can go back to; to the current one while a round is under way, which that ends."""
+    return [policy for policy in promoted if policy != standing.policy or standing.is_running]
 
 
 def poll_status(standings: list[Standing]) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.http import QueryDict
 from django.urls import reverse
@@ -157,7 +159,7 @@ def test_the_polled_piece_is_one_project_without_the_page_around_it(as_manager, 
 
 
 @pytest.mark.parametrize("n_projects", [1, 3])
-@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 13)])
+@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 14)])
 def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_projects, django_assert_num_queries):
     for number in range(n_projects):
         project = Project.objects.create(slug=f"p{number}", name=f"P{number}")
@@ -254,6 +256,20 @@ def test_the_page_goes_back_to_a_promoted_policy_and_shows_why_each_was_decided_
     assert "dpo-two wins in 64%." in page
     assert (answer.status_code, Loop.objects.get().policy) == (302, first)
     assert Round.objects.get(number=2).decision == "rolled_back"
+
+
+def test_the_page_offers_every_policy_one_can_go_back_to(as_manager, project, other_project):
+    base, *made = (make_checkpoint(project, name=name) for name in ("sft-zero", *(f"dpo-{n}" for n in range(1, 13))))
+    Loop.objects.create(project=project, policy=made[-1])
+    for number, policy in enumerate(made, 1):
+        facts = {"decision": "promoted", "decided_at": timezone.now()}
+        make_round(project, number=number, state="succeeded", base=base, candidate=policy, **facts)
+    make_round(other_project, number=1, state="succeeded", base=make_checkpoint(other_project, name="foreign"))
+
+    page = as_manager.get("/loop/").text
+
+    offered = re.findall(r'<option value="(\d+)"[^>]*>(?:sft-zero|dpo-\d+|foreign)</option>', page)
+    assert offered == [str(policy.pk) for policy in [*reversed(made[:-1]), base]]
 
 
 @pytest.mark.parametrize(
