@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from django.conf import settings
+from django.db.models import Q
 
 from labeling.models import Project, User
 from rlhf.contract.kinds.evaluate import EvaluateConfig
@@ -42,9 +42,10 @@ def plan_evaluation(
     config = EvaluateConfig().replace(**wanted.get(Run.Kind.EVALUATE.value, {}))
     return create_run(
         project,
-        with_measures(project, config).replace(reference_model=name_folder(baseline)),
+        with_measures(project, config),
         dataset=dataset if dataset is not None and dataset.n_test else newest_pairs(project),
         base=candidate,
+        other=baseline,
         reward_model=reward_model or Checkpoint.objects.reward_models_of(project).first(),
         round=round,
         user=user,
@@ -81,7 +82,7 @@ def write_measures(run: Run, folder: Path) -> None:
     """Write what the evaluation of a policy reads besides pairs into its data folder. Raises: CorruptError, NotReady."""
     config = run.load_config()
     assert isinstance(config, EvaluateConfig)
-    if not config.reference_model:
+    if run.other is None and not config.reference_model:
         return
     for name, kind in MEASURES.items():
         if wanted := getattr(config, name):
@@ -95,10 +96,7 @@ def write_measures(run: Run, folder: Path) -> None:
 def find_evaluation(candidate: Checkpoint, *, baseline: Checkpoint) -> Run | None:
     """Return the newest evaluation of the candidate against the baseline that succeeded."""
     runs = Run.objects.filter(kind=Run.Kind.EVALUATE, state=Run.State.SUCCEEDED, base=candidate)
-    found: Run | None = runs.filter(config__reference_model=name_folder(baseline)).order_by("-id").first()
+    # An evaluation of an older version has its baseline only as a folder, of whichever host planned it.
+    is_against = Q(other=baseline) | Q(other=None, config__reference_model__endswith=f"/{baseline.path}")
+    found: Run | None = runs.filter(is_against).order_by("-id").first()
     return found
-
-
-def name_folder(checkpoint: Checkpoint) -> str:
-    """Return where the checkpoint lies, whether or not it does on this machine."""
-    return str(Path(settings.PREFLOOP_HOME) / checkpoint.path)

@@ -152,9 +152,11 @@ def resolve_config(run: Run) -> RunConfig:
     if run.reward_model is not None:
         folders["reward_model"] = str(open_checkpoint(run.reward_model))
     if run.other is not None:
-        folders["other_model"] = str(open_checkpoint(run.other))
-    if name := run.config.get("heldout_model"):
-        folders["heldout_model"] = str(open_checkpoint(find_reward_model(run.project, name)))
+        # An evaluation's other model is what its policy is measured against.
+        name = "reference_model" if run.kind == Run.Kind.EVALUATE else "other_model"
+        folders[name] = str(open_checkpoint(run.other))
+    if heldout := run.config.get("heldout_model"):
+        folders["heldout_model"] = str(open_checkpoint(find_reward_model(run.project, heldout)))
     return config.replace(**folders)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from labeling.models import Project, User
@@ -10,7 +9,7 @@ from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
-from rlhf.domain.checkpoints import checkpoint_folder, newest_policy
+from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
@@ -70,7 +69,7 @@ def plan_run(
     if isinstance(config, PPOConfig) and config.ptx_coef:
         config = config.replace(ptx_dataset=find_ptx(project, config.ptx_dataset).pk)
     if isinstance(config, EvaluateConfig) and base is not None and base.kind == Checkpoint.Kind.POLICY:
-        config = with_measures(project, with_reference(config, base))
+        config, other = with_measures(project, config), other or find_reference(base)
         reward_model = reward_model or Checkpoint.objects.reward_models_of(project).first()
     return create_run(
         project,
@@ -143,11 +142,11 @@ def newest_reward_model(project: Project) -> Checkpoint:
     return reward_model
 
 
-def with_reference(config: EvaluateConfig, base: Checkpoint) -> EvaluateConfig:
-    """A policy is measured against the model it was trained from. Raises: NotReady where that is not known."""
+def find_reference(base: Checkpoint) -> Checkpoint:
+    """Return what a policy is measured against, the model it was trained from. Raises: NotReady where it is not known."""
     if base.parent is None:
         raise NotReady(f"{base} was not trained from another model here, so there is nothing to measure it against")
-    return config.replace(reference_model=str(Path(checkpoint_folder(base.parent))))
+    return base.parent
 
 
 def find_ptx(project: Project, number: int) -> Dataset:

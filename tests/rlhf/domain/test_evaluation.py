@@ -7,12 +7,13 @@ import json
 import pytest
 
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.run_dir import sealed_folder, verify_sealed
 from rlhf.domain.errors import ModelRefused, NotReady
-from rlhf.domain.evaluation import find_evaluation, name_folder, plan_evaluation, write_measures
+from rlhf.domain.evaluation import find_evaluation, plan_evaluation, write_measures
 from rlhf.domain.execution import resolve_config
 from rlhf.domain.planning import plan_run
 from rlhf.models import Loop, Run
-from tests.rlhf.conftest import make_checkpoint, make_dataset, make_round
+from tests.rlhf.conftest import make_checkpoint, make_dataset, make_round, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +40,7 @@ def test_it_takes_the_newest_held_out_pairs_and_the_newest_reward_model(project,
     run = plan_evaluation(candidate, baseline=baseline)
 
     assert (run.kind, run.base, run.dataset, run.reward_model) == ("evaluate", candidate, newest, reward_model)
-    assert run.config["reference_model"] == name_folder(baseline)
+    assert (run.other, run.config["reference_model"]) == (baseline, "")
     assert (run.config["texts"], run.config["demonstrations"]) == (texts.pk, 0)
 
 
@@ -110,13 +111,42 @@ def test_a_test_set_is_evaluated_on_and_a_policy_is_measured_against_its_parent(
     run = plan_run(project, EvaluateConfig(), dataset=dataset, base=candidate)
 
     assert (run.dataset, run.reward_model) == (dataset, reward_model)
-    assert run.config["reference_model"] == name_folder(baseline)
+    assert (run.other, run.config["reference_model"]) == (baseline, "")
+
+
+def test_an_evaluation_is_found_and_its_reference_verified_wherever_the_models_lie(
+    project, candidate, baseline, settings, tmp_path
+):
+    make_dataset(project)
+    run = plan_evaluation(candidate, baseline=baseline)
+    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=run.created_at, attempt=1)
+    settings.PREFLOOP_HOME = tmp_path
+    for checkpoint in (candidate, baseline):
+        with sealed_folder(tmp_path / checkpoint.path) as part:
+            (part / "config.json").write_text("{}")
+        checkpoint.manifest_sha256 = verify_sealed(tmp_path / checkpoint.path)
+
+    assert find_evaluation(candidate, baseline=baseline) == run
+    assert resolve_config(run).reference_model == str(tmp_path / baseline.path)
+
+    (tmp_path / baseline.path / "config.json").write_text("[]")
+    with pytest.raises(ModelRefused, match="sft is damaged"):
+        resolve_config(run)
+
+
+def test_an_evaluation_that_knows_its_baseline_by_folder_alone_is_found(project, candidate, baseline):
+    run = make_run(project, kind="evaluate", state="succeeded", base=candidate)
+    run.config["reference_model"] = f"/of/another/host/{baseline.path}"
+    run.save()
+
+    assert find_evaluation(candidate, baseline=baseline) == run
+    assert find_evaluation(candidate, baseline=make_checkpoint(project)) is None
 
 
 def test_a_held_out_reward_model_is_named_not_pathed(project, candidate, baseline):
     make_dataset(project)
     run = plan_evaluation(candidate, baseline=baseline)
-    run.base = None
+    run.base = run.other = None
     run.config["heldout_model"] = "/etc"
 
     with pytest.raises(ModelRefused, match="Harbour has no reward model named /etc"):

@@ -6,7 +6,6 @@ import pytest
 
 from labeling.domain.people import add_member
 from labeling.models import User, Verdict
-from rlhf.domain.evaluation import name_folder
 from rlhf.domain.gate import decide
 from tests.rlhf.conftest import make_checkpoint, make_run
 from tests.rlhf.domain.test_win_rate import make_meeting, vote
@@ -37,10 +36,9 @@ def people(project):
 
 
 def evaluate(candidate, baseline, **result):
-    run = make_run(candidate.project, kind="evaluate", state="succeeded", base=candidate, result=result)
-    run.config["reference_model"] = name_folder(baseline)
-    run.save()
-    return run
+    return make_run(
+        candidate.project, kind="evaluate", state="succeeded", base=candidate, other=baseline, result=result
+    )
 
 
 def cast(candidate, baseline, people, *, wins, losses):
