@@ -17,6 +17,7 @@ CONFIRMED = 0.6  # share of it that the most doubtful judge must confirm
 LENGTH_CORRELATION, LENGTH_RISE = 0.5, 0.1
 DISTINCT_LEFT = 0.7
 FINISHED = 0.8
+BEND_ERRORS = 2.0  # standard errors by which a curve must bend before its turn is believed
 
 PROXY, DOUBT, DOUBT_SE = "alarm/proxy", "alarm/doubt", "alarm/doubt_se"
 KL = "objective/kl"
@@ -113,7 +114,7 @@ def see_turn(history: Rows, curve: Sequence[Point]) -> Sign | None:
 
 
 def find_turn(points: Sequence[Point]) -> float | None:
-    """Return the KL at which the reward turns down; None where the points bend upwards or not at all.
+    """Return the KL at which the reward turns down; None where the points bend upwards, or no more than noise would.
 
     Fitted is R = R0 + d (alpha - beta d), d = sqrt(KL), by least squares; R turns at d = alpha / (2 beta).
     Source: Gao et al., arXiv 2210.10760, section 3, the form for best of n. The form they give for reinforcement
@@ -124,14 +125,19 @@ def find_turn(points: Sequence[Point]) -> float | None:
     d = [math.sqrt(max(point.kl, 0.0)) for point in points]
     rewards = [point.doubt for point in points]
     solved = solve_quadratic(d, rewards)
-    if solved is None or solved[1] <= 0:
+    if solved is None:
         return None
-    alpha, beta = solved
+    alpha, beta, error = solved
+    if beta <= 0 or beta <= BEND_ERRORS * error:
+        return None
     return max(0.0, alpha / (2 * beta)) ** 2
 
 
-def solve_quadratic(d: Sequence[float], rewards: Sequence[float]) -> tuple[float, float] | None:
-    """Return alpha and beta of the least-squares fit of R0 + alpha d - beta d^2; None where d does not vary enough."""
+def solve_quadratic(d: Sequence[float], rewards: Sequence[float]) -> tuple[float, float, float] | None:
+    """Return alpha, beta and the standard error of beta of the least-squares fit of R0 + alpha d - beta d^2.
+
+    None where d does not vary enough.
+    """
     n = len(d)
     mean_d, mean_q, mean_r = sum(d) / n, sum(x * x for x in d) / n, sum(rewards) / n
     rows = [(x - mean_d, x * x - mean_q, r - mean_r) for x, r in zip(d, rewards, strict=True)]
@@ -140,7 +146,9 @@ def solve_quadratic(d: Sequence[float], rewards: Sequence[float]) -> tuple[float
     determinant = dd * qq - dq * dq
     if determinant <= 1e-12 * max(dd * qq, 1e-300):
         return None
-    return (dr * qq - qr * dq) / determinant, -(qr * dd - dr * dq) / determinant
+    alpha, beta = (dr * qq - qr * dq) / determinant, -(qr * dd - dr * dq) / determinant
+    unexplained = sum((r - alpha * x + beta * q) ** 2 for x, q, r in rows)
+    return alpha, beta, math.sqrt(unexplained / max(n - 3, 1) * dd / determinant)
 
 
 def see_length(history: Rows) -> Sign | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -69,6 +70,13 @@ def test_the_turn_of_gaos_curve_is_found_again():
 def test_a_curve_that_bends_upwards_has_no_turn():
     assert find_turn([Point(d * d, d + 0.1 * d * d) for d in (0.0, 0.5, 1.0, 2.0)]) is None
     assert find_turn([Point(1.0, value) for value in (0.0, 1.0, 2.0, 3.0)]) is None
+
+
+def test_noise_has_a_turn_as_seldom_as_chance_allows():
+    rng = random.Random(0)
+    found = [find_turn([Point(0.1 * n, rng.gauss(0, 1)) for n in range(30)]) for _ in range(200)]
+
+    assert sum(turn is not None for turn in found) <= 12
 
 
 @pytest.mark.parametrize(("furthest", "expected"), [(3.0, []), (5.0, ["kl_beyond_turn"])])
