@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from rlhf.domain.sampling import draw_prompts
 from tests.rlhf.conftest import hash_of, judge, make_comparison, message
 
 pytestmark = pytest.mark.django_db
-HH = Path(os.environ.get("HH_RLHF", "hh-rlhf-harmless-dev.jsonl.gz"))  # where Anthropic's file lies, if it does
+HH = Path(__file__).parents[5] / "shared" / "data" / "hh-rlhf-harmless-dev.jsonl.gz"
 
 REWARDBENCH = [
     {"prompt": "How deep?", "chosen": "Ten metres.", "rejected": "Deep.", "subset": "chat-easy", "id": 1},
@@ -89,7 +88,7 @@ def test_hhh_rows_put_the_right_choice_over_the_wrong(project, tmp_path):
     assert [[turn["role"] for turn in prompt] for prompt in prompts] == [["user"], ["user", "assistant", "user"]]
 
 
-@pytest.mark.skipif(not HH.exists(), reason="the HH-RLHF file is not here: name it in HH_RLHF")
+@pytest.mark.skipif(not HH.exists(), reason="no real data beside the repository")
 def test_the_real_hh_file_becomes_a_test_set(project, tmp_path):
     with gzip.open(HH, "rt", encoding="utf-8") as file:
         lines = [line for line, _ in zip(file, range(200), strict=False)]
