@@ -81,15 +81,20 @@ def find_pairs(
 ) -> dict[int, tuple[int, float, list[tuple[int, int]]]]:
     """Return the judged comparisons of two checkpoints: prompt, propensity, and who may stand behind A and B."""
     found = {}
-    columns = ("pk", "prompt", "propensity", "completion_a", "completion_b")
-    rows = Comparison.objects.filter(project=project).order_by("pk").values_list(*columns)
-    for pk, prompt, propensity, a, b in rows.iterator(CHUNK):
+    for pk, prompt, propensity, a, b in read_comparisons(project, sorted(judged)):
         pairs = [(left, right) for left in sorted(sides.get(a, ())) for right in sorted(sides.get(b, ()))]
         is_asked = not checkpoints or any({left, right} <= checkpoints for left, right in pairs if left != right)
         # Where both were drawn by the same checkpoints, either verdict says nothing of which is better.
-        if pk in judged and is_asked and sides.get(a) != sides.get(b) and any(x != y for x, y in pairs):
+        if is_asked and sides.get(a) != sides.get(b) and any(x != y for x, y in pairs):
             found[pk] = (prompt, propensity, pairs)
     return found
+
+
+def read_comparisons(project: Project, wanted: Sequence[int]) -> Iterator[tuple[int, int, float, int, int]]:
+    """Yield the named comparisons of a project, by id: prompt, propensity and both completions."""
+    for start in range(0, len(wanted), CHUNK):
+        rows = Comparison.objects.filter(project=project, pk__in=wanted[start : start + CHUNK]).order_by("pk")
+        yield from rows.values_list("pk", "prompt", "propensity", "completion_a", "completion_b")
 
 
 def spread(

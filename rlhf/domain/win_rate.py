@@ -17,6 +17,7 @@ from rlhf.models import AIJudgment, Checkpoint, Sample
 
 N_STYLE_RESAMPLES = 200  # covariates keep every comparison apart, which costs
 CACHE_S = 600  # what changes without a new row, such as who is in quarantine, is seen after as long
+NO_STANDINGS = "none"
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def rank_checkpoints(project: Project, *, baseline: Checkpoint | None = None) ->
         "opinion": AIJudgment.objects.filter(comparison__project=project).aggregate(pk=Max("pk"))["pk"],
     }
     key = f"standings-{project.pk}-{baseline.pk if baseline else 0}-{'-'.join(str(pk) for pk in last.values())}"
-    standings: Standings | None = cache.get(key)
-    if standings is None:
-        standings = compute_standings(project, baseline=baseline)
-        cache.set(key, standings, CACHE_S)
-    return standings
+    kept: Standings | str | None = cache.get(key)
+    if kept is None:  # nothing is kept: that there is no standing is NO_STANDINGS
+        kept = compute_standings(project, baseline=baseline) or NO_STANDINGS
+        cache.set(key, kept, CACHE_S)
+    return kept if isinstance(kept, Standings) else None
 
 
 def compute_standings(project: Project, *, baseline: Checkpoint | None = None) -> Standings | None:

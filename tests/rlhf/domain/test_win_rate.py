@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labeling.domain.pairing import propose_comparison
 from labeling.domain.people import add_member
@@ -207,3 +209,25 @@ def test_control_for_style_takes_from_length_what_is_its_own(old, new, people):
 
     assert duel.estimate.low > 0.5
     assert duel.controlled.low < 0.5 < duel.controlled.high
+
+
+def test_that_nobody_was_compared_is_kept_too(project, old):
+    with CaptureQueriesContext(connection) as first:
+        assert rank_checkpoints(project) is None
+    with CaptureQueriesContext(connection) as again:
+        assert rank_checkpoints(project) is None
+
+    assert len(again) < len(first) - 2
+
+
+def test_comparisons_nobody_judged_are_not_read(old, new, people):
+    judged = make_meeting(new, old)
+    vote(judged, people[0], Verdict.A)
+    make_meeting(new, old)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert measure_duel(new, old).n_votes == 1
+
+    read = [query["sql"] for query in queries if "propensity" in query["sql"] and "completion_a" in query["sql"]]
+    assert len(read) == 1
+    assert f"IN ({judged.pk})" in read[0]
