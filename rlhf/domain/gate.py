@@ -13,7 +13,8 @@ from rlhf.models import Checkpoint, Loop, Run
 TERMS = ("gate", "gate_votes", "gate_win_rate", "tax_limit")
 # What an evaluation says of a policy, the best witness first.
 JUDGED = {
-    "model_win_rate": "The reward model's win rate over {baseline} is",
+    "doubt_win_rate": "By the most doubtful of its judges, its win rate over {baseline} is",
+    "model_win_rate": "By its reward model, whom no other judge doubts, its win rate over {baseline} is",
     "eval_rewards/accuracies": "Of held-out pairs it ranks as people did, beside {baseline},",
 }
 

@@ -60,8 +60,9 @@ def describe_own_words(
     """Return the figures of completions that policy and reference draw for the prompts of a file of pairs.
 
     Returns: objective/kl with its 95% interval, rollout/* of the policy and the same under reference/; with a reward
-        model also objective/scores, in standard deviations of the reference's, model_win_rate with its interval, and
-        best_of_n, rows of {n, kl, score, doubt} of the reference's completions; signs of over-optimization.
+        model also objective/scores, in standard deviations of the reference's, model_win_rate with its interval,
+        doubt_win_rate where there are several heads (by the most doubtful of them), and best_of_n, rows of {n, kl,
+        score, doubt} of the reference's completions; signs of over-optimization.
     """
     prompts = choose_prompts(pairs, config)
     if not prompts:
@@ -171,7 +172,7 @@ def score_drawn(config: EvaluateConfig, drawn: dict[str, Drawn]) -> Scored:
             doubt = heads[name].amin(1)
             error = doubt.std().item() / math.sqrt(len(doubt))
             rows[name] |= {PROXY: scores[name].mean().item(), DOUBT: doubt.mean().item(), DOUBT_SE: error}
-    doubts = heads["reference/"].amin(1).view(-1, config.n_samples).tolist()
+    our_doubts, doubts = (heads[name].amin(1).view(-1, config.n_samples).tolist() for name in ("", "reference/"))
     curve = trace_curve(reference, doubts)
     sizes = [2**power for power in range(len(curve))]
     best = [best_of_n_means(each, each, sizes) for each in reference]
@@ -180,6 +181,8 @@ def score_drawn(config: EvaluateConfig, drawn: dict[str, Drawn]) -> Scored:
         for place, (n, point) in enumerate(zip(sizes, curve, strict=True))
     ]
     figures = {"objective/scores": scores[""].mean().item(), **compare(ours, reference), "best_of_n": best_of_n}
+    if heads[""].shape[1] > 1:
+        figures |= compare(our_doubts, doubts, name="doubt_win_rate")
     return Scored(figures, rows["reference/"], rows[""], curve if heads[""].shape[1] > 1 else [])
 
 
@@ -200,8 +203,14 @@ def score_texts(folder: str, drawn: Sequence[Drawn], *, seed: int) -> Tensor:
     return score_heads(model, rows).view(len(drawn), -1, model.config.num_labels)
 
 
-def compare(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], *, seed: int = 0) -> dict[str, float]:
-    """Return model_win_rate: how often our score is the higher, every completion of a prompt against every one of theirs.
+def compare(
+    ours: Sequence[Sequence[float]],
+    theirs: Sequence[Sequence[float]],
+    *,
+    name: str = "model_win_rate",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return how often our score is the higher, every completion of a prompt against every one of theirs, by name.
 
     Ties count half. The interval is a bootstrap over prompts.
     """
@@ -212,4 +221,4 @@ def compare(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], 
     rng = random.Random(seed)
     means = sorted(sum(rng.choices(rates, k=len(rates))) / len(rates) for _ in range(N_RESAMPLES))
     low, high = means[round(0.025 * (N_RESAMPLES - 1))], means[round(0.975 * (N_RESAMPLES - 1))]
-    return {"model_win_rate": sum(rates) / len(rates), "model_win_rate_low": low, "model_win_rate_high": high}
+    return {name: sum(rates) / len(rates), f"{name}_low": low, f"{name}_high": high}

@@ -8,7 +8,7 @@ from typing import Any
 from rlhf.contract.run_dir import USAGE
 
 # The shares that say how good the run is, best known first, and the rules that know nothing but length.
-SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate")
+SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate", "doubt_win_rate")
 BASELINES = {"baseline_longer": "the longer is better", "baseline_shorter": "the shorter is better"}
 
 SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own

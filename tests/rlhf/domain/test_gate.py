@@ -180,6 +180,16 @@ def test_by_figures_the_reward_models_lower_bound_decides(candidate, baseline):
     assert decide(candidate, terms=FIGURES, baseline=baseline).passes is True
 
 
+def test_the_most_doubtful_judge_decides_where_there_is_one(candidate, baseline):
+    shares = {"model_win_rate": 0.8, "model_win_rate_low": 0.7, "model_win_rate_high": 0.9}
+    evaluate(candidate, baseline, **shares, doubt_win_rate=0.5, doubt_win_rate_low=0.4, doubt_win_rate_high=0.6)
+
+    verdict = decide(candidate, terms=FIGURES, baseline=baseline)
+
+    assert verdict.passes is False
+    assert "By the most doubtful of its judges" in verdict.reasons[0]
+
+
 def test_an_open_gate_lets_everything_pass(candidate, baseline):
     candidate.run.alarms = ALARM
     candidate.run.save()

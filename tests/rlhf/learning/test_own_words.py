@@ -54,6 +54,7 @@ def test_a_policy_is_no_better_than_itself(tiny_policy, pairs, doubtful_model):
     assert found["objective/kl"] == 0.0
     assert found["objective/scores"] == pytest.approx(0.0, abs=1e-6)
     assert found["model_win_rate"] == pytest.approx(0.5)
+    assert found["doubt_win_rate"] == pytest.approx(0.5)
     assert found["rollout/distinct_2"] == found["reference/rollout/distinct_2"]
     assert [row["n"] for row in found["best_of_n"]] == [1, 2, 4]
     scores = [row["score"] for row in found["best_of_n"]]
