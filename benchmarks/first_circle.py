@@ -54,14 +54,7 @@ def main() -> None:
 
 def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
     """Run every stage for one seed."""
-    base = run_once(home / "pretrain", recipe.PRETRAIN.replace(seed=seed), {
-        "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
-        "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
-    })  # fmt: skip
-    print(f"  the base model knows {share_known(base):.1%} of the held-out questions about facts", flush=True)
-    sft = run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
-        "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
-    })  # fmt: skip
+    sft = make_sft(home, seed)
     test_prompts = draw_prompts(seed, N_EVALUATION_PROMPTS, split="test")
     baseline = [texts[0] for texts in sample(home / "sample-sft", sft, test_prompts, n=1, seed=1000 + seed)]
     train_prompts = draw_prompts(seed, options.labels * options.rounds, split="train")
@@ -79,6 +72,18 @@ def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
         print_win_rate(win_rate(test_prompts, texts, baseline))
     for prompt, before, after in list(zip(test_prompts, baseline, texts, strict=True))[: options.show]:
         print(f"\n> {prompt[-1]['content']}\n  sft: {before}\n  dpo: {after}")
+
+
+def make_sft(home: Path, seed: int) -> Path:
+    """Return the fine-tuned model of a seed, made when it is not there."""
+    base = run_once(home / "pretrain", recipe.PRETRAIN.replace(seed=seed), {
+        "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
+        "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
+    })  # fmt: skip
+    print(f"  the base model knows {share_known(base):.1%} of the held-out questions about facts", flush=True)
+    return run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
+        "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
+    })  # fmt: skip
 
 
 def share_known(base: Path) -> float:

@@ -29,8 +29,7 @@ from typing import Any
 
 import django
 
-from benchmarks.first_circle import run_once, sample
-from benchmarks.ppo_learns import make_sft
+from benchmarks.first_circle import make_sft, run_once, sample
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import Message, PreferenceRow, read_rows, write_rows

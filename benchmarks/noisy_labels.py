@@ -18,8 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.first_circle import sample
-from benchmarks.ppo_learns import make_sft
+from benchmarks.first_circle import make_sft, sample
 from rlhf.contract.records import Message, PreferenceRow, write_rows
 from rlhf.contract.run_dir import DATA, prepare_run_dir
 from rlhf.domain.datasets.consensus import Decision, Outcome, Vote, decide_all

@@ -27,13 +27,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.first_circle import label, run, run_once, sample, split_rows
+from benchmarks.first_circle import label, make_sft, run, sample, split_rows
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.records import Message, PreferenceRow
 from rlhf.contract.run_dir import CHECKPOINTS, FINAL, prepare_run_dir
 from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe
-from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.labelers import SimulatedLabeler
 from rlhf.world.prompts import draw_prompts
 from rlhf.world.win_rate import WinRate, win_rate
@@ -74,17 +73,6 @@ def go_round(options: argparse.Namespace, home: Path, seed: int) -> None:
         config = recipe.PPO.replace(seed=seed, base_model=str(policy), reward_model=str(reward_model))
         policy = follow(options, home / f"ppo-{number}", config.with_settings(options.ppo), prompts, baseline)
         print(f"seed {seed}: round {number} took {time.monotonic() - started_s:.0f} s, the curve included", flush=True)
-
-
-def make_sft(home: Path, seed: int) -> Path:
-    """Return the fine-tuned model of a seed, made when it is not there."""
-    base = run_once(home / "pretrain", recipe.PRETRAIN.replace(seed=seed), {
-        "train.jsonl": ({"text": text} for text in pretraining_texts(seed, "train")),
-        "test.jsonl": ({"text": text} for text in pretraining_texts(seed, "test")),
-    })  # fmt: skip
-    return run_once(home / "sft", recipe.SFT.replace(seed=seed, base_model=str(base)), {
-        "train.jsonl": ({"messages": messages} for messages in demonstrations(seed, recipe.N_DEMONSTRATIONS)),
-    })  # fmt: skip
 
 
 def learn_reward(options: argparse.Namespace, run_dir: Path, sft: Path, rows: list[PreferenceRow], seed: int) -> Path:

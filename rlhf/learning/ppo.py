@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +23,7 @@ from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.ptx import load_ptx
 from rlhf.learning.rewards import build_rewards
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scorer import TextScorer, find_limit, reads_same_tokens, score_ids
+from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
 from rlhf.learning.scoring import load_scoring_tokenizer
 from rlhf.learning.tokenization import encode_prompt
 from rlhf.learning.watch import prepare_watch
@@ -84,18 +83,14 @@ def build_trainer(
     policy, pad_id = models.policy, tokenizer.pad_token_id
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     stop_ids = find_stop_ids(policy, tokenizer)
-    scores = (
-        partial(score_ids, reward_model, ensemble=config.ensemble)
-        if reads_ids
-        else TextScorer(
-            reward_model,
-            own,
-            policy_tokenizer=tokenizer,
-            conversations=conversations,
-            stop_ids=stop_ids,
-            ensemble=config.ensemble,
-            max_length=find_limit(config.reward_model),
-        )
+    scores = pick_scorer(
+        reward_model,
+        own,
+        tokenizer,
+        conversations=conversations,
+        stop_ids=stop_ids,
+        ensemble=config.ensemble,
+        max_length=find_limit(config.reward_model),
     )
     source = RolloutSource(
         config,
@@ -112,16 +107,17 @@ def build_trainer(
         pad_id=pad_id,
         dtype=pick_trunk_dtype(config.dtype, policy.device),
     )
+    # The judges read a rollout's ids: of a reward model with tokens of its own, only what texts show is told.
+    watch = (
+        prepare_watch(config, run_dir, models=models, source=source, reward_model=reward_model, tokenizer=tokenizer)
+        if reads_ids
+        else None
+    )
     return PPOTrainer(
         config,
         models=models,
         source=source,
-        # The judges read a rollout's ids: of a reward model with tokens of its own, only what texts show is told.
-        watch=prepare_watch(
-            config, run_dir, models=models, source=source, reward_model=reward_model, tokenizer=tokenizer
-        )
-        if reads_ids
-        else None,
+        watch=watch,
         arguments=trainer_arguments(config, run_dir),
         ptx=load_ptx(run_dir / DATA, tokenizer, config),
     )

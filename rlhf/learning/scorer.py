@@ -39,8 +39,29 @@ def load_scorer(
     tokenizer = load_scoring_tokenizer(folder)
     model = load_reward_model(folder, tokenizer, seed=seed).eval()
     require_parity(model, folder)
-    max_length = find_limit(folder)
-    choose_attention(model, longest_row=max_length)
+    choose_attention(model, longest_row=find_limit(folder))
+    return pick_scorer(
+        model,
+        tokenizer,
+        policy_tokenizer,
+        conversations=conversations,
+        stop_ids=stop_ids,
+        ensemble=ensemble,
+        max_length=find_limit(folder),
+    )
+
+
+def pick_scorer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    policy_tokenizer: PreTrainedTokenizerBase,
+    *,
+    conversations: Mapping[tuple[int, ...], list[Message]],
+    stop_ids: list[int],
+    ensemble: str,
+    max_length: int,
+) -> Reward:
+    """Return the raw scores of a loaded reward model: by the policy's ids where it reads them, else by what they spell."""
     if reads_same_tokens(policy_tokenizer, tokenizer):
         return partial(score_ids, model, ensemble=ensemble)
     return TextScorer(

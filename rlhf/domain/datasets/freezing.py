@@ -237,38 +237,57 @@ def freeze_completions(
         for split in SPLITS
     }
 
-    def read(split: str) -> Iterator[DemonstrationRow | TextRow]:
-        order = orders[split]
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            rows = Completion.objects.select_related("prompt").in_bulk(chunk)
-            yield from (build(rows[pk]) for pk in chunk)
-
     groups = {split: len({place.group for place in places.values() if place.split == split}) for split in SPLITS}
-    sources = [
-        DatasetSource(split=split, line=line, comparison_id=fixes[pk][0], judgment_id=fixes[pk][1])
-        for split in SPLITS
-        for line, pk in enumerate(orders[split], 1)
-        if pk in fixes
-    ]
-    said = [
-        DatasetSource(split=TRAIN, line=line, comparison_id=revised[pk].comparison, ai_judgment_id=revised[pk].judgment)
-        for line, pk in enumerate(orders[TRAIN], 1)
-        if pk in revised and pk not in fixes
-    ]
+    sources = list_rewritten_sources(orders, fixes, revised)
     return freeze_rows(
         project,
         kind=kind,
         name=name,
-        train=read(TRAIN),
-        test=read(TEST),
+        train=read_completions(orders[TRAIN], build),
+        test=read_completions(orders[TEST], build),
         rule=rule,
         user=user,
-        counts={"rows": sum(map(len, orders.values())), "groups": groups}
-        | ({"fixes": len(sources)} if sources else {})
-        | ({"ai": dict(Counter(revised[pk].annotator for pk in orders[TRAIN] if pk in revised))} if revised else {}),
-        sources=[*sources, *said],
+        counts={"rows": sum(map(len, orders.values())), "groups": groups} | count_rewritten(orders, fixes, revised),
+        sources=sources,
     )
+
+
+def read_completions(
+    order: list[int], build: Callable[[Completion], DemonstrationRow | TextRow]
+) -> Iterator[DemonstrationRow | TextRow]:
+    """Yield the rows of completions in their order, so many read at a time."""
+    for start in range(0, len(order), CHUNK):
+        chunk = order[start : start + CHUNK]
+        rows = Completion.objects.select_related("prompt").in_bulk(chunk)
+        yield from (build(rows[pk]) for pk in chunk)
+
+
+def list_rewritten_sources(
+    orders: Mapping[str, list[int]], fixes: Mapping[int, tuple[int, int]], revised: Mapping[int, Revised]
+) -> list[DatasetSource]:
+    """Return who stands behind the lines that were rewritten: the labeler, or else the annotator, who did."""
+    sources = []
+    for split in SPLITS:
+        for line, pk in enumerate(orders[split], 1):
+            if pk in fixes:
+                comparison, judgment = fixes[pk]
+                sources.append(DatasetSource(split=split, line=line, comparison_id=comparison, judgment_id=judgment))
+            elif pk in revised:
+                said = revised[pk]
+                sources.append(
+                    DatasetSource(split=split, line=line, comparison_id=said.comparison, ai_judgment_id=said.judgment)
+                )
+    return sources
+
+
+def count_rewritten(
+    orders: Mapping[str, list[int]], fixes: Mapping[int, tuple[int, int]], revised: Mapping[int, Revised]
+) -> dict[str, Any]:
+    """Return how many rows labelers rewrote, and how many each annotator."""
+    taken = [pk for order in orders.values() for pk in order]
+    n_fixes = sum(pk in fixes for pk in taken)
+    by_annotator = Counter(revised[pk].annotator for pk in taken if pk in revised)
+    return ({"fixes": n_fixes} if n_fixes else {}) | ({"ai": dict(by_annotator)} if revised else {})
 
 
 def build_demonstration(completion: Completion, *, revised: Mapping[int, Revised]) -> DemonstrationRow:
