@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from labeling.querysets import SlotQuerySet
+from labeling.models import Slot
 
 # A slot is stamped before others can see it: whoever opens many does it in one transaction, and clocks differ.
 MARGIN = timedelta(minutes=10)
@@ -25,16 +25,13 @@ Key = tuple[int, int, tuple[int, ...] | None]  # project, labeler, the slices sh
 _walked: dict[Key, datetime] = {}  # a cache: what it says is only ever late, and without it the queue is walked
 
 
-def list_opened(slots: SlotQuerySet, key: Key) -> list[int] | None:
-    """Return the ids of the free slots opened since the queue was walked in vain; None where it has to be walked.
-
-    slots: the free ones of the project.
-    """
+def list_opened(key: Key) -> list[int] | None:
+    """Return the ids of the free slots opened since the queue was walked in vain; None where it has to be walked."""
     walked_at = _walked.get(key)
     if walked_at is None or not timedelta() <= timezone.now() - walked_at < BELIEVED:
         return None
-    opened = slots.order_by().filter(opened_at__gte=walked_at - MARGIN).values_list("pk", flat=True)
-    found = list(opened[: MOST_OPENED + 1])
+    opened = Slot.objects.filter(project=key[0], opened_at__gte=walked_at - MARGIN).free()
+    found = list(opened.values_list("pk", flat=True)[: MOST_OPENED + 1])
     if len(found) > MOST_OPENED:
         _walked.pop(key, None)
         return None

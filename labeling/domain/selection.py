@@ -118,16 +118,20 @@ def find_work(turn: Turn, order: tuple[str, ...]) -> Slot | None:
     """
     slices = list_slices(turn)
     key = (turn.project.pk, turn.labeler.pk, None if slices is None else tuple(slices))
-    free = Slot.objects.filter(project=turn.project).free()
-    opened, started_at = list_opened(free, key), timezone.now()
-    hers = Slot.objects.claimable_by(turn.labeler).filter(is_sliced(slices)).order_by(*order)
+    opened, started_at = list_opened(key), timezone.now()
     if opened is not None:
-        return take(lock_first(hers.filter(pk__in=opened)), turn) if opened else None
+        return take(lock_first(list_hers(turn, slices).filter(pk__in=opened).order_by(*order)), turn)
     slot = walk_queue(turn, slices, order)
     # The walk passes over what others have locked, and may yet let go of.
-    if slot is None and not hers.filter(project=turn.project).exists():
+    if slot is None and not list_hers(turn, slices).filter(project=turn.project).exists():
         remember_walk(key, at=started_at)
     return slot
+
+
+def list_hers(turn: Turn, slices: list[int] | None) -> SlotQuerySet:
+    """Return the slots she may be given, of these slices. To build it takes longer than the walk: not for every claim."""
+    hers: SlotQuerySet = Slot.objects.claimable_by(turn.labeler).filter(is_sliced(slices))
+    return hers
 
 
 def is_sliced(slices: list[int] | None) -> Q:
