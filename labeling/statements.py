@@ -67,7 +67,7 @@ class Statement:
 
     def execute(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> CursorWrapper:
         cursor = open_cursor(connection)
-        cursor.execute(self.sql, [adapt(values[place], connection) for place in self.places])
+        cursor.execute(self.sql, adapt([values[place] for place in self.places], connection))
         return cursor
 
 
@@ -185,11 +185,12 @@ def read_places(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]
     )
 
 
-def adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
-    """Return a value as the database's driver takes it."""
-    if isinstance(value, uuid.UUID):
-        return value if connection.features.has_native_uuid_field else value.hex
-    return connection.ops.adapt_unknown_value(value)
+def adapt(values: list[Any], connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return values as the database's driver takes them; PostgreSQL's takes all there are."""
+    if connection.vendor == "postgresql":
+        return values
+    adapt_one = connection.ops.adapt_unknown_value
+    return [value.hex if isinstance(value, uuid.UUID) else adapt_one(value) for value in values]
 
 
 def open_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:

@@ -112,8 +112,9 @@ def free_expired(project: Project, *, besides: User | None = None) -> int:
 
     besides: whoever is here to renew her own.
     """
-    expired = Slot.objects.filter(project=project).expired().exclude(labeler=besides)
-    return expired.free_up() if list_expired(project.pk) else 0
+    if not list_expired(project.pk):
+        return 0
+    return Slot.objects.filter(project=project).expired().exclude(labeler=besides).free_up()
 
 
 @compiled

@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -220,11 +220,24 @@ def draw_gold(turn: Turn, *, is_exam: bool) -> Comparison | None:
     The sum keeps SQLite, which knows nothing of how many rows match, from going through the project's comparisons
     instead of through the gold: that took a second at 10,000.
     """
+    if not turn.has_slices:
+        drawn = list_drawn(turn.project.pk, turn.labeler.pk, is_exam=is_exam)
+    else:
+        unmet = list_unmet(turn.project.pk, turn.labeler, is_exam=is_exam)
+        drawn = list(unmet.filter(is_of_her_slices(turn)).order_by("?")[:1])
+    return next((gold.comparison for gold in drawn), None)
+
+
+@compiled
+def list_drawn(project: Any, labeler: Any, *, is_exam: bool) -> QuerySet[Gold]:
+    """One of the gold of a project that has no slices: a claim in twenty asks."""
+    return list_unmet(project, labeler, is_exam=is_exam).order_by("?")[:1]
+
+
+def list_unmet(project: Any, labeler: Any, *, is_exam: bool) -> QuerySet[Gold]:
     gold = Gold.objects.annotate(of_project=F("comparison__project_id") + 0)
-    known = gold.filter(of_project=turn.project.pk, is_active=True, is_exam=is_exam)
-    unmet = known.filter(*is_open_to(turn.labeler, comparison="comparison__"), is_of_her_slices(turn))
-    drawn = unmet.select_related(*TEXTS).order_by("?").first()
-    return drawn.comparison if drawn else None
+    known = gold.filter(of_project=project, is_active=True, is_exam=is_exam)
+    return known.filter(*is_open_to(labeler, comparison="comparison__")).select_related(*TEXTS)
 
 
 def is_of_her_slices(turn: Turn) -> Q:

@@ -8,17 +8,22 @@ from typing import Any
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
-from labeling.models import Adjudication, Comparison
+from labeling.models import Adjudication, Comparison, Judgment
 from labeling.querysets import JudgmentQuerySet
-from labeling.statements import Change, compiled_change
+from labeling.statements import Change, compiled, compiled_change
 
 
-def list_counted(comparison: Comparison) -> JudgmentQuerySet:
+def list_counted(comparison: Any) -> JudgmentQuerySet:
     """Return the labelers' last words that count: of work, and of after it was last sent back."""
     sent_back = Adjudication.objects.filter(comparison=OuterRef("comparison"), act=Adjudication.Act.SEND_BACK)
     upto = Coalesce(Subquery(sent_back.order_by("-id").values("upto")[:1]), 0)
-    counted: JudgmentQuerySet = comparison.judgments.current().of_work().filter(pk__gt=upto)
+    counted: JudgmentQuerySet = Judgment.objects.filter(comparison=comparison).current().of_work().filter(pk__gt=upto)
     return counted
+
+
+@compiled
+def list_strengths(comparison: Any) -> JudgmentQuerySet:
+    return list_counted(comparison).only("strength")
 
 
 def update_tally(comparison: Comparison, strengths: Sequence[int] | None = None) -> Comparison:
@@ -27,7 +32,7 @@ def update_tally(comparison: Comparison, strengths: Sequence[int] | None = None)
     Whoever calls holds the lock on the comparison, or two votes at once would each miss the other.
     """
     if strengths is None:
-        strengths = list(list_counted(comparison).values_list("strength", flat=True))
+        strengths = [judgment.strength for judgment in list_strengths(comparison.pk)]
     low, high = min(strengths, default=0), max(strengths, default=0)
     comparison.n_judgments = len(strengths)
     comparison.spread = high - low

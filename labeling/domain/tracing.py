@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 DAY_MS = 24 * 3600 * 1000
@@ -43,7 +43,7 @@ class Trace:
 def read_trace(said: Mapping[str, object]) -> dict[str, Any]:
     """Return what Judgment.trace keeps of what a browser sent: known keys with values that can be, and no others."""
     trace = Trace(**{name: read_value(name, said[name]) for name in Trace.__dataclass_fields__ if name in said})
-    return {name: value for name, value in asdict(trace).items() if value is not None}
+    return {name: value for name, value in vars(trace).items() if value is not None}
 
 
 def read_value(name: str, value: object) -> Any:

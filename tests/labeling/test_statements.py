@@ -30,6 +30,8 @@ READS = [
     (flood.list_votes, (2,), {"position": 120}),
     (sessions.list_sessions, ("key", NOW), {}),
     (accounts.list_users, (2,), {}),
+    (tallying.list_strengths, (4,), {}),
+    *((selection.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
     *((selection.list_unsliced, (1, 2), {"order": order}) for order in selection.ORDERS.values()),
     (selection.list_unsliced, (1, 2), {"order": selection.RANDOM_ORDER}),
 ]
@@ -63,7 +65,7 @@ def spell(sql):
 def test_a_compiled_read_is_what_its_queryset_says(read, values, shape):
     def ask_django():
         # A key stands for its row where a statement is compiled; Django wants the row.
-        asks_by_row = read is selection.list_unsliced
+        asks_by_row = read in (selection.list_unsliced, selection.list_drawn)
         list(read.__wrapped__(*((*values[:1], User(pk=values[1])) if asks_by_row else values), **shape))
 
     assert spell(*capture(lambda: read(*values, **shape))) == spell(*capture(ask_django))
