@@ -19,6 +19,7 @@ from django.utils.translation import gettext_noop as _
 from labeling.domain.doorbell import SWEEP_S, send_message
 from labeling.domain.intake.refusals import FileRefused, Reason
 from labeling.domain.intake.report import report_cause
+from labeling.domain.intake.shutting import list_half_open, open_new
 from labeling.models import Import
 
 LEASE_S = 30
@@ -90,7 +91,9 @@ def local_file(name: str) -> Iterator[Path]:
 
 
 def sweep_imports() -> None:
-    """Ring for every uploaded or staged file that no worker holds."""
+    """Ring for every uploaded or staged file that no worker holds, and open what a kill left shut."""
     for pk, state in Import.objects.filter(state__in=list(TASKS)).exclude(file="").values_list("pk", "state"):
         if cache.get(f"import-{pk}") is None:
             send_message(TASKS[state], pk, expires_s=SWEEP_S)
+    for imported in list_half_open():
+        open_new(imported)

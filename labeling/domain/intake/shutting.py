@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from labeling.domain.intake.pacing import Pace
 from labeling.domain.overlap import shut_slots
 from labeling.models import Comparison, Demonstration, Import, ImportedJudgment, Slot
 
@@ -29,13 +30,38 @@ def shut_new(imported: Import, ids: list[int]) -> None:
     Import.objects.filter(pk=imported.pk).update(options=imported.options)
 
 
-@transaction.atomic
 def open_new(imported: Import) -> None:
-    """Open the slots of an import's new comparisons. All at once: a kill in between would leave some shut for ever."""
-    for rows in take_new(imported):
-        queued = rows.filter(state=Comparison.State.OPEN, prompt__is_held_out=False, gold__isnull=True)
-        shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
-        shut.update(state=Slot.State.FREE, opened_at=Now())
+    """Open the slots of a committed import's new comparisons, a short transaction at a time; the sweeper goes on with
+    what a kill left shut."""
+    pace, is_left = Pace(), True
+    while is_left:
+        with pace.turn():
+            is_left = open_some(imported, pace.n_rows)
+
+
+def open_some(imported: Import, n: int) -> bool:
+    """Open the slots of the next n comparisons at most, and say whether some are left."""
+    options = Import.objects.select_for_update().values_list("options", flat=True).get(pk=imported.pk)
+    (first, last), *others = options.pop(NEW, None) or [(0, -1)]
+    until = min(last, first + n - 1)
+    queued = Comparison.objects.filter(
+        project=imported.project_id,
+        pk__range=(first, until),
+        state=Comparison.State.OPEN,
+        prompt__is_held_out=False,
+        gold__isnull=True,
+    )
+    shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
+    shut.update(state=Slot.State.FREE, opened_at=Now())
+    if left := [[until + 1, last]] * (until < last) + others:
+        options[NEW] = left
+    Import.objects.filter(pk=imported.pk).update(options=options)
+    return bool(left)
+
+
+def list_half_open() -> QuerySet[Import]:
+    """Return the committed imports some of whose new comparisons still wait to be opened."""
+    return Import.objects.filter(state=Import.State.COMMITTED, options__has_key=NEW)
 
 
 @transaction.atomic

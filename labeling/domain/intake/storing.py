@@ -12,9 +12,10 @@ from django.db.models import Exists, Max, OuterRef
 from labeling.domain.audit import record_event
 from labeling.domain.content import hash_messages, hash_text
 from labeling.domain.intake.items import Example, Pair
+from labeling.domain.intake.pacing import Pace
 from labeling.domain.intake.refusals import FileRefused
 from labeling.domain.intake.shutting import open_new, shut_new
-from labeling.domain.intake.staging import PlacedItem, StagedFile, chunks, read_items
+from labeling.domain.intake.staging import PlacedItem, StagedFile, read_items
 from labeling.domain.pairing import Pair as ProposedPair
 from labeling.domain.pairing import insert_slices, propose_comparisons
 from labeling.models import (
@@ -103,9 +104,9 @@ def store_file(
 
     hear_progress hears of the line each transaction ended with. Raises: FileRefused when the file changed.
     """
-    stored = find_last_line(imported)
-    for chunk in chunks(placed for placed in read_items(staged) if placed.line >= stored):
-        with transaction.atomic():
+    stored, pace = find_last_line(imported), Pace()
+    for chunk in pace.cut(placed for placed in read_items(staged) if placed.line >= stored):
+        with pace.turn():
             store_pairs(imported, chunk, placement)
             store_prompts(imported, chunk, placement)
         if hear_progress:
@@ -114,10 +115,10 @@ def store_file(
         staged_only = Import.objects.filter(pk=imported.pk, state=Import.State.STAGED)
         if staged_only.update(state=Import.State.COMMITTED):
             drop_repeated(imported)
-            open_new(imported)
             said = {"source": imported.source, "n_rows": imported.n_rows}
             subject = f"import {imported.pk}: {imported.filename}"
             record_event("import.store", subject, actor=imported.owner, project=imported.project, after=said)
+    open_new(imported)
     imported.refresh_from_db()
 
 
