@@ -27,7 +27,7 @@ from labeling.api.serializers import (
     StoredJudgmentSerializer,
     StoredSkipSerializer,
 )
-from labeling.domain.assignment import claim_slot, explain_empty, renew_lease
+from labeling.domain.assignment import claim_slot, explain_empty, one_turn, renew_lease
 from labeling.domain.errors import (
     AlreadyJudged,
     ClaimLost,
@@ -115,12 +115,13 @@ class SkipList(APIView):
         said = serializer.validated_data
         try:
             refuse_flood_of_skips(request.user)
-            skip = skip_comparison(
-                said["slot"], request.user, lease_token=said["lease_token"], reason=said["reason"], project=project
-            )
+            with one_turn():
+                skip = skip_comparison(
+                    said["slot"], request.user, lease_token=said["lease_token"], reason=said["reason"], project=project
+                )
+                following = claim_following(project, request) if said["claim_next"] else {}
         except tuple(STATUSES) as error:
             return refuse(error)
-        following = claim_following(project, request) if said["claim_next"] else {}
         return Response({"reason": skip.reason} | following)
 
 
@@ -160,16 +161,17 @@ class JudgmentList(APIView):
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
         try:
-            judgment = find_flooding_replay(request.user, said) or record_judgment(
-                said["slot"],
-                request.user,
-                idempotency_key=said["idempotency_key"],
-                lease_token=said["lease_token"],
-                vote=serializer.to_vote(),
-            )
+            with one_turn():
+                judgment = find_flooding_replay(request.user, said) or record_judgment(
+                    said["slot"],
+                    request.user,
+                    idempotency_key=said["idempotency_key"],
+                    lease_token=said["lease_token"],
+                    vote=serializer.to_vote(),
+                )
+                following = claim_following(judgment.comparison.project, request) if said["claim_next"] else {}
         except tuple(STATUSES) as error:
             return refuse(error)
-        following = claim_following(judgment.comparison.project, request) if said["claim_next"] else {}
         is_new = not getattr(judgment, "is_replay", False)
         return Response(
             JudgmentSerializer(judgment).data | following,
@@ -190,7 +192,7 @@ def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None
 
 
 def claim_following(project: Project, request: Request) -> dict[str, Any]:
-    """Return the next claim for the answer to an act; what was done stays done, whatever comes of this."""
+    """Return the next claim for the answer to an act; what was done stays done where there is none for her."""
     try:
         slot = claim_slot(project, request.user)
     except NotAMember:

@@ -35,6 +35,7 @@ from labeling.domain.tracing import read_trace
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
 from labeling.signals import judgment_stored
 from labeling.statements import insert
+from labeling.writer import hold_writer
 
 QUICK_STRENGTH = 2  # one key says "better", no more and no less
 
@@ -74,7 +75,7 @@ def record_judgment(
     """
     check_given(slot_id, labeler, lease_token, idempotency_key=idempotency_key)
     try:
-        with transaction.atomic():
+        with hold_writer():
             slot = load_given(slot_id)
             place: Slot | None = slot
             if close_held(slot_id, labeler.pk):

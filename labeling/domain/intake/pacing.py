@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from django.db import connection, transaction
+from django.db import connection
 
 from labeling.domain.intake.staging import CHUNK
+from labeling.writer import hold_writer
 
 T = TypeVar("T")
 
-HELD_S = 0.05  # so long a transaction may keep SQLite's only lock
+HELD_S = 0.04  # so long a transaction may keep SQLite's only lock
 LEAST, FIRST = 20, 50  # rows
 GAP_S = 0.01  # who waits looks for the lock every few milliseconds, so this is enough to be heard of
-SHARED_S = 5.0  # so long after somebody else wrote half of the time is left to others
+SHARED_S = 5.0  # so long after somebody else wrote two thirds of the time are left to others
 
 
 class Pace:
@@ -41,13 +42,13 @@ class Pace:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold a transaction, and rest after it."""
-        with transaction.atomic():
+        with hold_writer():
             began_s = time.monotonic()
             yield
         held_s = time.monotonic() - began_s
         if self.has_one_writer:
             self.n_rows = size_chunk(self.n_rows, held_s)
-            time.sleep(max(GAP_S, held_s if self._is_shared() else 0.0))
+            time.sleep(max(GAP_S, 2 * held_s if self._is_shared() else 0.0))
 
     def _is_shared(self) -> bool:
         """Say whether somebody else wrote into the database lately."""

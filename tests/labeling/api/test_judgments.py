@@ -4,6 +4,8 @@ import base64
 import uuid
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labeling.domain.gold import make_gold
 from labeling.models import Completion, Judgment, Membership, Project, Skip, Slot
@@ -169,6 +171,24 @@ def test_a_vote_and_the_next_claim_cost_so_many_statements(kitchen, asking, as_g
 
     with django_assert_max_num_queries(17):
         post(as_grace, "judgments/", body)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_vote_and_the_next_claim_wait_for_the_one_writer_once(kitchen, asking, as_grace):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL locks rows")
+    add_pairs(kitchen, 3)
+    body = vote_on(claim_by_api(as_grace), claim_next=True)
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = post(as_grace, "judgments/", body)
+
+    assert answer.json()["next"]["slot"] != body["slot"]
+    said = [row["sql"].split()[0] for row in captured.captured_queries]
+    held = said[said.index("BEGIN") : said.index("COMMIT")]
+    assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)
+    assert said.count("UPDATE") == held.count("UPDATE") == 3
+    assert said.count("INSERT") == held.count("INSERT") == 1
 
 
 def test_a_skip_is_stored_once_and_brings_the_next_claim(kitchen, asking, grace, as_grace):

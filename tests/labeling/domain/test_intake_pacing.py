@@ -1,4 +1,4 @@
-"""An import takes turns with labelers: short transactions on SQLite, with a rest as long where somebody else writes."""
+"""An import takes turns with labelers: short transactions on SQLite, and long rests where somebody else writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_postgres_is_asked_nothing_and_nobody_rests_there(monkeypatch: pytest.Mo
 
 
 @pytest.mark.django_db
-def test_half_of_the_time_is_left_to_whoever_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_thirds_of_the_time_are_left_to_whoever_else_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a database of its own, which two connections share."""
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL locks rows")
@@ -80,4 +82,4 @@ def test_half_of_the_time_is_left_to_whoever_else_writes(tmp_path: Path, monkeyp
     clock[0] += pacing.SHARED_S
     store(0.25)
 
-    assert rests == [pacing.GAP_S, 0.25, 0.5, pacing.GAP_S]
+    assert rests == [pacing.GAP_S, 0.5, 1.0, pacing.GAP_S]
