@@ -34,7 +34,7 @@ METHODS = {
     "feedback": "rlhf.learning.feedback",
 }
 # The methods that several processes can share; of any other, the first process does it all.
-SHARED = ("pretrain", "sft", "reward", "dpo", "ppo")
+SHARED = ("pretrain", "sft", "reward", "dpo", "kto", "ppo")
 
 
 def execute_run(run_dir: Path) -> int:

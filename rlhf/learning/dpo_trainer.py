@@ -17,12 +17,13 @@ from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.pair_batches import read_shared
 from rlhf.learning.processes import process_count, sum_over_processes
+from rlhf.learning.shared_batches import SharedBatches
 from rlhf.learning.shared_prefix import shared_logits
 
 LABELS = ("row", "target", "weight", "ref_chosen_logps", "ref_rejected_logps")
 
 
-class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
+class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTrainer):
     """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's.
 
     Args: loss_type, sft_coef, simpo_margin: the run's. The rest is DPOTrainer's.
@@ -42,7 +43,7 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
+        return LengthGroupedOrder(lengths, batch_size=self.rows_per_step, seed=self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         shared = read_shared(inputs)
@@ -66,14 +67,18 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
             label_smoothing=self.label_smoothing,
             simpo_margin=self.simpo_margin,
         )
+        share = inputs["share"]
+        loss = loss * share
         if self.sft_coef:
             # A mean over the chosen tokens of all processes, whose losses are averaged.
-            n_chosen = sum_over_processes(chosen_lengths.sum()) / process_count()
-            loss = loss - self.sft_coef * per_token[: int(chosen_lengths.sum())].sum() / n_chosen
-        self.note_rewards(logps.detach(), ratios.detach(), inputs["n_tokens"])
-        self.note_fall(chosen_ratios.detach() / chosen_lengths)
+            n_chosen = sum_over_processes(chosen_lengths.sum() * (share > 0)) / process_count()
+            chosen_logps = per_token[: int(chosen_lengths.sum())].sum() * (share > 0)
+            loss = loss - self.sft_coef * chosen_logps / n_chosen
+        self.note_total(inputs["n_tokens"])
+        self.note_rewards(logps.detach(), ratios.detach(), share)
+        self.note("logps/chosen_fall", -chosen_ratios.detach() / chosen_lengths, share=share)
         if self.logs_after_this_step():
-            self.note_tokens(logits.detach(), targets, lengths)
+            self.note_tokens(logits.detach(), targets, lengths, share)
         return (loss, logits) if return_outputs else loss
 
     def logs_after_this_step(self) -> bool:
@@ -81,33 +86,24 @@ class CompactDPOTrainer(DeferredMetrics, SealedCheckpoints, DPOTrainer):
         return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
 
     @torch.no_grad()
-    def note_rewards(self, logps: Tensor, ratios: Tensor, n_tokens: Tensor) -> None:
-        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats. n_tokens: scalar."""
-        mode = "train" if self.model.training else "eval"
-        gathered = self._metrics[mode]
+    def note_rewards(self, logps: Tensor, ratios: Tensor, share: Tensor) -> None:
+        """Gather TRL's metrics of sequences. logps, ratios: (2B,), chosen first, nats. share: as of `note`."""
         chosen_rewards, rejected_rewards = (self.beta * ratios).chunk(2)
         chosen_logps, rejected_logps = logps.chunk(2)
-        if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + n_tokens
-        gathered["num_tokens"] = [self._total_train_tokens]
-        gathered["rewards/chosen"].append(chosen_rewards.mean())
-        gathered["rewards/rejected"].append(rejected_rewards.mean())
-        gathered["rewards/accuracies"].append((chosen_rewards > rejected_rewards).float().mean())
-        gathered["rewards/margins"].append((chosen_rewards - rejected_rewards).mean())
-        gathered["logps/chosen"].append(chosen_logps.mean())
-        gathered["logps/rejected"].append(rejected_logps.mean())
-
-    def note_fall(self, ratios: Tensor) -> None:
-        """Gather how far the chosen completions fell under the reference. ratios: (B,), nats a token."""
-        self._metrics["train" if self.model.training else "eval"]["logps/chosen_fall"].append(-ratios.mean())
+        self.note("rewards/chosen", chosen_rewards, share=share)
+        self.note("rewards/rejected", rejected_rewards, share=share)
+        self.note("rewards/accuracies", (chosen_rewards > rejected_rewards).float(), share=share)
+        self.note("rewards/margins", chosen_rewards - rejected_rewards, share=share)
+        self.note("logps/chosen", chosen_logps, share=share)
+        self.note("logps/rejected", rejected_logps, share=share)
 
     @torch.no_grad()
-    def note_tokens(self, logits: Tensor, targets: Tensor, lengths: Tensor) -> None:
-        """Gather TRL's metrics of tokens. logits: (N, V), targets: (N,), lengths: (2B,)."""
-        gathered = self._metrics["train" if self.model.training else "eval"]
+    def note_tokens(self, logits: Tensor, targets: Tensor, lengths: Tensor, share: Tensor) -> None:
+        """Gather TRL's metrics of tokens. logits: (N, V), targets: (N,), lengths: (2B,), share: as of `note`."""
         logps = logits.log_softmax(-1)
         n_chosen = int(lengths.chunk(2)[0].sum())
-        gathered["entropy"].append(-(logps.exp() * logps).sum(-1).mean())
-        gathered["mean_token_accuracy"].append((logits.argmax(-1) == targets).float()[:n_chosen].mean())
-        gathered["logits/chosen"].append(logits[:n_chosen].mean())
-        gathered["logits/rejected"].append(logits[n_chosen:].mean())
+        means = logits.mean(-1)  # (N,)
+        self.note("entropy", -(logps.exp() * logps).sum(-1), share=share)
+        self.note("mean_token_accuracy", (logits.argmax(-1) == targets).float()[:n_chosen], share=share)
+        self.note("logits/chosen", means[:n_chosen], share=share)
+        self.note("logits/rejected", means[n_chosen:], share=share)

@@ -23,8 +23,12 @@ class FiniteSteps:
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the loss of a step, which is remembered together with the numbers of its rows."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
-        self.note_loss(loss, inputs.get("row") if isinstance(inputs, dict) else None)
+        self.note_loss(loss, self.find_rows(inputs))
         return loss
+
+    def find_rows(self, inputs: Any) -> Any:
+        """Return the numbers of a step's rows, a tensor or a list; None where they have none."""
+        return inputs.get("row") if isinstance(inputs, dict) else None
 
     def _clip_grad_norm(self, model: Any) -> Any:
         norm = super()._clip_grad_norm(model)  # type: ignore[misc]

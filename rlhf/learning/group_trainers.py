@@ -76,6 +76,10 @@ class GroupRollouts(SealedCheckpoints):
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler[int]:
         return PromptOrder(len(self.prompts), self.config)
 
+    def find_rows(self, inputs: list[dict[str, str]]) -> list[int]:
+        """Return the numbers of the prompts of the rollout that a step learns from."""
+        return sorted({int(row["prompt"]) for row in inputs})
+
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.prompts[int(number)] for number in prompts], None, {}
 

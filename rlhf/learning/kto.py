@@ -35,12 +35,13 @@ from rlhf.learning.models import choose_attention, choose_recomputing, load_poli
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preview import preview_unpaired, write_preview
 from rlhf.learning.reference_cache import reference_logps
+from rlhf.learning.shared_batches import SharedBatches
 from rlhf.learning.stops import kto_rules
 from rlhf.learning.unpaired import EncodedCompletion, load_unpaired
 from rlhf.learning.unpaired_batches import FixedBatches, UnpairedBatch, build_table
 
 
-class CompactKTOTrainer(DeferredMetrics, SealedCheckpoints, KTOTrainer):
+class CompactKTOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, KTOTrainer):
     """KTOTrainer for tokenised rows that know their partners. With row weights of 1 its losses are TRL's.
 
     TRL pairs each prompt with the completion of the row before it in the file, and so must read the file in order. Here
@@ -54,7 +55,7 @@ class CompactKTOTrainer(DeferredMetrics, SealedCheckpoints, KTOTrainer):
         return dataset
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        return FixedBatches(len(train_dataset or self.train_dataset), self._train_batch_size, seed=self.args.seed)
+        return FixedBatches(len(train_dataset or self.train_dataset), self.rows_per_step, seed=self.args.seed)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         batch = CompletionBatch(inputs["input_ids"], inputs["completion_mask"])
@@ -67,10 +68,12 @@ class CompactKTOTrainer(DeferredMetrics, SealedCheckpoints, KTOTrainer):
         loss = kto_loss(
             ratios, kl, label=label, weight=sides * inputs["weight"], beta=self.beta, loss_type=self.loss_type
         )
-        self.note_metrics(logps.detach(), ratios.detach(), kl, label, inputs["n_tokens"])
-        self.note_distance(ratios.detach()[label] / batch.lengths[label], kl_per_token)
+        loss = loss * inputs["share"]
+        self.note_total(inputs["n_tokens"])
+        self.note_rewards(logps.detach(), ratios.detach(), label, inputs["share"])
+        self.note_distance(-ratios.detach() / batch.lengths, kl, kl_per_token, label, inputs["share"])
         if self.logs_after_this_step():
-            self.note_tokens(logits.detach(), batch.lengths, label)
+            self.note_tokens(logits.detach(), batch.lengths, label, inputs["share"])
         return (loss, logits) if return_outputs else loss
 
     @torch.no_grad()
@@ -84,48 +87,44 @@ class CompactKTOTrainer(DeferredMetrics, SealedCheckpoints, KTOTrainer):
         batch = CompletionBatch(inputs["KL_input_ids"], inputs["KL_completion_mask"])
         logps = sum_rows(completion_logps(model, batch), batch.lengths)  # (B,)
         means = torch.stack([(logps - inputs["ref_KL_logps"]).mean(), batch.lengths.float().mean()])
-        mean, length = self.accelerator.reduce(means, reduction="mean")
+        mean, length = self.accelerator.reduce(means * inputs["share"], reduction="mean")
         return mean.clamp(min=0), mean.clamp(min=0) / length
 
     def logs_after_this_step(self) -> bool:
         """Whether the step under way is one whose metrics are written; the costly ones are computed on no other."""
         return not self.model.training or (self.state.global_step + 1) % self.args.logging_steps == 0
 
-    def note_distance(self, good_ratios: Tensor, kl_per_token: Tensor) -> None:
-        """Gather what ends a run. good_ratios: log-ratios of a batch's good completions; both in nats a token."""
-        gathered = self._metrics["train" if self.model.training else "eval"]
-        if len(good_ratios):
-            gathered["logps/chosen_fall"].append(-good_ratios.mean())
+    def note_distance(self, fall: Tensor, kl: Tensor, kl_per_token: Tensor, label: Tensor, share: Tensor) -> None:
+        """Gather what ends a run, and TRL's kl.
+
+        Args: fall: (B,), nats a token under the reference. kl, kl_per_token: scalars, nats. label: (B,) bool.
+        """
+        self.note("kl", kl[None], share=share)
+        self.note("logps/chosen_fall", fall, share=share, of=label)
         if self.calculate_KL:
-            gathered["kl/per_token"].append(kl_per_token)
+            self.note("kl/per_token", kl_per_token[None], share=share)
 
     @torch.no_grad()
-    def note_metrics(self, logps: Tensor, ratios: Tensor, kl: Tensor, label: Tensor, n_tokens: Tensor) -> None:
-        """Gather TRL's metrics of completions. logps, ratios: (B,), nats. label: (B,) bool. n_tokens: scalar."""
-        mode = "train" if self.model.training else "eval"
-        gathered = self._metrics[mode]
-        if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + n_tokens
-        gathered["num_tokens"] = [self._total_train_tokens]
-        gathered["kl"].append(kl)
-        rewards = self.beta * ratios
+    def note_rewards(self, logps: Tensor, ratios: Tensor, label: Tensor, share: Tensor) -> None:
+        """Gather TRL's metrics of completions. logps, ratios: (B,), nats. label: (B,) bool. share: as of `note`."""
         for name, side in (("chosen", label), ("rejected", ~label)):
-            if side.any():
-                gathered[f"rewards/{name}"].append(rewards[side].mean())
-                gathered[f"logps/{name}"].append(logps[side].mean())
-        if label.any() and not label.all():
-            gathered["rewards/margins"].append(gathered["rewards/chosen"][-1] - gathered["rewards/rejected"][-1])
+            self.note(f"rewards/{name}", self.beta * ratios, share=share, of=side)
+            self.note(f"logps/{name}", logps, share=share, of=side)
 
     @torch.no_grad()
-    def note_tokens(self, logits: Tensor, lengths: Tensor, label: Tensor) -> None:
-        """Gather TRL's metrics of tokens. logits: (N, V), lengths: (B,), label: (B,) bool."""
-        gathered = self._metrics["train" if self.model.training else "eval"]
+    def note_tokens(self, logits: Tensor, lengths: Tensor, label: Tensor, share: Tensor) -> None:
+        """Gather TRL's metrics of tokens. logits: (N, V), lengths: (B,), label: (B,) bool, share: as of `note`."""
         logps = logits.log_softmax(-1)
-        gathered["entropy"].append(-(logps.exp() * logps).sum(-1).mean())
+        self.note("entropy", -(logps.exp() * logps).sum(-1), share=share)
         is_good = label.repeat_interleave(lengths)  # (N,)
         for name, side in (("chosen", is_good), ("rejected", ~is_good)):
-            if side.any():
-                gathered[f"logits/{name}"].append(logits[side].mean())
+            self.note(f"logits/{name}", logits.mean(-1), share=share, of=side)
+
+    def average(self, steps: dict[str, Tensor]) -> dict[str, float]:
+        """Return the means over steps, and among them the margin in steps with completions of both kinds."""
+        if "rewards/chosen" in steps:
+            steps["rewards/margins"] = steps["rewards/chosen"] - steps["rewards/rejected"]
+        return super().average(steps)
 
 
 def train(config: KTOConfig, run_dir: Path) -> dict[str, Any]:

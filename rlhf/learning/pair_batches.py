@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlhf.learning.logps import build_batch
+from rlhf.learning.processes import take_share
 from rlhf.learning.scoring import pad_rows
 from rlhf.learning.shared_prefix import SharedBatch, build_shared_batch
 
@@ -17,6 +18,8 @@ SHARED_FIELDS = tuple(item.name for item in fields(SharedBatch))
 
 class PairBatch:
     """Collator for DPO: completions of every pair, chosen first, with the columns `labels`, and n_tokens as TRL counts.
+
+    Of several processes that collate the same pairs, each takes its own; `share` is what their mean counts for.
 
     Args: labels: number columns of the table to take along. shared: join the two rows of a pair.
     """
@@ -27,12 +30,18 @@ class PairBatch:
         self.shared = shared
 
     def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        pairs, share = take_share(pairs)
         inputs = self.join_rows(pairs) if self.shared else self.build_rows(pairs)
         labels = {name: torch.tensor([pair[name] for pair in pairs]) for name in self.labels}
         n_tokens = sum(
             2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"]) for pair in pairs
         )
-        return {**inputs, **labels, "n_tokens": torch.tensor(n_tokens)}
+        return {
+            **inputs,
+            **labels,
+            "n_tokens": torch.tensor(n_tokens if share else 0),
+            "share": torch.tensor(share, dtype=torch.float32),
+        }
 
     def join_rows(self, pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return the fields of a SharedBatch."""

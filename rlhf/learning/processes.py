@@ -9,7 +9,7 @@ torch is imported where it is used: the door asks who is first before it knows t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlhf.contract.errors import ContractError
@@ -77,6 +77,16 @@ def wait_for_all() -> None:
 def share_of(rows: list[int], rank: int | None = None) -> list[int]:
     """Return the rows that are this process's part, or that of a rank: every n-th of them."""
     return rows[process_rank() if rank is None else rank :: process_count()]
+
+
+def take_share(rows: Sequence[Any]) -> tuple[list[Any], float]:
+    """Return this process's rows of a batch that all have drawn alike, and what the mean over them counts for.
+
+    The mean over the processes of (mean over a process's rows) times (its share) is the mean over the batch. A process for
+    which no row is left gets one with a share of 0: it must go along into every exchange.
+    """
+    mine = list(rows[process_rank() :: process_count()])
+    return mine or list(rows[:1]), len(mine) * process_count() / len(rows)
 
 
 def split_batch(batch_size: int) -> int:

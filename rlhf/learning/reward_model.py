@@ -97,7 +97,7 @@ def build_trainer(
     collate: Any = PairRows(tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared)
     table, pack_size = pair_dataset(pairs), 0
     if config.balance == "prompts":
-        pack_size = settings["per_device_train_batch_size"]
+        pack_size = config.batch_size
         collate = PackBatch(pair_dataset(weigh_prompts(pairs)), collate)
         table = pack_dataset(pack_prompts(pairs, size=pack_size, seed=config.seed))
         settings["per_device_train_batch_size"] = 1

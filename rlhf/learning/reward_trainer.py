@@ -17,13 +17,14 @@ from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.pair_batches import read_shared
 from rlhf.learning.processes import process_count
+from rlhf.learning.shared_batches import SharedBatches
 from rlhf.learning.shared_prefix import shared_rewards
 from rlhf.learning.unpaired_batches import FixedBatches
 
 LABELS = ("target", "weight", "margin")
 
 
-class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
+class SoftRewardTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, RewardTrainer):
     """RewardTrainer whose rows also carry target and weight. With both at 1, and one head, its losses are TRL's.
 
     Several heads learn from several draws of the rows, each with replacement, so that where they have learned little they
@@ -54,11 +55,16 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
         return dataset
 
+    @property
+    def rows_per_step(self) -> int:
+        """A step learns from one pack, whose pairs the processes share, or from a batch of pairs."""
+        return 1 if self.pack_size else super().rows_per_step
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         if self.pack_size:
-            return FixedBatches(len(self.train_dataset), self._train_batch_size, seed=self.args.seed)
+            return FixedBatches(len(self.train_dataset), self.rows_per_step, seed=self.args.seed)
         lengths = (train_dataset or self.train_dataset)["n_tokens"]
-        return LengthGroupedOrder(lengths, batch_size=self._train_batch_size * process_count(), seed=self.args.seed)
+        return LengthGroupedOrder(lengths, batch_size=self.rows_per_step, seed=self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -78,9 +84,13 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
         )
         if self.args.center_rewards_coefficient:
             loss = loss + self.args.center_rewards_coefficient * centering_loss(chosen, rejected)
+        share = inputs["share"]
         if self.pack_size:  # a pack that is not full counts for less: its mean is over fewer pairs
-            loss = loss * len(shares) / self.pack_size
-        self.note_metrics(rewards.detach().mean(1), inputs["n_tokens"])
+            loss = loss * (share > 0) * len(shares) * process_count() / self.pack_size
+        else:
+            loss = loss * share
+        self.note_total(inputs["n_tokens"])
+        self.note_rewards(rewards.detach().mean(1), share)
         return (loss, rewards) if return_outputs else loss
 
     def read_rewards(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -94,19 +104,14 @@ class SoftRewardTrainer(DeferredMetrics, SealedCheckpoints, RewardTrainer):
         return rewards
 
     @torch.no_grad()
-    def note_metrics(self, rewards: Tensor, n_tokens: Tensor) -> None:
-        """Gather TRL's metrics of one batch. rewards: (2B,), chosen first. n_tokens: scalar."""
-        mode = "train" if self.model.training else "eval"
+    def note_rewards(self, rewards: Tensor, share: Tensor) -> None:
+        """Gather TRL's metrics of one batch. rewards: (2B,), chosen first. share: as of `note`."""
         chosen, rejected = rewards.chunk(2)
-        if mode == "train":
-            self._total_train_tokens = self._total_train_tokens + n_tokens
-        gathered = self._metrics[mode]
-        gathered["num_tokens"] = [self._total_train_tokens]
-        gathered["min_reward"].append(rewards.min())
-        gathered["mean_reward"].append(rewards.mean())
-        gathered["max_reward"].append(rewards.max())
-        gathered["accuracy"].append((chosen > rejected).float().mean())
-        gathered["margin"].append((chosen - rejected).mean())
+        self.note("min_reward", rewards.min()[None], share=share)
+        self.note("mean_reward", rewards, share=share)
+        self.note("max_reward", rewards.max()[None], share=share)
+        self.note("accuracy", (chosen > rejected).float(), share=share)
+        self.note("margin", chosen - rejected, share=share)
 
 
 def draw_shares(n_rows: int, n_heads: int, *, seed: int) -> Tensor:

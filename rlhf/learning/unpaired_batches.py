@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from rlhf.learning.batching import LengthGroupedOrder, split_evenly
 from rlhf.learning.logps import build_batch
+from rlhf.learning.processes import take_share
 from rlhf.learning.unpaired import EncodedCompletion
 
 NUMBERS = ("row", "ref_logps", "ref_KL_logps", "weight")
@@ -45,13 +46,17 @@ class FixedBatches(Sampler[int]):
 
 
 class UnpairedBatch:
-    """Collator for KTO: prompts with their completions, and again with their partners' where the loss asks for it."""
+    """Collator for KTO: prompts with their completions, and again with their partners' where the loss asks for it.
+
+    Of several processes that collate the same rows, each takes its own; `share` is what their mean counts for.
+    """
 
     def __init__(self, pad_id: int, *, with_partners: bool) -> None:
         self.pad_id = pad_id
         self.with_partners = with_partners
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        rows, share = take_share(rows)
         sides = {"": "completion_ids"} | ({"KL_": "KL_completion_ids"} if self.with_partners else {})
         inputs = {}
         for prefix, column in sides.items():
@@ -60,7 +65,13 @@ class UnpairedBatch:
         numbers = {name: torch.tensor([row[name] for row in rows]) for name in NUMBERS if name in rows[0]}
         n_tokens = sum(len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows)
         label = torch.tensor([row["label"] for row in rows])
-        return {**inputs, **numbers, "label": label, "n_tokens": torch.tensor(n_tokens)}
+        return {
+            **inputs,
+            **numbers,
+            "label": label,
+            "n_tokens": torch.tensor(n_tokens if share else 0),
+            "share": torch.tensor(share, dtype=torch.float32),
+        }
 
 
 def build_table(rows: Sequence[EncodedCompletion], *, batch_size: int, seed: int) -> Dataset:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
+from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
@@ -26,13 +28,17 @@ from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
 from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
 
-KINDS = ("sft", "reward", "dpo", "ppo")
+# What is trained, and which kind of run that is. An epoch of 13 rows ends with a batch that two processes cannot share.
+KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo"}
 ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
 
-def run_in_two(*run_dirs: Path) -> None:
-    """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them."""
+def run_in_two(*run_dirs: Path, meeting: bool = True) -> None:
+    """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them.
+
+    meeting: whether the processes are to work together.
+    """
     launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
     done = subprocess.run(
@@ -44,7 +50,7 @@ def run_in_two(*run_dirs: Path) -> None:
         timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("of 2 is here") == 2
+    assert done.stdout.count("of 2 is here") == (2 if meeting else 0)
 
 
 def write_demonstrations(run_dir: Path) -> None:
@@ -59,6 +65,20 @@ def write_demonstrations(run_dir: Path) -> None:
 def write_prompts(run_dir: Path) -> None:
     rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
     write_rows(run_dir / "data" / "prompts.jsonl", rows)
+
+
+def write_verdicts(run_dir: Path) -> None:
+    """Two good completions among thirteen: a process sees none at most steps, and at some no process does."""
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": QUESTIONS[number % 4]}],
+            "completion": [{"role": "assistant", "content": [*GOOD, *BAD][number % 8] + number * "!"}],
+            "label": number in (2, 9),
+        }
+        for number in range(13)
+    ]
+    for split in ("train", "test"):
+        write_rows(run_dir / "data" / f"{split}.jsonl", rows)
 
 
 def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
@@ -81,6 +101,19 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
         )
     if kind == "dpo":
         return DPOConfig(**base, **SHORT, sft_coef=0.5)
+    if kind == "kto":
+        return KTOConfig(**base, **SHORT)
+    if kind == "packs":
+        return RewardConfig(**base, **SHORT, balance="prompts", n_heads=2)
+    if kind == "grpo":
+        return GRPOConfig(
+            **base,
+            reward_model=str(reward_model),
+            rollouts=2,
+            rollout_batch_size=2,
+            samples_per_prompt=2,
+            max_new_tokens=4,
+        )
     return RewardConfig(**base, **SHORT) if kind == "reward" else SFTConfig(**base, **SHORT)
 
 
@@ -100,10 +133,12 @@ def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPa
     for home in (alone, together):
         for kind in KINDS:
             prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model))
-            write_pairs(home / kind, n_train=16, n_test=4)
+            write_pairs(home / kind, n_train=13, n_test=4)
             if kind in ("sft", "ppo"):
                 write_demonstrations(home / kind)
                 write_prompts(home / kind)
+            if kind == "kto":
+                write_verdicts(home / kind)
     before = signal.getsignal(signal.SIGTERM)
     for kind in KINDS:
         assert execute_run(alone / kind) == EXIT_DONE
@@ -134,6 +169,28 @@ def test_the_first_of_two_processes_writes_alone(kind: str, homes: tuple[Path, P
     left = [sorted(path.name for path in (home / kind / "checkpoints").iterdir()) for home in homes]
     assert left[1] == left[0]
     verify_sealed(homes[1] / kind / "checkpoints" / left[0][0])
+
+
+@pytest.mark.parametrize("kind", ["reward", "packs", "dpo", "kto"])
+def test_two_processes_log_what_one_logs(kind: str, homes: tuple[Path, Path]):
+    alone, together = ([line["values"] for line in tail_metrics(home / kind, 0)[0]] for home in homes)
+
+    assert [values.keys() for values in together] == [values.keys() for values in alone]
+    for expected, found in zip(alone, together, strict=True):
+        for name in expected.keys() - {"train_runtime", "train_samples_per_second", "train_steps_per_second"}:
+            # An alarm may cry at the fifth digit: these are floats of sums in another order.
+            assert found[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-4), name
+
+
+def test_what_processes_do_not_share_the_first_one_does(tiny_policy: Path, reward_model: Path, tmp_path: Path):
+    prepare_run_dir(tmp_path, configure("grpo", tiny_policy, reward_model))
+    write_prompts(tmp_path)
+
+    run_in_two(tmp_path, meeting=False)
+
+    assert read_result(tmp_path)["succeeded"]
+    verify_sealed(tmp_path / "checkpoints" / "final")
+    assert [line["step"] for line in tail_metrics(tmp_path, 0)[0]] == [1, 2, 2]
 
 
 def test_two_processes_share_a_rollout_to_the_digit(homes: tuple[Path, Path]):

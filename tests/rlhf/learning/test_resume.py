@@ -21,7 +21,11 @@ CAUSE = (
     r"non-finite grad_norm at step 2 \(rows \d+(, \d+)* of those learned from, counted from 0\); "
     r"lower learning_rate or max_grad_norm, or look at this step's rows"
 )
-SHORT = {kind: {"max_steps": 7, "save_steps": 3} for kind in SETTINGS} | {"ppo": {"rollouts": 3, "save_rollouts": 1}}
+IN_ROLLOUTS = ("ppo", "grpo", "rloo")
+SHORT = {
+    kind: {"rollouts": 3, "save_rollouts": 1} if kind in IN_ROLLOUTS else {"max_steps": 7, "save_steps": 3}
+    for kind in SETTINGS
+}
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +83,8 @@ def test_a_run_on_weights_that_are_no_numbers_names_step_and_rows_and_publishes_
     whole, models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     kind, _ = whole
-    prepare_tiny_run(kind, tmp_path, models, **(SHORT[kind] | ({} if kind == "ppo" else {"logging_steps": 5})))
+    late = {"grpo": {"micro_batches": 1}, "rloo": {"micro_batches": 1}, "ppo": {}}.get(kind, {"logging_steps": 5})
+    prepare_tiny_run(kind, tmp_path, models, **SHORT[kind], **late)
     backward = torch.Tensor.backward
     n_calls = []
 
@@ -97,7 +102,7 @@ def test_a_run_on_weights_that_are_no_numbers_names_step_and_rows_and_publishes_
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", ["dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["dpo", "kto", "ppo", "rloo"])
 def test_a_run_killed_three_times_ends_with_the_undisturbed_weights(
     kind: str, server: LearningServer, models, tmp_path: Path
 ):

@@ -33,11 +33,23 @@ QUESTIONS = ("Can you help me?", "May I come in?", "Is the shop open?", "Will yo
 # Long enough to be killed twenty times, and with more checkpoints than are kept. Lengths that no epoch divides.
 STEPS = {"max_steps": 30, "save_steps": 4, "logging_steps": 3, "batch_size": 4, "warmup_ratio": 0.1}
 SHAPE = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "n_layers": 2, "n_heads": 2, "max_length": 32}
+GROUPS = {
+    "rollouts": 12,
+    "rollout_batch_size": 3,
+    "samples_per_prompt": 2,
+    "updates_per_rollout": 2,
+    "micro_batches": 2,
+    "max_new_tokens": 6,
+    "save_rollouts": 2,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": STEPS | SHAPE | {"max_steps": 90},
     "sft": STEPS,
     "reward": STEPS | {"n_heads": 2},
     "dpo": STEPS,
+    "kto": STEPS,
+    "grpo": GROUPS,
+    "rloo": GROUPS | {"method": "rloo"},
     "ppo": {
         "rollouts": 12,
         "rollout_batch_size": 6,
@@ -97,8 +109,8 @@ def polite_pairs(n: int, *, seed: int = 0) -> list[PreferenceRow]:
 
 
 def prepare_tiny_run(kind: str, run_dir: Path, models: TinyModels, **settings: Any) -> RunConfig:
-    """Write config.json and data/ of a run of a kind, and return its configuration."""
-    config_class = CONFIGS[kind]
+    """Write config.json and data/ of a run of a kind, or of rloo, and return its configuration."""
+    config_class = CONFIGS["grpo" if kind == "rloo" else kind]
     names = config_class.__dataclass_fields__
     folders = {"base_model": str(models.policy), "reward_model": str(models.reward_model)}
     values = {name: value for name, value in folders.items() if name in names} | SETTINGS.get(kind, STEPS) | settings
