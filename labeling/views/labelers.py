@@ -18,7 +18,7 @@ from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import load_report
 from labeling.domain.weeks import count_labeler
 from labeling.forms.gold import name_answer
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 from labeling.forms.standing import Act, ExamForm, StandingForm, list_acts, name_standing
 from labeling.models import Judgment, Membership, Project, User
 from labeling.permissions import get_managed_project, get_reviewed_project, login_required, may_manage
@@ -130,7 +130,7 @@ def name_judgment(judgment: Judgment) -> str:
     """Return what was said of the contents A and B, in the words of the scale."""
     if judgment.scale == Project.Scale.QUICK and judgment.both_bad and judgment.strength == 0:
         return _("Both bad")
-    return str(dict(STEPS)[judgment.strength])
+    return name_strength(judgment.strength, judgment.scale)
 
 
 def list_headlines(quality: LabelerQuality) -> list[tuple[str, ShownFigure, str]]:
