@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from latex2mathml import exceptions as latex_errors
 from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -38,6 +39,7 @@ LANGUAGES = frozenset(
     | {"json", "julia", "kotlin", "latex", "lua", "makefile", "markdown", "perl", "php", "python", "py", "r", "ruby"}
     | {"rust", "scala", "sh", "shell", "sql", "swift", "toml", "ts", "typescript", "xml", "yaml"}
 )
+LANGUAGE_NAME = re.compile(r"[\w+#.-]{0,20}")
 MATHML = frozenset(
     {"math", "mrow", "mi", "mn", "mo", "ms", "mtext", "mspace", "msup", "msub", "msubsup", "mfrac", "msqrt", "mroot"}
     | {"mover", "munder", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded", "mphantom", "menclose"}
@@ -210,6 +212,11 @@ class Renderer(RendererHTML):
         opened = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
         return f"</a>{show_host(opened.attrs.get('href'))}"
 
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """Code, and before it what its fence says beyond the name of a language: a browser would not show that."""
+        info, code = unescapeAll(tokens[idx].info).strip(), super().fence(tokens, idx, options, env)
+        return code if LANGUAGE_NAME.fullmatch(info) else f'<div class="plain">{escape(info)}</div>{code}'
+
     def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return f'<div class="formula">{render_formula(tokens[idx].content, {"display_mode": True})}</div>'
 
@@ -247,9 +254,13 @@ def read_bracketed_formula(state: StateInline, silent: bool) -> bool:
 
 
 def make_markdown() -> MarkdownIt:
-    """Return the parser: CommonMark without HTML, with tables, strikethrough, line breaks as written, and formulas."""
+    """Return the parser: CommonMark without HTML, with tables, strikethrough, line breaks as written, and formulas.
+
+    Without definitions of links, too: they are the list of sources at the end of an answer, and would not be shown.
+    """
     options = {"html": False, "breaks": True, "maxNesting": 30, "highlight": render_code}
-    markdown = MarkdownIt("commonmark", options, renderer_cls=Renderer).enable(["table", "strikethrough"])
+    markdown = MarkdownIt("commonmark", options, renderer_cls=Renderer)
+    markdown.enable(["table", "strikethrough"]).disable("reference")
     markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     markdown.inline.ruler.before("escape", "bracketed_formula", read_bracketed_formula)
     # The plugin wraps formulas its own way and puts that over the renderer's methods; ours again.

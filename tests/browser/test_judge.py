@@ -226,7 +226,8 @@ def test_eight_steps_are_chosen_by_number_and_none_of_them_is_cut_off(kitchen, g
     steps = page.locator(".steps label")
     boxes = [steps.nth(number).bounding_box() for number in range(8)]
     assert len({round(box["y"]) for box in boxes}) == 1
-    assert boxes[0]["x"] >= 0 and boxes[7]["x"] + boxes[7]["width"] <= width
+    assert boxes[0]["x"] >= 0
+    assert boxes[7]["x"] + boxes[7]["width"] <= width
     assert (
         page.evaluate(
             "[...document.querySelectorAll('.steps label')].filter((step) => step.scrollWidth > step.clientWidth + 1).length"

@@ -111,7 +111,8 @@ def test_the_page_of_a_forced_project_has_eight_steps_with_their_keys_and_no_way
     assert [key for key in keys if key not in text] == []
     assert text.count('name="preference"') == 8
     assert 'data-key="shift+1"' in text
-    assert "Judge with one key" not in text and "Judge in seven steps" not in text
+    assert "Judge with one key" not in text
+    assert "Judge in seven steps" not in text
     assert refused.status_code == 422
 
 
@@ -173,7 +174,8 @@ def test_history_review_and_the_comparisons_page_say_it_in_the_words_of_its_scal
 
     assert "A is negligibly better, or unsure" in history
     for text in (review, dossier, listed):
-        assert "A is negligibly better, or unsure" in text and "B is significantly better" in text
+        assert "A is negligibly better, or unsure" in text
+        assert "B is significantly better" in text
 
 
 @pytest.mark.parametrize("scale", Scale.values)

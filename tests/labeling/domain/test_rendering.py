@@ -95,6 +95,30 @@ def test_markdown_is_rendered_as_written():
     )
 
 
+def test_a_list_of_sources_is_shown_as_it_is_written():
+    html = render_markdown("Boil it [1].\n\n[1]: https://eggs.example 'eight minutes'\n[2]: https://other.example")
+
+    assert html == (
+        "<p>Boil it [1].</p>\n<p>[1]: https://eggs.example 'eight minutes'<br>\n[2]: https://other.example</p>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "shown"),
+    [
+        ("", ""),
+        ("python", ""),
+        ("c++", ""),
+        ("python title=egg.py", "python title=egg.py"),
+        ("<b>" * 9, "&lt;b&gt;" * 9),
+    ],
+)
+def test_what_a_fence_says_beyond_its_language_is_shown(info, shown):
+    html = render_markdown(f"```{info}\n1\n```")
+
+    assert html.startswith(f'<div class="plain">{shown}</div><pre><code>' if shown else "<pre><code>")
+
+
 def test_known_languages_are_coloured_and_unknown_ones_plain():
     assert '<span class="code-k">return</span>' in render_markdown("```python\nreturn 1\n```")
     assert render_markdown("```klingon\nreturn 1\n```") == "<pre><code>return 1\n</code></pre>\n"
