@@ -16,6 +16,7 @@ from labeling.domain.labeler_record import count_kept, list_events, list_gold_an
 from labeling.domain.people import pause_member, quarantine_member, reinstate_member
 from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import load_report
+from labeling.domain.trail import write_lines
 from labeling.domain.weeks import count_labeler
 from labeling.forms.gold import name_answer
 from labeling.forms.scales import name_strength
@@ -122,7 +123,7 @@ def show_record(project: Project, labeler: User, membership: Membership | None) 
             for gold in [answer.judgment.comparison.gold]
         ],
         "judgments": [(judgment, name_judgment(judgment)) for judgment in list_judgments(project, labeler)],
-        "events": list_events(membership) if membership else [],
+        "lines": write_lines(list_events(membership)) if membership else [],
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import fields
 from datetime import timedelta
@@ -13,7 +14,7 @@ from labeling.domain.agreement import Agreement
 from labeling.domain.gold import make_gold
 from labeling.domain.intervals import Figure
 from labeling.domain.people import quarantine_member
-from labeling.domain.quality import LabelerQuality
+from labeling.domain.quality import LabelerQuality, measure_agreement
 from labeling.domain.quality_report import SCHEMA, Report, load_report
 from labeling.domain.weeks import Week
 from labeling.models import Adjudication, Judgment, Membership
@@ -234,6 +235,22 @@ def test_pairs_of_labelers_make_a_table_that_is_its_own_mirror():
     assert matrix.rows == [("ida", [None, close, None]), ("joan", [close, None, few]), ("katie", [None, few, None])]
     assert (close.level, few.level) == ("4", "few")
     assert build_matrix([]) is None
+
+
+def test_a_pair_of_labelers_has_its_kappa_with_its_interval_or_why_there_is_none(kitchen, as_ada, grace, hedy):
+    pairs = add_pairs(kitchen, 12, overlap=2)
+    for number, pair in enumerate(pairs):
+        say(pair, grace, 2 if number % 2 else -2)
+        say(pair, hedy, (2 if number % 2 else -2) * (-1 if number == 0 else 1))
+    (pair,) = measure_agreement(kitchen, by="pair")
+    (cell,) = [cell for cell in build_matrix([pair]).rows[0][1] if cell]
+
+    # Eleven of twelve alike, half of them by chance: (11/12 - 1/2) / (1/2).
+    assert (cell.percent, cell.beyond_chance) == ("92", "0.83")
+    assert re.fullmatch(r"Cohen’s kappa, between -?0\.\d\d and 1\.00", cell.between)
+    text = re.sub(r"\s+", " ", read(as_ada))
+    assert f'92 <small title="{cell.between}">κ 0.83</small>' in text
+    assert Cell(1.0, 3, Figure(key="cohen", name="", n=3, reason="Everyone says the same.")).beyond_chance == ""
 
 
 @pytest.mark.parametrize(
