@@ -125,6 +125,18 @@ def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/quality_detail.html", context)
 
 
+@login_required
+@require_safe
+def show_ceiling(request: HttpRequest, slug: str) -> HttpResponse:
+    """Say in a sentence how often two labelers agree, for pages where a model's accuracy stands: no more can be hoped."""
+    project = get_reviewed_project(request.user, slug)
+    report = load_report(project)
+    if report is None:  # it is being measured: the link that stands there will do
+        return HttpResponse(status=204)
+    signs = show_agreement(report.whole).get("signs")
+    return render(request, "labeling/_ceiling.html", {"project": project, "signs": signs})
+
+
 def list_headlines(whole: Agreement) -> list[tuple[str, ShownFigure, str]]:
     """Return the project's figures with their names and what each one is."""
     shown = show_agreement(whole)

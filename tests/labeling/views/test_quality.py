@@ -272,3 +272,31 @@ def test_a_figure_says_what_it_means(key, value, words):
 
 def test_a_week_is_named_by_its_monday():
     assert (name_week("2026-11-02"), name_week("some other part")) == ("2 Nov", "some other part")
+
+
+CEILING = "/projects/kitchen/quality/ceiling/"
+
+
+def test_beside_a_models_accuracy_stands_how_often_people_agree(kitchen, as_ada, as_grace, grace, hedy):
+    for number, pair in enumerate(add_pairs(kitchen, 12, overlap=2)):
+        say(pair, grace, 2)
+        say(pair, hedy, -2 if number < 3 else 2)
+
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", as_ada.get(CEILING).content.decode()))
+
+    assert "name the same winner in 75% of what both judged, comparisons: 12. The true share lies between" in text
+    assert "No model can agree with people more than they agree with each other. Quality" in text
+    assert as_grace.get(CEILING).status_code == 403  # a labeler is told of her own figures only
+
+
+def test_where_nobody_can_tell_how_often_people_agree_it_says_so(kitchen, as_ada, grace):
+    say(add_pairs(kitchen, 1)[0], grace, 2)
+
+    assert "is unknown, so nothing says" in as_ada.get(CEILING).content.decode()
+
+
+def test_while_agreement_is_measured_the_link_to_it_stays(kitchen, judged, as_ada, monkeypatch):
+    monkeypatch.setattr(quality_report, "AT_ONCE", 3)
+    cache.add(f"quality:{SCHEMA}:{kitchen.pk}:en:measuring", True)
+
+    assert as_ada.get(CEILING).status_code == 204
