@@ -310,15 +310,17 @@ def test_a_completion_stays_in_its_box(kitchen, grace, open_page):
 @pytest.mark.parametrize("scale", ["quick", "seven", "forced", "eight"])
 def test_everyone_can_read_and_reach_everything(kitchen, grace, open_page, scheme, scale):
     Project.objects.update(scale=scale)
-    add_pair(
-        kitchen,
-        text_a="# Title\n\n`code` [link](https://example.org)\n\n```python\nx = 1  # one\n```",
-        text_b="a\u202eb",
-    )
+    code = "# Title\n\n`code` [link](https://example.org)\n\n```python\nx = 1  # one\n```"
+    wide = "a\u202eb\n\n$$" + "x + " * 60 + "y$$\n\n|a|b|\n|-|-|\n|" + "long_name_" * 20 + "|w|"
+    add_pair(kitchen, text_a=f"{code}\n\n$$\\frac{{1}}{{n}} \\sum_{{i=1}}^n x_i$$", text_b=wide)
     page = open_page(grace, PAGE, color_scheme=scheme)
     wait_for_pair(page)
 
     faults = list_faults(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    wait_for_pair(page)
+    faults += list_faults(page)
     page.keyboard.press("?")
     faults += list_faults(page)
     for address in ("/", "/projects/", "/projects/kitchen/", "/accounts/password/change/"):
