@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from labeling.domain.invisibles import has_invisible
 from labeling.domain.rendering import (
     ATTRIBUTES,
     CLASSES,
@@ -11,7 +12,6 @@ from labeling.domain.rendering import (
     MARKDOWN_CHARS,
     SHOWN_CHARS,
     TAGS,
-    has_invisible,
     is_cut,
     render_markdown,
     render_raw,
