@@ -6,17 +6,14 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
-from typing import Any
 from urllib.parse import urlsplit
 
 import nh3
 from django.utils.safestring import SafeString, mark_safe
-from latex2mathml import exceptions as latex_errors
-from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import unescapeAll
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -25,13 +22,13 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 
+from labeling.domain.formulas import read_bracketed_formula, render_formula
 from labeling.domain.invisibles import MARK_CHARS, UNSEEN, mark_all, mark_unseen
 
 MARKDOWN_CHARS = 20_000  # worst hostile text of this length: 0.3 s; a longer one is shown as plain text
 SHOWN_CHARS = 100_000  # of a longer one the page shows the beginning and links the whole
 HTML_CHARS = 150_000  # of HTML that one text may become: marks and formulas are longer than what they stand for
 CODE_CHARS = 20_000
-MATH_CHARS = 2_000
 CODE_PREFIX = "code-"
 
 # Names a model may write behind ``` that are worth colours; an unknown one is shown plain.
@@ -53,6 +50,7 @@ ATTRIBUTES: dict[str, set[str]] = {
     "*": set(),
     "a": {"href"},
     "ol": {"start"},
+    "li": {"value"},
     "math": {"display"},
     "mo": {"stretchy", "fence", "separator", "form", "accent", "movablelimits", "minsize", "maxsize"},
     "mi": {"mathvariant"},
@@ -67,22 +65,6 @@ CLASSES = {
     "span": {CODE_PREFIX + name for name in STANDARD_TYPES.values() if name} | {"invisible", "host"},
     "div": {"formula", "plain"},
 }
-LATEX_ERRORS: tuple[type[Exception], ...] = (
-    *(error for error in vars(latex_errors).values() if isinstance(error, type) and issubclass(error, Exception)),
-    # Malformed input also runs into these inside latex2mathml.
-    ValueError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-)
-
-# In text mode latex2mathml copies markup as it stands; nh3 would drop it and hide from the labeler what is there.
-MARKUP_IN_MATH = re.compile(r"\\(?:href|text\w*|mbox|hbox|mathrm)\b[^$]*<|\\href\b")
-BRACKETS = {"\\(": ("\\)", "math_inline"), "\\[": ("\\]", "math_inline_double")}
-ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align\*?|alignedat|split|gathered)\}")
-ALIGNED_AS_ARRAY = {"begin": r"\begin{array}{rlrlrl}", "end": r"\end{array}"}
 
 
 @lru_cache(maxsize=512)
@@ -141,17 +123,6 @@ def sanitize(html: str) -> str:
     )
 
 
-def render_formula(source: str, options: dict[str, Any]) -> str:
-    """Return MathML for LaTeX, or the LaTeX itself where it cannot be read."""
-    if len(source) > MATH_CHARS or MARKUP_IN_MATH.search(source):
-        return f"<code>{escape(source)}</code>"
-    drawable = ALIGNED.sub(lambda match: ALIGNED_AS_ARRAY[match.group(1)], source)
-    try:
-        return str(convert(drawable, display="block" if options["display_mode"] else "inline"))
-    except LATEX_ERRORS:
-        return f"<code>{escape(source)}</code>"
-
-
 def render_code(source: str, language: str, attributes: str) -> str:
     """Return coloured code of a known language; an empty string leaves it plain."""
     if language.lower() not in LANGUAGES or len(source) > CODE_CHARS:
@@ -198,20 +169,24 @@ def show_host(url: object) -> str:
     return f'<span class="host"> ({escape(host)})</span>'
 
 
-def read_bracketed_formula(state: StateInline, silent: bool) -> bool:
-    r"""Take \( x \) and \[ x \], which models write as often as dollars."""
-    opening = state.src[state.pos : state.pos + 2]
-    if opening not in BRACKETS:
-        return False
-    closing, name = BRACKETS[opening]
-    end = state.src.find(closing, state.pos + 2)
-    if end <= state.pos + 2:
-        return False
-    if not silent:
-        token = state.push(name, "math", 0)
-        token.content = state.src[state.pos + 2 : end]
-    state.pos = end + 2
-    return True
+def keep_numbers(state: StateCore) -> None:
+    """Give the items of a list the numbers they have in the text where these do not rise by one: years, or a countdown.
+
+    Where all have the same, which is how some write lists, they are counted as everywhere else.
+    """
+    open_lists: list[list[Token]] = []
+    for token in state.tokens:
+        if token.type in ("ordered_list_open", "bullet_list_open"):
+            open_lists.append([])
+        elif token.type == "list_item_open":
+            open_lists[-1].append(token)
+        elif token.type in ("ordered_list_close", "bullet_list_close"):
+            items = open_lists.pop()
+            numbers = [int(item.info) for item in items if item.info.isdecimal()]
+            is_counted = numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+            if not is_counted and len(set(numbers)) > 1:
+                for item, number in zip(items, numbers, strict=True):
+                    item.attrs["value"] = number
 
 
 def make_markdown() -> MarkdownIt:
@@ -224,6 +199,7 @@ def make_markdown() -> MarkdownIt:
     markdown.enable(["table", "strikethrough"]).disable("reference")
     markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     markdown.inline.ruler.before("escape", "bracketed_formula", read_bracketed_formula)
+    markdown.core.ruler.push("numbers", keep_numbers)
     # The plugin wraps formulas its own way and puts that over the renderer's methods; ours again.
     for name in ("math_block", "math_inline", "math_inline_double"):
         markdown.add_render_rule(name, getattr(Renderer, name))

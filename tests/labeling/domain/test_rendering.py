@@ -119,6 +119,23 @@ def test_what_a_fence_says_beyond_its_language_is_shown(info, shown):
     assert html.startswith(f'<div class="plain">{shown}</div><pre><code>' if shown else "<pre><code>")
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1. a\n2. b", [None, None]),
+        ("1. a\n1. b\n1. c", [None, None, None]),
+        ("7. a\n8. b", [None, None]),
+        ("2019. a\n2015. b", ["2019", "2015"]),
+        ("3. a\n2. b\n   - c\n   - d\n1. e", ["3", "2", None, None, "1"]),
+        ("- a\n- b", [None, None]),
+    ],
+)
+def test_the_numbers_of_a_list_are_those_of_its_text(text, values):
+    items = re.findall(r"<li(?: value=\"(\d+)\")?>", render_markdown(text))
+
+    assert [item or None for item in items] == values
+
+
 def test_known_languages_are_coloured_and_unknown_ones_plain():
     assert '<span class="code-k">return</span>' in render_markdown("```python\nreturn 1\n```")
     assert render_markdown("```klingon\nreturn 1\n```") == "<pre><code>return 1\n</code></pre>\n"
