@@ -88,6 +88,7 @@ urlpatterns = [
     path("projects/<slug:slug>/members/<int:user_id>/routing/", members.create_routing, name="member-route"),
     path("projects/<slug:slug>/memberships/", projects.join_project, name="membership-create"),
     path("projects/<slug:slug>/quality/", quality.show_quality, name="quality"),
+    path("projects/<slug:slug>/quality/ceiling/", quality.show_ceiling, name="quality-ceiling"),
     path("projects/<slug:slug>/prompts/", data.list_rows, {"page": "prompts"}, name="prompt-list"),
     path("projects/<slug:slug>/prompts/<int:prompt_id>/", data.show_prompt, name="prompt-detail"),
     path("projects/<slug:slug>/review/", review.list_reviews, name="review-list"),

@@ -9,6 +9,12 @@ const isTyping = (target) => target.matches("textarea, select, input:not([type=c
 const isOwnKey = (target, key) => (key === "space" || key === "enter") && target.matches("a, button, summary, input");
 const isVisible = (element) => element.getClientRects().length > 0;
 
+// What is wider than its text scrolls, and no key would move it.
+function reachWide() {
+  for (const wide of document.querySelectorAll(".prose :is(.formula, table, pre)")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+}
+reachWide();
+
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && event.target.id === "why") return event.target.blur();
@@ -43,6 +49,7 @@ document.addEventListener("htmx:afterRequest", () => {
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target.id !== "dispute") return;
   shownAt = now();
+  reachWide();
   const dispute = document.getElementById("dispute");
   window.scrollTo({ top: 0 });
   dispute.focus({ preventScroll: true });

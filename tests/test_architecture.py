@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,3 +119,19 @@ def test_labeling_cannot_reach_a_learning_row():
     process = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert process.stdout == "[]\n"
+
+
+def test_one_file_alone_says_that_html_is_safe():
+    makers = {
+        str(path.relative_to(ROOT))
+        for app in OURS
+        for path in (ROOT / app).rglob("*.py")
+        if re.search(r"\b(mark_safe|format_html|html_safe|__html__)\b", path.read_text("utf-8"))
+    }
+    loose = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "templates").rglob("*.html")
+        if re.search(r"\|\s*safe(seq)?\b|autoescape\s+off", path.read_text("utf-8"))
+    }
+
+    assert (makers, loose) == ({"labeling/domain/rendering.py"}, set())

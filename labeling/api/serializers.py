@@ -104,7 +104,10 @@ class NewJudgmentSerializer(GivenSerializer):
 
     idempotency_key = serializers.UUIDField(required=False)
     preference = serializers.IntegerField(
-        min_value=-3, max_value=3, help_text="-3 left is much better .. 0 about the same .. +3 right is much better."
+        min_value=-4,
+        max_value=4,
+        help_text="-3 left is much better .. 0 about the same .. +3 right is much better; on the scales without a tie "
+        "-4 .. -1 and 1 .. 4.",
     )
     scale = serializers.ChoiceField(choices=Project.Scale.choices, default=Project.Scale.SEVEN)
     both_bad = serializers.BooleanField(default=False)

@@ -9,10 +9,12 @@ import numpy as np
 from django.utils.translation import gettext_lazy as _
 
 from labeling.domain.coefficients import (
+    N_STEPS,
     cell_exact,
     cell_signs,
     compute_alpha,
     count_steps,
+    find_cell,
     list_sums,
     measure_alpha,
     measure_cohen,
@@ -22,7 +24,7 @@ from labeling.domain.coefficients import (
 )
 from labeling.domain.intervals import Figure, Numbers, draw_sums, find_interval
 
-Vote = tuple[int, int, int]  # item, labeler, strength -3 (A) .. +3 (B)
+Vote = tuple[int, int, int]  # item, labeler, strength negative (A) .. positive (B)
 
 MIN_ITEMS = 10  # an interval over fewer would look surer than anyone can be
 NAMES = {
@@ -82,8 +84,8 @@ def measure_votes(votes: Iterable[Vote], *, name: str = "") -> Agreement:
 def measure_pair(pairs: Iterable[tuple[int, int]], *, name: str = "") -> Agreement:
     """Return how far two labelers agree, given the strengths both gave to each item they share."""
     found = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-    cells = np.zeros((len(found), 49))
-    cells[np.arange(len(found)), 7 * (found[:, 0] + 3) + found[:, 1] + 3] = 1
+    cells = np.zeros((len(found), N_STEPS**2))
+    cells[np.arange(len(found)), find_cell(found[:, 0], found[:, 1])] = 1
     return measure_cells(cells, name=name, n_labelers=2, n_votes=2 * len(found))
 
 
@@ -96,16 +98,16 @@ def measure_labeler(votes: Iterable[Vote], labeler: int, *, name: str = "") -> A
     for item, _who, strength in found[~hers].tolist():
         if item in own:
             others.setdefault(item, []).append(strength)
-    cells = np.zeros((len(others), 49))
+    cells = np.zeros((len(others), N_STEPS**2))
     for row, (item, strengths) in enumerate(others.items()):
         for strength in strengths:
-            cells[row, 7 * (own[item] + 3) + strength + 3] += 1 / len(strengths)
+            cells[row, find_cell(own[item], strength)] += 1 / len(strengths)
     n_labelers = len(np.unique(found[np.isin(found[:, 0], list(own)), 1]))
     return measure_cells(cells, name=name, n_labelers=n_labelers, n_votes=len(own))
 
 
 def measure_cells(cells: Numbers, *, name: str, n_labelers: int, n_votes: int) -> Agreement:
-    """Return the figures of items given as tables of two (n_items, 49): the step of the one by the step of the other."""
+    """Return the figures of items given as tables of two (n_items, 81): the step of the one by the step of the other."""
     if reason := explain_nothing(n_labelers, len(cells)):
         figures: Sequence[Figure] = [unknown(key, reason) for key in OF_TWO]
     else:

@@ -8,17 +8,20 @@ from django.utils.translation import gettext as _
 
 from labeling.domain.errors import InvalidJudgment
 from labeling.models import Project
+from labeling.models.scales import FORCED, list_strengths
 
 MAX_ACTIVE_MS = 24 * 3600 * 1000
 
 
-def check_step(value: object, *, name: str) -> int:
-    """Return a strength from -3 to 3, or raise InvalidJudgment naming what it was given for."""
-    if isinstance(value, bool) or not isinstance(value, int) or not -3 <= value <= 3:
-        raise InvalidJudgment(
-            _("%(name)s must be a whole number from -3 to 3, got %(value)s.")
-            % {"name": name, "value": repr(value)[:40]}
-        )
+def check_step(value: object, *, name: str, scale: str = Project.Scale.SEVEN) -> int:
+    """Return a strength that can be said on a scale, or raise InvalidJudgment naming what it was given for."""
+    if isinstance(value, bool) or not isinstance(value, int) or value not in list_strengths(check_scale(scale)):
+        words = {"name": name, "value": repr(value)[:40]}
+        if scale in FORCED:
+            raise InvalidJudgment(
+                _("%(name)s must be from -4 to 4, and not 0: there is no tie; got %(value)s.") % words
+            )
+        raise InvalidJudgment(_("%(name)s must be a whole number from -3 to 3, got %(value)s.") % words)
     return value
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from labeling.domain.intervals import Numbers
+from labeling.models.scales import WIDEST
 
 Scale = Literal["nominal", "ordinal", "interval"]
 
-STEPS = np.arange(-3, 4)
+STEPS = np.arange(-WIDEST, WIDEST + 1)  # of every scale: what a scale has not is a step nobody says
 N_STEPS = len(STEPS)
-WINNERS = (np.sign(STEPS)[:, None] == np.array([-1, 0, 1])).astype(float)  # (7, 3): whom a step names
+WINNERS = (np.sign(STEPS)[:, None] == np.array([-1, 0, 1])).astype(float)  # (9, 3): whom a step names
 
 # What an item adds: 1, how many of its pairs of votes agree on the winner and on the step, how many of its votes name
 # whom, and its votes' coincidences.
@@ -21,16 +22,16 @@ N_ITEMS, SIGNS, EXACT, VOTES, PAIRS = 0, 1, 2, slice(3, 6), slice(6, 6 + N_STEPS
 
 
 def count_steps(items: Numbers, strengths: Numbers) -> Numbers:
-    """Return how often each step was given to each item judged twice or more: (n_items, 7)."""
+    """Return how often each step was given to each item judged twice or more: (n_items, 9)."""
     _, places = np.unique(items, return_inverse=True)
     n_items = int(places.max(initial=-1)) + 1
-    counts = np.bincount(N_STEPS * places + strengths + 3, minlength=N_STEPS * n_items).reshape(n_items, N_STEPS)
+    counts = np.bincount(N_STEPS * places + strengths + WIDEST, minlength=N_STEPS * n_items).reshape(n_items, N_STEPS)
     twice: Numbers = counts[counts.sum(axis=1) > 1]
     return twice
 
 
 def list_sums(counts: Numbers) -> Numbers:
-    """Return what each item adds to the sums: (n_items, 55)."""
+    """Return what each item adds to the sums: (n_items, 87)."""
     n = counts.sum(axis=1)
     signs = counts @ WINNERS
     pairs = n * (n - 1)
@@ -93,7 +94,7 @@ def measure_distances(n_values: Numbers, scale: Scale) -> Numbers:
 
 
 def compute_alpha(counts: Numbers, scale: Scale) -> float:
-    """Return Krippendorff's alpha of items by how often each step was given: (n_items, 7); nan where nothing varies."""
+    """Return Krippendorff's alpha of items by how often each step was given: (n_items, 9); nan where nothing varies."""
     import evalica  # noqa: PLC0415 -- slow import: it brings pandas
     import pandas as pd  # type: ignore[import-untyped]  # noqa: PLC0415 -- slow import
 
@@ -129,9 +130,14 @@ def measure_cohen(cells: Numbers) -> Numbers:
 
 
 def to_winners(cells: Numbers) -> Numbers:
-    """Return tables of steps (n, 49) as tables of winners (n, 3, 3)."""
+    """Return tables of steps (n, 81) as tables of winners (n, 3, 3)."""
     tables: Numbers = WINNERS.T @ cells.reshape(-1, N_STEPS, N_STEPS) @ WINNERS
     return tables
+
+
+def find_cell(mine: Any, hers: Any) -> Any:
+    """Return where in a table of two, as one row (81,), the step of the one meets the step of the other."""
+    return N_STEPS * (mine + WIDEST) + hers + WIDEST
 
 
 def correct_chance(agreed: Numbers, chance: Numbers) -> Numbers:

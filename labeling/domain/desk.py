@@ -62,6 +62,7 @@ ACTIONS = (
     Action("step_5", gettext_lazy("B is slightly better"), "5", "seven"),
     Action("step_6", gettext_lazy("B is better"), "6", "seven"),
     Action("step_7", gettext_lazy("B is much better"), "7", "seven"),
+    Action("step_8", gettext_lazy("The eighth, where there are eight"), "8", "seven"),
     Action("save", gettext_lazy("Save"), "enter", "always"),
     Action("both_bad", gettext_lazy("Both bad, both unacceptable"), "x", "always"),
     Action("unsafe_left", gettext_lazy("A is unsafe"), "q", "always"),
@@ -102,7 +103,10 @@ def read_desk(user: User) -> Desk:
     """Return what the labeler chose; what cannot be read, or is no longer known, is as the house has it."""
     stored = user.desk if isinstance(user.desk, dict) else {}
     own = stored.get("keys") if isinstance(stored.get("keys"), dict) else {}
-    keys = DEFAULT_KEYS | {name: key for name, key in (own or {}).items() if name in DEFAULT_KEYS and is_key(key)}
+    chosen = {name: key for name, key in (own or {}).items() if name in DEFAULT_KEYS and is_key(key)}
+    keys = DEFAULT_KEYS | chosen
+    if find_key_faults(keys):
+        keys = swap_keys(chosen)
     known = {option.name: stored[option.name] for option in fields(Desk) if option.name in stored}
     good = {name: value for name, value in known.items() if name != "keys" and not find_option_faults({name: value})}
     return Desk(keys=DEFAULT_KEYS if find_key_faults(keys) else keys, **good)
@@ -117,6 +121,18 @@ def save_desk(user: User, desk: Desk) -> None:
     chosen["keys"] = {name: key for name, key in desk.keys.items() if key != DEFAULT_KEYS[name]}
     user.desk = chosen
     user.save(update_fields=["desk"])
+
+
+def swap_keys(own: dict[str, str]) -> dict[str, str]:
+    """Return a key for every action; one whose key she gave to another gets the key that the other had.
+
+    So she keeps her keys when the house learns a new action.
+    """
+    givers = {key: name for name, key in own.items()}
+    return {
+        name: own.get(name) or (DEFAULT_KEYS[givers[key]] if key in givers else key)
+        for name, key in DEFAULT_KEYS.items()
+    }
 
 
 def is_key(key: Any) -> bool:

@@ -13,6 +13,7 @@ from labeling.domain.content import check_text
 from labeling.domain.errors import InvalidGold
 from labeling.domain.overlap import shut_slots
 from labeling.models import Comparison, Gold, Judgment, Project, Reason, User
+from labeling.models.scales import FORCED, to_seven
 
 
 @transaction.atomic
@@ -57,25 +58,33 @@ def drop_gold(gold: Gold, actor: User) -> Gold:
 def is_right(gold: Gold, strength: int, *, scale: str = Project.Scale.SEVEN) -> bool:
     """Say whether an answer is right: on seven steps it lies in the range; one key says only which one is better.
 
-    So on the quick scale an answer is right if any strength of the range names the same winner, or a tie.
+    So on the quick scale an answer is right if any strength of the range names the same winner, or a tie. On a forced
+    one the step nearest to it has to lie in the range; the innermost steps are also how one says "about the same" there.
     """
     low, high = gold.strength_min, gold.strength_max
+    if scale in FORCED and abs(strength) == 1 and low <= 0 <= high:
+        return True
     if scale == Project.Scale.QUICK:
         return low < 0 if strength < 0 else high > 0 if strength > 0 else low <= 0 <= high
-    return low <= strength <= high
+    return low <= to_seven(strength, scale) <= high
 
 
 def right_answers() -> Q:
     """Return the condition under which a judgment of a gold comparison is right: is_right, in the database."""
     low, high = "comparison__gold__strength_min", "comparison__gold__strength_max"
     in_range = Q(strength__gte=F(low), strength__lte=F(high))
+    nearest = (  # scales.to_seven
+        (Q(strength__lte=-2) & Q(strength__gte=F(low) - 1, strength__lte=F(high) - 1))
+        | (Q(strength__gte=2) & Q(strength__gte=F(low) + 1, strength__lte=F(high) + 1))
+        | (Q(strength__in=[-1, 1]) & (in_range | Q(**{f"{low}__lte": 0, f"{high}__gte": 0})))
+    )
     same_winner = (
         Q(strength__lt=0, **{f"{low}__lt": 0})
         | Q(strength__gt=0, **{f"{high}__gt": 0})
         | Q(strength=0, **{f"{low}__lte": 0, f"{high}__gte": 0})
     )
-    is_quick = Q(scale=Project.Scale.QUICK)
-    return (is_quick & same_winner) | (~is_quick & in_range)
+    is_quick, is_forced = Q(scale=Project.Scale.QUICK), Q(scale__in=[str(scale) for scale in FORCED])
+    return (is_quick & same_winner) | (is_forced & nearest) | (~is_quick & ~is_forced & in_range)
 
 
 def score_gold(labeler: User, project: Project) -> tuple[int, int]:

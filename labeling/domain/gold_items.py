@@ -9,6 +9,7 @@ from django.db.models import Count, Q
 from labeling.domain.gold import right_answers
 from labeling.domain.votes import is_quarantined, is_sent_back
 from labeling.models import Comparison, Gold, Judgment, Project, Reason
+from labeling.models.scales import to_seven
 
 # Below this share of right answers among honest labelers the item is more likely wrong than they are.
 DOUBTED_SHARE = 0.5
@@ -95,8 +96,8 @@ def suggest_gold(project: Project, *, n: int = 10) -> list[Suggestion]:
     said: dict[int, list[int]] = {}
     judged = Judgment.objects.current().of_work().filter(comparison__in=list(candidates))
     judged = judged.exclude(is_quarantined() | is_sent_back())
-    for comparison, strength in judged.values_list("comparison", "strength"):
-        said.setdefault(comparison, []).append(strength)
+    for comparison, strength, scale in judged.values_list("comparison", "strength", "scale"):
+        said.setdefault(comparison, []).append(to_seven(strength, scale))
     clear = [pk for pk in candidates if is_clear(said.get(pk, []))]
     return [
         Suggestion(comparison=candidates[pk], n=len(said[pk]), strength=2 if said[pk][0] > 0 else -2)

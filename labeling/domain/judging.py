@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from labeling.domain.asking import MAX_ACTIVE_MS, check_axes, check_reasons, check_scale, check_step
+from labeling.domain.asking import MAX_ACTIVE_MS, check_axes, check_reasons, check_step
 from labeling.domain.assignment import require_member
 from labeling.domain.attention import count_words, is_hasty
 from labeling.domain.content import check_text
@@ -44,7 +44,7 @@ QUICK_STRENGTH = 2  # one key says "better", no more and no less
 class Vote:
     """What a labeler said, in the words of the page: left and right as they were shown to her."""
 
-    preference: int  # -3 left is much better .. 0 about the same .. +3 right is much better
+    preference: int  # -3 left is much better .. 0 about the same .. +3 right is much better; forced -4 .. 4, not 0
     scale: str = Project.Scale.QUICK
     both_bad: bool = False
     unsafe_left: bool = False
@@ -229,12 +229,12 @@ def read_vote(vote: Vote, comparison: Comparison, *, a_shown_left: bool) -> dict
     if not 0 <= vote.active_ms <= MAX_ACTIVE_MS:
         raise InvalidJudgment(_("active_ms must be from 0 to %s, a day.") % MAX_ACTIVE_MS)
     sign = 1 if a_shown_left else -1
-    strength = sign * check_step(vote.preference, name=_("The preference"))
+    strength = sign * check_step(vote.preference, name=_("The preference"), scale=vote.scale)
     axes = check_axes(vote.axes, comparison.project)
     return {
         "verdict": Verdict.TIE if strength == 0 else Verdict.A if strength < 0 else Verdict.B,
         "strength": strength,
-        "scale": check_scale(vote.scale),
+        "scale": vote.scale,
         "both_bad": vote.both_bad,
         "unsafe_a": vote.unsafe_left if a_shown_left else vote.unsafe_right,
         "unsafe_b": vote.unsafe_right if a_shown_left else vote.unsafe_left,

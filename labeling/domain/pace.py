@@ -18,6 +18,8 @@ from labeling.querysets import JudgmentQuerySet
 DAYS = 7
 # Below this many a share says nothing of her, and something of a single pair.
 MIN_PROBES = 20
+# So many of her last ones came sooner than anyone could have read them; one alone may have been an easy pair.
+HURRIED, HURRIED_OF = 3, 10
 BAR_HEIGHT = 80
 BAR_PITCH = 40
 
@@ -121,3 +123,11 @@ def find_probes(project: Project, labeler: User, reason: Reason) -> JudgmentQuer
     midnight, _ = span_day(timezone.localdate())
     recent = own.filter(pk__gte=find_floor(own)).of_project(project).current()
     return recent.filter(reason=reason, submitted_at__lt=midnight)
+
+
+def is_hurrying(judgment: Judgment) -> bool:
+    """Say whether a vote came sooner than anyone could have read the texts, and others of her last ones did so too."""
+    if not judgment.is_hasty:
+        return False
+    newest = Judgment.objects.filter(labeler=judgment.labeler_id, pk__lte=judgment.pk).order_by("-pk")  # type: ignore[attr-defined]
+    return sum(newest.values_list("is_hasty", flat=True)[:HURRIED_OF]) >= HURRIED

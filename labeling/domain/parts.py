@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 
@@ -11,6 +12,7 @@ from labeling.domain.agreement import Agreement, Vote, measure_labeler, measure_
 from labeling.domain.votes import VoteRow
 from labeling.domain.weeks import find_monday
 from labeling.models import User
+from labeling.models.scales import FORCED, to_seven
 
 MAX_PAIRS = 200  # the pairs of labelers who share most; of a thousand labelers nobody reads all
 
@@ -75,6 +77,13 @@ def split(votes: Iterable[VoteRow], key: Callable[[VoteRow], str]) -> dict[str, 
     for vote in votes:
         found.setdefault(key(vote), []).append(vote)
     return found
+
+
+def put_on_one_scale(votes: Sequence[VoteRow]) -> Sequence[VoteRow]:
+    """Return votes as steps that can be compared: where some were forced and others were not, the nearest of seven."""
+    if len({vote.scale in FORCED for vote in votes}) < 2:
+        return votes
+    return [replace(vote, strength=to_seven(vote.strength, vote.scale)) for vote in votes]
 
 
 def to_plain(votes: Iterable[VoteRow]) -> list[Vote]:

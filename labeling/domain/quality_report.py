@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone, translation
 
 from labeling.domain.agreement import Agreement
-from labeling.domain.parts import PARTS
+from labeling.domain.parts import PARTS, put_on_one_scale
 from labeling.domain.quality import LabelerQuality, assess_labelers
 from labeling.domain.votes import read_votes
 from labeling.domain.weeks import Week, count_project
@@ -88,7 +88,7 @@ def find_newest(project: Project) -> tuple[int, int]:
 def measure_report(project: Project, *, seen: tuple[int, int]) -> Report:
     """Measure everything the page shows, now."""
     found = list(read_votes(project, with_words=False))  # read once, for reading is a third of the work
-    votes = [vote for vote in found if vote.is_counted]
+    votes = put_on_one_scale([vote for vote in found if vote.is_counted])
     n_at_work = len({vote.labeler for vote in votes})
     return Report(
         seen=seen,

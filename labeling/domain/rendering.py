@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
-from typing import Any
 from urllib.parse import urlsplit
 
 import nh3
 from django.utils.safestring import SafeString, mark_safe
-from latex2mathml import exceptions as latex_errors
-from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -25,11 +22,13 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 
+from labeling.domain.formulas import read_bracketed_formula, render_formula
+from labeling.domain.invisibles import MARK_CHARS, UNSEEN, mark_all, mark_unseen
+
 MARKDOWN_CHARS = 20_000  # worst hostile text of this length: 0.3 s; a longer one is shown as plain text
 SHOWN_CHARS = 100_000  # of a longer one the page shows the beginning and links the whole
 HTML_CHARS = 150_000  # of HTML that one text may become: marks and formulas are longer than what they stand for
 CODE_CHARS = 20_000
-MATH_CHARS = 2_000
 CODE_PREFIX = "code-"
 
 # Names a model may write behind ``` that are worth colours; an unknown one is shown plain.
@@ -38,6 +37,7 @@ LANGUAGES = frozenset(
     | {"json", "julia", "kotlin", "latex", "lua", "makefile", "markdown", "perl", "php", "python", "py", "r", "ruby"}
     | {"rust", "scala", "sh", "shell", "sql", "swift", "toml", "ts", "typescript", "xml", "yaml"}
 )
+LANGUAGE_NAME = re.compile(r"[\w+#.-]{0,20}")
 MATHML = frozenset(
     {"math", "mrow", "mi", "mn", "mo", "ms", "mtext", "mspace", "msup", "msub", "msubsup", "mfrac", "msqrt", "mroot"}
     | {"mover", "munder", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded", "mphantom", "menclose"}
@@ -50,6 +50,7 @@ ATTRIBUTES: dict[str, set[str]] = {
     "*": set(),
     "a": {"href"},
     "ol": {"start"},
+    "li": {"value"},
     "math": {"display"},
     "mo": {"stretchy", "fence", "separator", "form", "accent", "movablelimits", "minsize", "maxsize"},
     "mi": {"mathvariant"},
@@ -64,33 +65,6 @@ CLASSES = {
     "span": {CODE_PREFIX + name for name in STANDARD_TYPES.values() if name} | {"invisible", "host"},
     "div": {"formula", "plain"},
 }
-LATEX_ERRORS: tuple[type[Exception], ...] = (
-    *(error for error in vars(latex_errors).values() if isinstance(error, type) and issubclass(error, Exception)),
-    # Malformed input also runs into these inside latex2mathml.
-    ValueError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-)
-
-# In text mode latex2mathml copies markup as it stands; nh3 would drop it and hide from the labeler what is there.
-MARKUP_IN_MATH = re.compile(r"\\(?:href|text\w*|mbox|hbox|mathrm)\b[^$]*<|\\href\b")
-BRACKETS = {"\\(": ("\\)", "math_inline"), "\\[": ("\\]", "math_inline_double")}
-ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align\*?|alignedat|split|gathered)\}")
-ALIGNED_AS_ARRAY = {"begin": r"\begin{array}{rlrlrl}", "end": r"\end{array}"}
-
-# Marks, not characters: a reader must see that the text hides something. Joiners are letters' business except in ASCII.
-INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-    "|(?<=[\x00-\x7f])[\u200c\u200d]"
-)
-TAG_OR_INVISIBLE = re.compile(f"<[^>]*>|{INVISIBLE.pattern}")
-# As written, spaces that look like none, or like another, are marked too.
-UNSEEN = re.compile(f"{INVISIBLE.pattern}|[\u200c\u200d\t\r\u00a0\u2000-\u200a\u202f\u205f\u3000]| +$", re.MULTILINE)
-MARK_CHARS = 90  # of HTML that the mark of one character takes, at most
 
 
 @lru_cache(maxsize=512)
@@ -134,11 +108,6 @@ def is_cut(text: str) -> bool:
     return count_shown(text) < len(text) and is_plain(text)
 
 
-def has_invisible(text: str) -> bool:
-    """Tell whether the text holds characters that nobody can see."""
-    return INVISIBLE.search(text) is not None
-
-
 def sanitize(html: str) -> str:
     """Keep the allow-list and nothing else."""
     return nh3.clean(
@@ -152,41 +121,6 @@ def sanitize(html: str) -> str:
         link_rel="noopener nofollow noreferrer",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
-
-
-def mark_all(html: str) -> str:
-    """Put a visible mark in the place of every invisible character."""
-    return TAG_OR_INVISIBLE.sub(mark_invisible, html)
-
-
-def mark_invisible(match: re.Match[str]) -> str:
-    """Put a visible mark in an invisible character's place; leave tags alone."""
-    found = match.group()
-    if found.startswith("<"):
-        return found
-    name = unicodedata.name(found, "control character").lower()
-    return f'<span class="invisible" title="{escape(name)}">U+{ord(found):04X}</span>'
-
-
-def mark_unseen(match: re.Match[str]) -> str:
-    """Mark a character of the text as written: spaces by a sign, others by their number."""
-    found = match.group()
-    if found == "\t":
-        return '<span class="invisible">⇥</span>\t'
-    if found.startswith(" "):
-        return f'<span class="invisible">{"·" * len(found)}</span>'
-    return mark_invisible(match)
-
-
-def render_formula(source: str, options: dict[str, Any]) -> str:
-    """Return MathML for LaTeX, or the LaTeX itself where it cannot be read."""
-    if len(source) > MATH_CHARS or MARKUP_IN_MATH.search(source):
-        return f"<code>{escape(source)}</code>"
-    drawable = ALIGNED.sub(lambda match: ALIGNED_AS_ARRAY[match.group(1)], source)
-    try:
-        return str(convert(drawable, display="block" if options["display_mode"] else "inline"))
-    except LATEX_ERRORS:
-        return f"<code>{escape(source)}</code>"
 
 
 def render_code(source: str, language: str, attributes: str) -> str:
@@ -210,6 +144,11 @@ class Renderer(RendererHTML):
         opened = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
         return f"</a>{show_host(opened.attrs.get('href'))}"
 
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """Code, and before it what its fence says beyond the name of a language: a browser would not show that."""
+        info, code = unescapeAll(tokens[idx].info).strip(), super().fence(tokens, idx, options, env)
+        return code if LANGUAGE_NAME.fullmatch(info) else f'<div class="plain">{escape(info)}</div>{code}'
+
     def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return f'<div class="formula">{render_formula(tokens[idx].content, {"display_mode": True})}</div>'
 
@@ -230,28 +169,37 @@ def show_host(url: object) -> str:
     return f'<span class="host"> ({escape(host)})</span>'
 
 
-def read_bracketed_formula(state: StateInline, silent: bool) -> bool:
-    r"""Take \( x \) and \[ x \], which models write as often as dollars."""
-    opening = state.src[state.pos : state.pos + 2]
-    if opening not in BRACKETS:
-        return False
-    closing, name = BRACKETS[opening]
-    end = state.src.find(closing, state.pos + 2)
-    if end <= state.pos + 2:
-        return False
-    if not silent:
-        token = state.push(name, "math", 0)
-        token.content = state.src[state.pos + 2 : end]
-    state.pos = end + 2
-    return True
+def keep_numbers(state: StateCore) -> None:
+    """Give the items of a list the numbers they have in the text where these do not rise by one: years, or a countdown.
+
+    Where all have the same, which is how some write lists, they are counted as everywhere else.
+    """
+    open_lists: list[list[Token]] = []
+    for token in state.tokens:
+        if token.type in ("ordered_list_open", "bullet_list_open"):
+            open_lists.append([])
+        elif token.type == "list_item_open":
+            open_lists[-1].append(token)
+        elif token.type in ("ordered_list_close", "bullet_list_close"):
+            items = open_lists.pop()
+            numbers = [int(item.info) for item in items if item.info.isdecimal()]
+            is_counted = numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+            if not is_counted and len(set(numbers)) > 1:
+                for item, number in zip(items, numbers, strict=True):
+                    item.attrs["value"] = number
 
 
 def make_markdown() -> MarkdownIt:
-    """Return the parser: CommonMark without HTML, with tables, strikethrough, line breaks as written, and formulas."""
+    """Return the parser: CommonMark without HTML, with tables, strikethrough, line breaks as written, and formulas.
+
+    Without definitions of links, too: they are the list of sources at the end of an answer, and would not be shown.
+    """
     options = {"html": False, "breaks": True, "maxNesting": 30, "highlight": render_code}
-    markdown = MarkdownIt("commonmark", options, renderer_cls=Renderer).enable(["table", "strikethrough"])
+    markdown = MarkdownIt("commonmark", options, renderer_cls=Renderer)
+    markdown.enable(["table", "strikethrough"]).disable("reference")
     markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     markdown.inline.ruler.before("escape", "bracketed_formula", read_bracketed_formula)
+    markdown.core.ruler.push("numbers", keep_numbers)
     # The plugin wraps formulas its own way and puts that over the renderer's methods; ours again.
     for name in ("math_block", "math_inline", "math_inline_double"):
         markdown.add_render_rule(name, getattr(Renderer, name))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from django.utils.safestring import SafeString
 
-from labeling.domain.rendering import HTML_CHARS, has_invisible, is_cut, is_plain, render_markdown, render_raw
+from labeling.domain.invisibles import has_invisible
+from labeling.domain.rendering import HTML_CHARS, is_cut, is_plain, render_markdown, render_raw
 from labeling.models import Comparison
 
 FOLDED_LINES = 40  # earlier turns that take more than this start folded

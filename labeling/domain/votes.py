@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest, Length, Replace, RowNumber
 from labeling.domain.attention import CHARS_PER_WORD
 from labeling.domain.gold import right_answers
 from labeling.models import Adjudication, Judgment, Membership, Project, Reason
+from labeling.models.scales import center
 
 MAX_VOTES = 100_000  # figures are of the newest so many: some ten seconds of work for all of a project's
 # Of each labeler's own: no flag fades because others vote. The last block of her answers is what decides.
@@ -41,6 +42,7 @@ class VoteRow:
     is_quarantined: bool = False  # the labeler is
     is_sent_back: bool = False  # the comparison was sent back after it
     is_old: bool = False  # before her window: others are compared with it, and it is none of her figures
+    scale: str = Project.Scale.SEVEN
 
     @property
     def is_counted(self) -> bool:
@@ -101,7 +103,7 @@ def read_columns(votes: QuerySet[Judgment], *, with_words: bool = True) -> Query
         *("trace__paste_count", "submitted_at", "guideline__version"),
         *("comparison__prompt__slice__name", "comparison__prompt__slice__language"),
         *(count_words(f"comparison__completion_{side}__text") if with_words else Value(0) for side in "ab"),
-        *("is_quarantined", "is_sent_back", "is_old"),
+        *("is_quarantined", "is_sent_back", "is_old", "scale"),
     )
 
 
@@ -159,10 +161,10 @@ def count_words(field: str) -> Any:
 
 
 def build_row(row: tuple[Any, ...]) -> VoteRow:
-    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-3]
+    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-4]
     name = f"{slice} ({language})" if slice and language else slice or language or ""
-    standing = map(bool, row[-3:])
-    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing))
+    standing = map(bool, row[-4:-1])
+    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing, row[-1]))
 
 
 def read_gold(project: Project, *, since: datetime | None = None) -> Iterator[tuple[int, bool]]:
@@ -184,10 +186,11 @@ def read_repeats(project: Project, *, since: datetime | None = None) -> Iterator
     """
     asked = Judgment.objects.of_project(project).filter(reason=Reason.REPEAT, revises=None).values("comparison")
     judged = Judgment.objects.current().filter(comparison__in=asked).order_by("id")
-    repeats: list[tuple[tuple[int, int], int]] = []
-    firsts: dict[tuple[int, int], int] = {}
-    rows = judged.values_list("comparison", "labeler", "strength", "reason", "submitted_at")
-    for comparison, labeler, strength, reason, submitted_at in rows.iterator(CHUNK):
+    repeats: list[tuple[tuple[int, int], float]] = []
+    firsts: dict[tuple[int, int], float] = {}
+    rows = judged.values_list("comparison", "labeler", "strength", "scale", "reason", "submitted_at")
+    for comparison, labeler, said, scale, reason, submitted_at in rows.iterator(CHUNK):
+        strength = center(said, scale)
         if reason != Reason.REPEAT:
             firsts[comparison, labeler] = strength
         elif since is None or submitted_at >= since:
@@ -195,9 +198,10 @@ def read_repeats(project: Project, *, since: datetime | None = None) -> Iterator
     yield from ((key[1], is_same(strength, firsts[key])) for key, strength in repeats if key in firsts)
 
 
-def is_same(strength: int, first: int) -> bool:
-    """Say whether two strengths name the same winner.
+def is_same(strength: float, first: float) -> bool:
+    """Say whether two centered strengths name the same winner.
 
-    Between "about the same" and "slightly" she names no other winner: who sees them close may say either.
+    Between "about the same" and "slightly" she names no other winner: who sees them close may say either. So may, where
+    there is no tie to be said, who sees them closest of all.
     """
     return strength * first > 0 or abs(strength - first) <= 1

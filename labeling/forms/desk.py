@@ -22,7 +22,7 @@ from labeling.domain.desk import (
     is_key,
 )
 
-SCOPES = {"quick": _("One key"), "seven": _("Seven steps"), "always": _("Always")}
+SCOPES = {"quick": _("One key"), "seven": _("Steps, from left to right"), "always": _("Always")}
 
 
 class KeyField(forms.CharField):

@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 
 # What people mean by a right answer, and the strengths that are right then.
 ANSWERS = {
@@ -68,10 +68,9 @@ def name_answer(low: int, high: int) -> str:
     """Return the right answer in words."""
     if name := find_answer(low, high):
         return str(ANSWERS[name][2])
-    steps = {value: str(words) for value, words in STEPS}
     if low == high:
-        return steps[low]
-    return _now("from “%(low)s” to “%(high)s”") % {"low": steps[low], "high": steps[high]}
+        return name_strength(low)
+    return _now("from “%(low)s” to “%(high)s”") % {"low": name_strength(low), "high": name_strength(high)}
 
 
 def choose_answer(strength: int) -> str:

@@ -12,17 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from labeling.domain.asking import MAX_ACTIVE_MS
 from labeling.domain.judging import QUICK_STRENGTH, Vote
+from labeling.forms.scales import ALL_CHOICES, FREE, SEVEN_CHOICES
 from labeling.models import Project, Skip
+from labeling.models.scales import list_strengths
 
-STEPS = [
-    (-3, _("A is much better")),
-    (-2, _("A is better")),
-    (-1, _("A is slightly better")),
-    (0, _("About the same")),
-    (1, _("B is slightly better")),
-    (2, _("B is better")),
-    (3, _("B is much better")),
-]
 CHOICES = {"left": -QUICK_STRENGTH, "right": QUICK_STRENGTH, "tie": 0, "both_bad": 0}
 TRACE_CHARS = 2000
 
@@ -70,11 +63,11 @@ class ReadyForm(forms.Form):
 
 
 class VoteForm(ReadyForm):
-    """A vote in the words of the page, where A is the left completion: one key (choice) or seven steps (preference)."""
+    """A vote in the words of the page, where A is the left completion: one key (choice) or a step (preference)."""
 
     scale = forms.ChoiceField(choices=Project.Scale)
     choice = forms.ChoiceField(choices=[(name, name) for name in CHOICES], required=False)
-    preference = forms.TypedChoiceField(choices=STEPS, coerce=int, required=False, empty_value=None)
+    preference = forms.TypedChoiceField(choices=ALL_CHOICES, coerce=int, required=False, empty_value=None)
     both_bad = forms.BooleanField(required=False)
     unsafe_left = forms.BooleanField(required=False)
     unsafe_right = forms.BooleanField(required=False)
@@ -92,15 +85,16 @@ class VoteForm(ReadyForm):
         self.fields["reasons"] = forms.MultipleChoiceField(label=_("Why?"), choices=words, required=False)
         for number, name in enumerate(project.axes):
             self.fields[f"axis_{number}"] = forms.TypedChoiceField(
-                label=name, choices=STEPS, coerce=int, required=False, empty_value=None
+                label=name, choices=SEVEN_CHOICES, coerce=int, required=False, empty_value=None
             )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if cleaned.get("scale") == Project.Scale.QUICK and not cleaned.get("choice"):
+        scale = cleaned.get("scale")
+        if scale == Project.Scale.QUICK and not cleaned.get("choice"):
             raise forms.ValidationError(_("Choose A, B, tie or both bad."))
-        if cleaned.get("scale") == Project.Scale.SEVEN and cleaned.get("preference") is None:
-            raise forms.ValidationError(_("Choose one of the seven steps before you save."))
+        if scale and scale != Project.Scale.QUICK and cleaned.get("preference") not in list_strengths(scale):
+            raise forms.ValidationError(_("Choose one of the steps before you save."))
         return cleaned
 
     def clean_trace(self) -> dict[str, Any]:
@@ -176,7 +170,9 @@ class UndoForm(forms.Form):
 
 
 class ScaleForm(forms.Form):
-    scale = forms.ChoiceField(choices=Project.Scale)
+    """One key or seven steps, as she likes it: where her project forces a choice, nothing else will do."""
+
+    scale = forms.ChoiceField(choices=[(scale, scale.label) for scale in FREE])
 
 
 class DiffForm(forms.Form):

@@ -151,7 +151,9 @@ class SettingsForm(forms.ModelForm):
         }  # fmt: skip
         help_texts = {
             "description": _("What this is for, in a sentence or two."),
-            "scale": _("One key is fast; seven steps say by how much, too."),
+            "scale": _(
+                "One key is fast; steps say by how much, too. Where there is no tie, who is unsure has to choose."
+            ),
             "axes_first": _("Slower and more thorough; otherwise they come after it."),
             "asks_flags": "",
             "asks_fixes": _("What is rewritten becomes a demonstration, better than both."),

@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from labeling.forms.judging import CHOICES, STEPS
+from labeling.forms.judging import CHOICES
+from labeling.forms.scales import SEVEN_CHOICES
 from labeling.models import Adjudication
 
 BUTTONS = [act for act in Adjudication.Act.choices if act[0] != Adjudication.Act.OVERRIDE]
@@ -20,7 +21,7 @@ class ReviewForm(forms.Form):
     seen_last = forms.IntegerField(min_value=0)
     act = forms.ChoiceField(choices=BUTTONS, required=False)
     choice = forms.ChoiceField(choices=[(name, name) for name in CHOICES], required=False)
-    strength = forms.TypedChoiceField(choices=STEPS, coerce=int, required=False, empty_value=None)
+    strength = forms.TypedChoiceField(choices=SEVEN_CHOICES, coerce=int, required=False, empty_value=None)
     both_bad = forms.BooleanField(required=False)
     note = forms.CharField(required=False, max_length=10_000, strip=False)
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from labeling.models.content import Completion, Import
 from labeling.models.projects import Guideline, Project, User
 from labeling.models.queue import Comparison, Reason, Slot
+from labeling.models.scales import FORCED, WIDEST
 from labeling.querysets import JudgmentQuerySet
 
 
@@ -23,13 +24,19 @@ class Verdict(models.TextChoices):
     TIE = "tie"
 
 
-def verdict_matches_strength() -> Q:
+def verdict_matches_strength(*, most: int) -> Q:
     """The verdict is the sign of the strength: negative is A, positive is B."""
     return (
-        Q(verdict="A", strength__gte=-3, strength__lt=0)
-        | Q(verdict="B", strength__gt=0, strength__lte=3)
+        Q(verdict="A", strength__gte=-most, strength__lt=0)
+        | Q(verdict="B", strength__gt=0, strength__lte=most)
         | Q(verdict="tie", strength=0)
     )
+
+
+def strength_is_of_its_scale() -> Q:
+    """No scale goes further than its last step, and on a forced one there is no middle."""
+    forced = Q(scale__in=[str(scale) for scale in FORCED])
+    return (~forced & Q(strength__gte=-3, strength__lte=3)) | (forced & ~Q(strength=0))
 
 
 class Judgment(models.Model):
@@ -45,7 +52,10 @@ class Judgment(models.Model):
     is_extra = models.BooleanField(default=False, help_text="The vote came after its slot had gone to someone else.")
     revises = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="revision")
     verdict = models.CharField(max_length=3, choices=Verdict)
-    strength = models.SmallIntegerField(help_text="-3 A is much better .. 0 about the same .. +3 B is much better.")
+    strength = models.SmallIntegerField(
+        help_text="As said on its scale: -3 A is much better .. 0 about the same .. +3 B is much better; "
+        "or -4 .. -1 A, 1 .. 4 B."
+    )
     scale = models.CharField(max_length=16, choices=Project.Scale, help_text="The scale it was given on.")
     both_bad = models.BooleanField(default=False)
     unsafe_a = models.BooleanField(default=False)
@@ -67,7 +77,10 @@ class Judgment(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=verdict_matches_strength(), name="verdict_is_the_sign_of_strength"),
+            models.CheckConstraint(
+                condition=verdict_matches_strength(most=WIDEST), name="verdict_is_the_sign_of_strength"
+            ),
+            models.CheckConstraint(condition=strength_is_of_its_scale(), name="strength_is_of_its_scale"),
             models.CheckConstraint(
                 condition=Q(slot__isnull=False) | Q(is_extra=True) | Q(revises__isnull=False),
                 name="judgment_has_its_place",
@@ -151,7 +164,7 @@ class ImportedJudgment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["imported", "line", "part"], name="one_imported_judgment_per_line"),
             models.CheckConstraint(
-                condition=verdict_matches_strength(), name="imported_verdict_is_the_sign_of_strength"
+                condition=verdict_matches_strength(most=3), name="imported_verdict_is_the_sign_of_strength"
             ),
         ]
 

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from labeling.models import scales
 from labeling.querysets import ProjectQuerySet
 
 
@@ -28,9 +29,7 @@ class User(AbstractUser):
 class Project(models.Model):
     """A queue of comparisons, its guideline and its people, and the rules by which they work."""
 
-    class Scale(models.TextChoices):
-        SEVEN = "seven", _("seven steps, much better to much better")
-        QUICK = "quick", _("one key: A, B, tie, both bad")
+    Scale = scales.Scale
 
     class Strategy(models.TextChoices):
         PRIORITY = "priority", _("by priority, else in random order")
@@ -75,7 +74,7 @@ class Project(models.Model):
     strategy = models.CharField(max_length=16, choices=Strategy, default=Strategy.PRIORITY)
     random_share = models.FloatField(default=0.1, help_text="Share of claims drawn at random whatever the strategy.")
     gold_share = models.FloatField(default=0.05, help_text="Share of claims that are gold, while there is any.")
-    repeat_share = models.FloatField(default=0.0, help_text="Share of claims that repeat an own earlier judgment.")
+    repeat_share = models.FloatField(default=0.03, help_text="Share of claims that repeat an own earlier judgment.")
     repeat_after_h = models.PositiveSmallIntegerField(default=24, help_text="Hours before a judgment is repeated.")
     exam_size = models.PositiveSmallIntegerField(default=0, help_text="Gold a labeler judges before work; 0 for none.")
     exam_pass_share = models.FloatField(default=0.75, help_text="Share of the exam that must be right.")

@@ -11,11 +11,9 @@ from labeling.domain.dossier import open_dossier
 from labeling.domain.showing import show_pair
 from labeling.forms.data import BulkForm
 from labeling.forms.gold import name_answer
-from labeling.forms.judging import STEPS
-from labeling.models import Comparison
+from labeling.forms.scales import name_strength
+from labeling.models import Comparison, Judgment
 from labeling.permissions import get_reviewed_project, login_required, may_manage
-
-NAMES = dict(STEPS)
 
 
 @login_required
@@ -35,7 +33,7 @@ def show(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         "whole": reverse("labeling:review-detail", args=[project.slug, comparison.pk]),
         "dossier": dossier,
         "said": [
-            (said, NAMES[said.judgment.strength], [(row, NAMES[row.strength]) for row in said.earlier])
+            (said, name_judgment(said.judgment), [(row, name_judgment(row)) for row in said.earlier])
             for said in dossier.said
         ],
         "answer": name_answer(gold.strength_min, gold.strength_max) if gold else "",
@@ -46,3 +44,7 @@ def show(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         "bulk": BulkForm(auto_id="bulk-%s"),
     }
     return render(request, "labeling/comparison_detail.html", context)
+
+
+def name_judgment(judgment: Judgment) -> str:
+    return name_strength(judgment.strength, judgment.scale)

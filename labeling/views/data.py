@@ -21,7 +21,7 @@ from labeling.domain.saved_views import list_views
 from labeling.domain.search import Found, find_prompt, find_rows
 from labeling.domain.showing import show_messages
 from labeling.forms.data import SEARCHES, BulkForm, SearchForm, ViewForm
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 from labeling.models import Project, Prompt
 from labeling.permissions import get_managed_project, get_reviewed_project, login_required, may_manage
 
@@ -154,7 +154,7 @@ def name_rows(found: Found, page: Page) -> list[tuple[ShownRow, Any]]:
         n = count_compared([shown.row.pk for shown in rows])
         return [(shown, n.get(shown.row.pk, 0)) for shown in rows]
     if page == Page.JUDGMENTS:
-        return [(shown, dict(STEPS)[shown.row.strength]) for shown in rows]
+        return [(shown, name_strength(shown.row.strength, shown.row.scale)) for shown in rows]
     return [(shown, None) for shown in rows]
 
 

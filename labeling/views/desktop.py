@@ -9,21 +9,14 @@ from django.utils.translation import gettext_lazy
 
 from labeling.domain.desk import ACTIONS, Desk, read_desk
 from labeling.domain.judging import Vote
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import SEVEN_CHOICES, STEPS
 from labeling.models import Project, User
 
-# On a phone the seven stand in one row, so each has a short name beside its long one; and each says what it means.
-SHORT_STEPS = ["A+++", "A++", "A+", "=", "B+", "B++", "B+++"]
-MEANINGS = [
-    gettext_lazy("Nobody would want B once they have seen A."),
-    gettext_lazy("A is clearly better, though B has its merits."),
-    gettext_lazy("A is better by a detail or a matter of taste."),
-    gettext_lazy("You could not say which one to send."),
-    gettext_lazy("B is better by a detail or a matter of taste."),
-    gettext_lazy("B is clearly better, though A has its merits."),
-    gettext_lazy("Nobody would want A once they have seen B."),
-]
-SCOPES = {"quick": gettext_lazy("One key"), "seven": gettext_lazy("Seven steps"), "always": gettext_lazy("Always")}
+SCOPES = {
+    "quick": gettext_lazy("One key"),
+    "seven": gettext_lazy("Steps, from left to right"),
+    "always": gettext_lazy("Always"),
+}
 
 
 class Step(NamedTuple):
@@ -37,12 +30,20 @@ class Step(NamedTuple):
     is_chosen: bool
 
 
-def show_desk(user: User) -> dict[str, Any]:
-    """Return her desk, her keys as they are printed, and all of them for the help sheet."""
+def show_desk(user: User, scale: str) -> dict[str, Any]:
+    """Return her desk, her keys as they are printed, and all of them for the help sheet, in the words of her scale."""
     desk = read_desk(user)
     printed = {name: print_key(key) for name, key in desk.keys.items()}
+    words = {f"step_{number}": step.label for number, step in enumerate(STEPS[scale], 1)}
     sheet = [
-        (title, [(printed[action.name], action.label) for action in ACTIONS if action.scope == scope])
+        (
+            title,
+            [
+                (printed[action.name], words.get(action.name, action.label))
+                for action in ACTIONS
+                if action.scope == scope
+            ],
+        )
         for scope, title in SCOPES.items()
     ]
     return {"desk": desk, "printed": printed, "help_sheet": sheet}
@@ -53,12 +54,12 @@ def print_key(key: str) -> str:
     return {"space": _("Space"), "enter": "⏎"}.get(key, key.upper() if len(key.upper()) == 1 else key)
 
 
-def list_steps(desk: Desk, vote: Vote | None) -> list[Step]:
-    """Return the seven steps from left to right."""
+def list_steps(desk: Desk, scale: str, vote: Vote | None) -> list[Step]:
+    """Return the steps of a scale from left to right, each with its key."""
     chosen = vote.preference if vote else None
     return [
-        Step(value, label, short, meaning, desk.keys[f"step_{number}"], value == chosen)
-        for number, ((value, label), short, meaning) in enumerate(zip(STEPS, SHORT_STEPS, MEANINGS, strict=True), 1)
+        Step(*words, desk.keys[f"step_{number}"], words.value == chosen)
+        for number, words in enumerate(STEPS[scale], start=1)
     ]
 
 
@@ -66,7 +67,7 @@ def list_axes(project: Project, vote: Vote | None) -> list[tuple[str, str, list[
     """Return each quality with the name of its field and its seven steps."""
     said = vote.axes if vote else {}
     return [
-        (name, f"axis_{number}", [(value, label, said.get(name) == value) for value, label in STEPS])
+        (name, f"axis_{number}", [(value, label, said.get(name) == value) for value, label in SEVEN_CHOICES])
         for number, name in enumerate(project.axes)
     ]
 

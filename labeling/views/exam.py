@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from labeling.domain.assignment import require_member
 from labeling.domain.exams import Answer, find_answers, list_answers
 from labeling.domain.showing import ShownPair, show_pair
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 from labeling.models import Membership
 from labeling.permissions import get_known_project, login_required
 
@@ -44,14 +44,14 @@ def show_exam(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def show_answer(answer: Answer) -> ShownAnswer:
-    judgment, words = answer.judgment, dict(STEPS)
+    judgment = answer.judgment
     said, low, high = judgment.strength, answer.strength_min, answer.strength_max
     if not judgment.a_shown_left:
         said, low, high = -said, -high, -low
     return ShownAnswer(
         pair=show_pair(judgment.comparison, a_shown_left=judgment.a_shown_left),
-        said=str(words[said]),
-        right=(str(words[low]), str(words[high])),
+        said=name_strength(said, judgment.scale),
+        right=(name_strength(low), name_strength(high)),
         is_right=answer.is_right,
         explanation=answer.explanation,
     )

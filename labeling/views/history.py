@@ -13,7 +13,7 @@ from labeling.domain.assignment import require_member
 from labeling.domain.history import Entry, forget_skip, list_judgments, list_skips
 from labeling.domain.pace import measure_known, measure_own, measure_pace
 from labeling.forms.history import KINDS, SearchForm
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 from labeling.permissions import get_known_project, login_required
 
 
@@ -59,4 +59,4 @@ def name_verdict(entry: Entry) -> str:
         return ""
     if entry.preference == 0 and entry.judgment.both_bad:
         return _("Both bad")
-    return str(dict(STEPS)[entry.preference])
+    return name_strength(entry.preference, entry.judgment.scale)

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from labeling.domain.assignment import find_claim, renew_lease, require_member
 from labeling.domain.errors import NotAMember
 from labeling.forms.judging import ScaleForm
+from labeling.forms.scales import is_forced
 from labeling.models import Slot
 from labeling.permissions import get_known_project, login_required
 from labeling.views.pair import show_next, show_reserve, show_slot
@@ -60,7 +61,7 @@ def renew_claim(request: HttpRequest, slug: str, slot_id: int) -> HttpResponse:
 def choose_scale(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_known_project(request.user, slug)
     form = ScaleForm(request.POST)
-    if not form.is_valid():
+    if not form.is_valid() or is_forced(project.scale):
         return HttpResponse(_("Choose quick or seven."), status=422, content_type="text/plain")
     request.session[f"scale:{project.pk}"] = form.cleaned_data["scale"]
     return redirect("labeling:judge", project.slug)

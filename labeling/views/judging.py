@@ -18,6 +18,7 @@ from labeling.domain.errors import (
 )
 from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import record_judgment
+from labeling.domain.pace import is_hurrying
 from labeling.domain.progress import find_last_act
 from labeling.domain.skipping import decline_slice, skip_comparison, undo_skip
 from labeling.forms.judging import NO_TOKEN, ClaimForm, JudgmentForm, SkipForm, UndoForm
@@ -57,6 +58,11 @@ def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
     if judgment.is_extra:
         notice = _("Saved as an extra vote: its time was up, and others had judged the pair meanwhile.")
         return go_on(request, project, ready, announcement=_("Saved as an extra vote. Next pair."), notice=notice)
+    if is_hurrying(judgment):
+        notice = _(
+            "Some of your last votes came sooner than the texts can be read. They are saved, and marked as hasty."
+        )
+        return go_on(request, project, ready, announcement=_("Saved. Next pair."), notice=notice)
     return go_on(request, project, ready, announcement=_("Saved. Next pair."))
 
 

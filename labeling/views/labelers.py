@@ -16,9 +16,10 @@ from labeling.domain.labeler_record import count_kept, list_events, list_gold_an
 from labeling.domain.people import pause_member, quarantine_member, reinstate_member
 from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import load_report
+from labeling.domain.trail import write_lines
 from labeling.domain.weeks import count_labeler
 from labeling.forms.gold import name_answer
-from labeling.forms.judging import STEPS
+from labeling.forms.scales import name_strength
 from labeling.forms.standing import Act, ExamForm, StandingForm, list_acts, name_standing
 from labeling.models import Judgment, Membership, Project, User
 from labeling.permissions import get_managed_project, get_reviewed_project, login_required, may_manage
@@ -122,7 +123,7 @@ def show_record(project: Project, labeler: User, membership: Membership | None) 
             for gold in [answer.judgment.comparison.gold]
         ],
         "judgments": [(judgment, name_judgment(judgment)) for judgment in list_judgments(project, labeler)],
-        "events": list_events(membership) if membership else [],
+        "lines": write_lines(list_events(membership)) if membership else [],
     }
 
 
@@ -130,7 +131,7 @@ def name_judgment(judgment: Judgment) -> str:
     """Return what was said of the contents A and B, in the words of the scale."""
     if judgment.scale == Project.Scale.QUICK and judgment.both_bad and judgment.strength == 0:
         return _("Both bad")
-    return str(dict(STEPS)[judgment.strength])
+    return name_strength(judgment.strength, judgment.scale)
 
 
 def list_headlines(quality: LabelerQuality) -> list[tuple[str, ShownFigure, str]]:

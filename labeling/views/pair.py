@@ -17,6 +17,7 @@ from labeling.domain.judging import current_guideline, show_vote
 from labeling.domain.progress import measure_progress
 from labeling.domain.showing import ShownPair, ShownText, show_pair
 from labeling.forms.judging import DiffForm, ReadySlot
+from labeling.forms.scales import is_forced
 from labeling.models import Judgment, Project, Skip, Slot
 from labeling.views.desktop import list_axes, list_reasons, list_steps, show_desk
 
@@ -119,13 +120,14 @@ def describe_pair(
 
 def show_page(request: HttpRequest, project: Project, context: dict[str, Any], *, status: int) -> HttpResponse:
     """Show the piece to the page's own script, and the whole page to everyone else."""
-    context |= {"project": project, "is_veiled": is_veiled(request, project), **show_desk(request.user)}
-    context["steps"] = list_steps(context["desk"], context.get("vote"))
+    context.setdefault("scale", read_scale(request, project))
+    context |= {"project": project, "is_veiled": is_veiled(request, project), "is_forced": is_forced(project.scale)}
+    context |= show_desk(request.user, context["scale"])
+    context["steps"] = list_steps(context["desk"], context["scale"], context.get("vote"))
     if request.htmx:
         return render(request, f"{TEMPLATE}#comparison", context, status=status)
     guideline = current_guideline(project)
     context |= {"guideline": guideline, "guideline_text": ShownText(guideline.text) if guideline else None}
-    context.setdefault("scale", read_scale(request, project))
     return render(request, TEMPLATE, context, status=status)
 
 
@@ -139,7 +141,9 @@ def name_choice(preference: int | None, *, both_bad: bool) -> str:
 
 
 def read_scale(request: HttpRequest, project: Project) -> str:
-    """Return the scale this labeler chose in this session, or the project's."""
+    """Return the scale this labeler chose in this session, or the project's, if that leaves her no choice."""
+    if is_forced(project.scale):
+        return project.scale
     return str(request.session.get(f"scale:{project.pk}", project.scale))
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from labeling.domain.agreement import MIN_ITEMS, Agreement
+from labeling.domain.intervals import Figure
 from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import MATRIX, load_report
 from labeling.forms.standing import list_acts, name_standing
@@ -57,10 +58,11 @@ class LabelerRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """How often two labelers name the same winner."""
+    """How often two labelers name the same winner, and Cohen's kappa of it, where one can be said."""
 
     share: float
     n: int
+    kappa: Figure | None = None
 
     @property
     def percent(self) -> str:
@@ -70,6 +72,20 @@ class Cell:
     def level(self) -> str:
         """From 0, far below what others reach, to 4, far above; few where chance alone could make any of these."""
         return "few" if self.n < MIN_ITEMS else str(sum(self.share >= limit for limit in LEVELS))
+
+    @property
+    def beyond_chance(self) -> str:
+        return "" if self.kappa is None or self.kappa.value is None else f"{self.kappa.value:.2f}"
+
+    @property
+    def between(self) -> str:
+        """The interval of kappa, or why there is none."""
+        if self.kappa is None:
+            return ""
+        if self.kappa.low is None or self.kappa.high is None:
+            return self.kappa.reason
+        words = {"low": f"{self.kappa.low:.2f}", "high": f"{self.kappa.high:.2f}"}
+        return _("Cohen’s kappa, between %(low)s and %(high)s") % words
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,18 @@ def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/quality_detail.html", context)
 
 
+@login_required
+@require_safe
+def show_ceiling(request: HttpRequest, slug: str) -> HttpResponse:
+    """Say in a sentence how often two labelers agree, for pages where a model's accuracy stands: no more can be hoped."""
+    project = get_reviewed_project(request.user, slug)
+    report = load_report(project)
+    if report is None:  # it is being measured: the link that stands there will do
+        return HttpResponse(status=204)
+    signs = show_agreement(report.whole).get("signs")
+    return render(request, "labeling/_ceiling.html", {"project": project, "signs": signs})
+
+
 def list_headlines(whole: Agreement) -> list[tuple[str, ShownFigure, str]]:
     """Return the project's figures with their names and what each one is."""
     shown = show_agreement(whole)
@@ -139,9 +167,10 @@ def build_matrix(pairs: Sequence[Agreement]) -> Matrix | None:
     cells: dict[tuple[str, str], Cell] = {}
     for pair in pairs:
         first, second = pair.name.split(BETWEEN)
-        for figure in pair.figures:
-            if figure.key == "signs" and figure.value is not None:
-                cells[first, second] = cells[second, first] = Cell(figure.value, pair.n_items)
+        figures = {figure.key: figure for figure in pair.figures}
+        if (signs := figures.get("signs")) and signs.value is not None:
+            cell = Cell(signs.value, pair.n_items, figures.get("cohen"))
+            cells[first, second] = cells[second, first] = cell
     labelers = sorted({name for names in cells for name in names})
     rows = [(name, [cells.get((name, other)) for other in labelers]) for name in labelers]
     return Matrix(labelers, rows) if rows else None

@@ -17,14 +17,13 @@ from labeling.domain.review import ShownVote, adjudicate, count_open, show_dispu
 from labeling.domain.review_queue import find_next, list_decided, list_disputed, list_passed_on
 from labeling.domain.showing import ShownText, show_pair
 from labeling.forms.gold import GoldForm, choose_answer
-from labeling.forms.judging import STEPS
 from labeling.forms.review import ReviewForm
+from labeling.forms.scales import SEVEN, name_strength
 from labeling.models import Comparison, Project
 from labeling.permissions import get_reviewed_project, login_required, may_manage
 from labeling.views.part import answer_part
 
 TEMPLATE = "labeling/review_detail.html"
-SHORT_STEPS = ["A+++", "A++", "A+", "=", "B+", "B++", "B+++"]
 
 
 @login_required
@@ -118,7 +117,7 @@ def describe_project(request: HttpRequest, project: Project) -> dict[str, Any]:
     guideline = current_guideline(project)
     return {
         "project": project,
-        "steps": [(*step, short) for step, short in zip(STEPS, SHORT_STEPS, strict=True)],
+        "steps": [(step.value, step.label, step.short) for step in SEVEN],
         "guideline": guideline,
         "guideline_text": ShownText(guideline.text) if guideline else None,
         "n_open": count_open(project),
@@ -130,7 +129,7 @@ def name_vote(vote: ShownVote) -> str:
     """Return what a labeler chose in the words of her page, with A and B as they stand here."""
     if vote.scale == Project.Scale.QUICK and vote.both_bad and vote.strength == 0:
         return _("Both bad")
-    return str(dict(STEPS)[vote.strength])
+    return name_strength(vote.strength, vote.scale)
 
 
 def propose_answer(votes: Any) -> str:

@@ -38,7 +38,7 @@ class PreferenceRow(TypedDict):
     """One pair; prompt/chosen/rejected are TRL's conversational preference format, the rest are extra columns.
 
     target: p(chosen is better), 0.5 for a tie, 1 for a plain label. weight: >= 0, default 1.
-    margin: strength of the preference, 0, 1/3, 2/3 or 1. group: never split across train and test.
+    margin: strength of the preference, 0 .. 1. group: never split across train and test.
     annotator_kind: "ai" where a model said so; rows without it are people's.
     """
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from django.db.models import Count, F, OuterRef, Subquery
 
+from labeling.domain.identity import tells_writer
 from labeling.domain.pairing import CHUNK, Pair, propose_comparisons
 from labeling.models import Comparison, Project, Prompt, Slot
 from rlhf.domain.counting import list_votes
 from rlhf.domain.holding import hold_round
-from rlhf.domain.identity import tells_writer
 from rlhf.domain.offers import Candidate, Choice, Offer
 from rlhf.domain.selecting import select_pairs
 from rlhf.domain.terms import Terms, read_terms

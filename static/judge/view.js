@@ -29,6 +29,7 @@ export function applyView() {
     raw.previousElementSibling.hidden = view.raw;
   }
   for (const text of findAll(".conversation, .completion .text:not([data-boxed])")) view.sync ? (text.tabIndex = 0) : text.removeAttribute("tabindex");
+  for (const wide of findAll(".prose :is(.formula, table, pre)")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // or no key moves it
   for (const part of findAll(".conversation, .completions")) part.inert = "veiled" in main.dataset;
   if (view.diff && page.section.dataset.whole && !find("[data-diff].compared")) loadDiff(page.section);
   if (view.diff) trace.used_diff = true;

@@ -215,6 +215,34 @@ def test_seven_steps_are_chosen_by_number_and_saved_by_enter(kitchen, grace, ope
     assert (judgment.strength, judgment.both_bad) == (3 if judgment.a_shown_left else -3, True)
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scale", ["forced", "eight"])
+def test_eight_steps_are_chosen_by_number_and_none_of_them_is_cut_off(kitchen, grace, open_page, scale, width):
+    Project.objects.update(scale=scale)
+    add_pairs(kitchen, 2)
+    page = open_page(grace, PAGE, viewport={"width": width, "height": 844})
+    slot = wait_for_pair(page)
+
+    steps = page.locator(".steps label")
+    boxes = [steps.nth(number).bounding_box() for number in range(8)]
+    assert len({round(box["y"]) for box in boxes}) == 1
+    assert boxes[0]["x"] >= 0
+    assert boxes[7]["x"] + boxes[7]["width"] <= width
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('.steps label')].filter((step) => step.scrollWidth > step.clientWidth + 1).length"
+        )
+        == 0
+    )
+    page.keyboard.press("4")
+    page.keyboard.press("8")
+    assert page.locator(".steps :checked").get_attribute("value") == "4"
+    press_and_wait(page, "Enter", slot)
+
+    judgment = Judgment.objects.get()
+    assert (judgment.strength, judgment.scale) == (4 if judgment.a_shown_left else -4, scale)
+
+
 def test_the_form_works_without_javascript(kitchen, grace, open_page):
     add_pairs(kitchen, 2)
     page = open_page(grace, PAGE, java_script_enabled=False)
@@ -279,18 +307,20 @@ def test_a_completion_stays_in_its_box(kitchen, grace, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("scale", ["quick", "seven"])
+@pytest.mark.parametrize("scale", ["quick", "seven", "forced", "eight"])
 def test_everyone_can_read_and_reach_everything(kitchen, grace, open_page, scheme, scale):
     Project.objects.update(scale=scale)
-    add_pair(
-        kitchen,
-        text_a="# Title\n\n`code` [link](https://example.org)\n\n```python\nx = 1  # one\n```",
-        text_b="a\u202eb",
-    )
+    code = "# Title\n\n`code` [link](https://example.org)\n\n```python\nx = 1  # one\n```"
+    wide = "a\u202eb\n\n$$" + "x + " * 60 + "y$$\n\n|a|b|\n|-|-|\n|" + "long_name_" * 20 + "|w|"
+    add_pair(kitchen, text_a=f"{code}\n\n$$\\frac{{1}}{{n}} \\sum_{{i=1}}^n x_i$$", text_b=wide)
     page = open_page(grace, PAGE, color_scheme=scheme)
     wait_for_pair(page)
 
     faults = list_faults(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    wait_for_pair(page)
+    faults += list_faults(page)
     page.keyboard.press("?")
     faults += list_faults(page)
     for address in ("/", "/projects/", "/projects/kitchen/", "/accounts/password/change/"):

@@ -171,6 +171,22 @@ def test_who_wants_to_be_asked_for_reasons_is_asked_every_time(kitchen, grace, o
     assert is_pressed(page, "asks")
 
 
+def test_no_digit_of_a_number_that_markdown_takes_for_a_lists_falls_off_the_edge(kitchen, grace, open_page):
+    # Chromium draws a marker beside its item, and the edge of the card cut it: of 123456789. there stood 6789.
+    add_pair(kitchen, text_a="123456789.", text_b="1999. It was a good year.\n2000. So was this.")
+    page = open_page(grace, PAGE, viewport={"width": 390, "height": 844})
+    wait_for_pair(page)
+
+    places = page.evaluate(
+        """[...document.querySelectorAll('.completion ol')].map((list) => {
+          const style = getComputedStyle(list);
+          return `${style.listStylePosition} ${style.paddingInlineStart}`;
+        })"""
+    )
+
+    assert places == ["inside 0px", "inside 0px"]
+
+
 def test_seven_steps_take_reasons_by_shift_and_number_and_axes_by_arrow(kitchen, grace, open_page):
     Project.objects.update(scale="seven", reasons=["Clearer", "Shorter"], axes=["Helpful"])
     add_pairs(kitchen, 2)

@@ -183,7 +183,9 @@ def test_everyone_can_read_and_reach_everything(ada, addresses, open_page, schem
         page.goto(address)
         for summary in page.locator("main details > summary").all():
             summary.click()
-        faults += [f"{address}: {fault}" for fault in list_faults(page)]
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            faults += [f"{address} at {width}: {fault}" for fault in list_faults(page)]
 
     assert faults == []
 

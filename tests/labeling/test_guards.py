@@ -312,7 +312,12 @@ ILLEGAL = {
     "judgment.revises is unique": revise_twice,
     "verdict_is_the_sign_of_strength": lambda table: table.add_judgment(verdict="A", strength=1),
     "verdict_is_the_sign_of_strength (tie)": lambda table: table.add_judgment(verdict="tie", strength=1),
-    "verdict_is_the_sign_of_strength (range)": lambda table: table.add_judgment(verdict="B", strength=4),
+    "verdict_is_the_sign_of_strength (range)": lambda table: table.add_judgment(
+        verdict="B", strength=5, scale="forced"
+    ),
+    "strength_is_of_its_scale": lambda table: table.add_judgment(verdict="B", strength=4),
+    "strength_is_of_its_scale (low)": lambda table: table.add_judgment(verdict="A", strength=-4, scale="seven"),
+    "strength_is_of_its_scale (tie)": lambda table: table.add_judgment(verdict="tie", strength=0, scale="eight"),
     "verdict_is_the_sign_of_strength (unknown)": lambda table: table.add_judgment(verdict="C", strength=0),
     "one_repeat_slot_per_labeler": repeat_twice,
     "one_repeat_per_labeler": judge_a_repeat_twice,

@@ -14,6 +14,7 @@ from labeling.domain.intake.tags import N_SLICES
 
 N_BAD_SHOWN = 50
 N_SAMPLED = 5
+N_LOOKED = 2000  # to search every text for a name would take longer than all else
 N_SAMPLE_CHARS = 2000
 N_REASON_CHARS = 400
 N_WORD_CHARS = 200
@@ -31,6 +32,7 @@ class Report:
     n_unjudged: int = 0
     n_repeated_pairs: int = 0
     n_known_pairs: int = 0
+    n_telling: int = 0  # of the first N_LOOKED pairs, those a completion of which says who wrote it
     n_demonstrations: int = 0
     n_prompts: int = 0
     n_known_prompts: int = 0
@@ -86,6 +88,10 @@ class Report:
         if self.n_pairs or self.n_unjudged:
             lines.append(f"  {self.n_repeated_pairs:,} votes on a pair that came earlier in the file (kept as votes)")
             lines.append(f"  {self.n_known_pairs:,} pairs already in the project")
+        if self.n_telling:
+            lines.append(
+                f"  {self.n_telling:,} of the first {N_LOOKED:,} pairs say which model wrote them: labelers can tell"
+            )
         if self.n_demonstrations:
             lines.append(f"  {self.n_demonstrations:,} demonstrations")
         if self.slices:

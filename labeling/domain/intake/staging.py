@@ -13,12 +13,13 @@ from django.utils.translation import gettext_noop as _
 
 from labeling.domain.content import hash_messages, hash_pair
 from labeling.domain.errors import InvalidContent
+from labeling.domain.identity import tells_writer
 from labeling.domain.intake.detection import Format, detect_format
 from labeling.domain.intake.digests import Digests
 from labeling.domain.intake.items import Example, Item, Pair, ParsedRow
 from labeling.domain.intake.reading import LIMITS, Limits, SourceFile
 from labeling.domain.intake.refusals import FileRefused, RowRefused
-from labeling.domain.intake.report import N_SAMPLED, Report
+from labeling.domain.intake.report import N_LOOKED, N_SAMPLED, Report
 from labeling.domain.intake.tags import N_SLICES, read_tags
 from labeling.models import Comparison, Project, Prompt
 
@@ -92,6 +93,8 @@ def count_row(report: Report, parsed: ParsedRow, prompt_shas: Digests, pair_shas
             report.n_pairs += item.strength is not None
             report.n_unjudged += item.strength is None
             report.n_repeated_pairs += not pair_shas.add(sha)
+            if report.n_pairs + report.n_unjudged <= N_LOOKED:
+                report.n_telling += any(tells_writer(text, item.prompt) for text in (item.better, item.worse))
         report.n_demonstrations += isinstance(item, Example)
 
 

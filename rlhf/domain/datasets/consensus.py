@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from labeling.domain.crowd import fit_crowd
+from labeling.models.scales import FORCED, MARGINS, Scale, center, to_seven
 
 MEAN_OF = 3
 MOST_APART = 2  # steps between the most and the least of the votes whose mean is taken
@@ -15,7 +16,7 @@ MOST_APART = 2  # steps between the most and the least of the votes whose mean i
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One person's last word, or a recorded vote: strength -3 (A) .. +3 (B), and which row said it.
+    """One person's last word, or a recorded vote: its strength, negative for A, on its scale, and which row said it.
 
     labeler: the id of our labeler. fix: the completion she rewrote, better than both.
     """
@@ -30,6 +31,7 @@ class Vote:
     fix: int | None = None
     unsafe_a: bool = False
     unsafe_b: bool = False
+    scale: str = Scale.SEVEN
 
 
 class Outcome(StrEnum):
@@ -60,7 +62,7 @@ def decide_all(
     votes: Mapping[int, Sequence[Vote]], *, consensus: str = "majority", min_judgments: int = 1
 ) -> dict[int, Decision]:
     """Decide every comparison by the rule named; see rule.FreezeRule."""
-    enough = {pk: found for pk, found in votes.items() if len(found) >= max(min_judgments, 1)}
+    enough = {pk: put_on_one_scale(found) for pk, found in votes.items() if len(found) >= max(min_judgments, 1)}
     decided = {pk: Decision(Outcome.TOO_FEW) for pk in votes}
     if consensus == "dawid_skene":
         return decided | decide_by_reliability(enough)
@@ -82,22 +84,23 @@ def decide_by_mean(votes: Sequence[Vote]) -> Decision:
     """
     if decide_majority(votes) == Outcome.BOTH_BAD:
         return Decision(Outcome.BOTH_BAD)
-    strengths = sorted(vote.strength for vote in votes if not vote.both_bad)
+    scale = votes[0].scale
+    strengths = sorted(center(vote.strength, scale) for vote in votes if not vote.both_bad)
     n = min(MEAN_OF, len(strengths))
     windows = [strengths[start : start + n] for start in range(len(strengths) - n + 1)]
     apart = min(window[-1] - window[0] for window in windows)
     if apart > MOST_APART:
         return Decision(Outcome.DISAGREEMENT)
     best = [sum(window) / n for window in windows if window[-1] - window[0] == apart]
-    return decide_strength(sum(best) / len(best))
+    return decide_mean(sum(best) / len(best), scale)
 
 
-def decide_strength(strength: float) -> Decision:
-    """Return what a strength says, -3 (A) .. +3 (B), rounded to a whole step."""
-    steps = int(abs(strength) + 0.5)
-    if steps == 0:
+def decide_mean(mean: float, scale: str) -> Decision:
+    """Return what a mean of centered strengths says, rounded to a whole step of its scale."""
+    step = int(abs(mean) + (1 if scale in FORCED else 0.5))
+    if mean == 0 or step == 0:
         return Decision(Outcome.TIE)
-    return Decision(Outcome.A if strength < 0 else Outcome.B, steps / 3)
+    return Decision(Outcome.A if mean < 0 else Outcome.B, MARGINS[Scale(scale)][step])
 
 
 def decide_by_share(votes: Sequence[Vote]) -> Decision:
@@ -174,11 +177,19 @@ def decide_majority(votes: Sequence[Vote], *, min_judgments: int = 1) -> Outcome
 
 
 def compute_margin(votes: Sequence[Vote], outcome: Outcome) -> float:
-    """Return how strongly the votes for a side prefer it: 1/3, 2/3 or 1, their mean strength rounded to a whole step.
+    """Return how strongly the votes for a side prefer it, 0 .. 1: their mean strength, rounded to a whole step.
 
     A side that wins without a vote for it, by what labelers known to say the opposite deny, is as strong as their denial.
     """
     if outcome not in (Outcome.A, Outcome.B):
         return 0.0
     votes = [vote for vote in votes if classify_vote(vote) == outcome] or [vote for vote in votes if vote.strength]
-    return int(sum(abs(vote.strength) for vote in votes) / len(votes) + 0.5) / 3
+    step = int(sum(abs(vote.strength) for vote in votes) / len(votes) + 0.5)
+    return MARGINS[Scale(votes[0].scale)][step]
+
+
+def put_on_one_scale(votes: Sequence[Vote]) -> Sequence[Vote]:
+    """Return the votes on a comparison as steps of one scale: where their scales differ, the nearest of seven."""
+    if len({vote.scale if vote.scale in FORCED else Scale.SEVEN for vote in votes}) < 2:
+        return votes
+    return [replace(vote, strength=to_seven(vote.strength, vote.scale), scale=Scale.SEVEN) for vote in votes]

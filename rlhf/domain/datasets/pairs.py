@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labeling.domain.content import hash_opening
 from labeling.models import Comparison, Completion, Project, Prompt
+from labeling.models.scales import MARGINS, Scale
 from rlhf.contract.records import Message, PreferenceRow, UnpairedRow
 from rlhf.domain.datasets.ai_votes import AILine, collect_ai
 from rlhf.domain.datasets.capping import find_over
@@ -233,7 +234,8 @@ def build_fix_row(comparison: Comparison, line: Line, fixed: str, rule: FreezeRu
     row = start_row(comparison, fixed, rejected, line.place, source=FIXES)
     if rule.use_margin:
         lost = line.fix.strength if is_a else -line.fix.strength
-        row["margin"] = max(LEAST_MARGIN, lost / 3)
+        margin = MARGINS[Scale(line.fix.scale)][abs(lost)]
+        row["margin"] = max(LEAST_MARGIN, margin if lost > 0 else 0)
     if rule.is_soft:
         row["target"] = 1.0
     return row

@@ -20,7 +20,7 @@ from labeling.models import (
     Project,
     User,
 )
-from rlhf.domain.datasets.consensus import Decision, Outcome, Vote, decide_all, decide_strength, prefers_unsafe
+from rlhf.domain.datasets.consensus import Decision, Outcome, Vote, decide_all, decide_mean, prefers_unsafe
 from rlhf.domain.datasets.rule import IMPORTED, OWN, FreezeRule, InvalidRule
 
 CHUNK = 500
@@ -85,9 +85,9 @@ def collect_own(project: Project, rule: FreezeRule, reviews: Reviews) -> Ballot:
     fixes = dict(Fix.objects.filter(judgment__comparison__project=project).values_list("judgment", "completion"))
     ballot = Ballot({}, {} if rule.after else dict(reviews.overridden))
     columns = ("pk", "comparison", "labeler", "strength", "both_bad", "guideline__version", "is_extra", "is_hasty")
-    unsafe = ("unsafe_a", "unsafe_b")
-    rows = select_judgments(project, rule).values_list(*columns, *unsafe)
-    for pk, comparison, labeler, strength, both_bad, guideline, is_extra, is_hasty, *flags in rows.iterator(CHUNK):
+    said = ("unsafe_a", "unsafe_b", "scale")
+    rows = select_judgments(project, rule).values_list(*columns, *said)
+    for pk, comparison, labeler, strength, both_bad, guideline, is_extra, is_hasty, *more in rows.iterator(CHUNK):
         reasons = {
             "sent_back": pk <= reviews.sent_back.get(comparison, 0),
             "excluded": labeler in excluded,
@@ -106,8 +106,9 @@ def collect_own(project: Project, rule: FreezeRule, reviews: Reviews) -> Ballot:
             judgment_id=pk,
             labeler=labeler,
             fix=fixes.get(pk),
-            unsafe_a=flags[0],
-            unsafe_b=flags[1],
+            unsafe_a=more[0],
+            unsafe_b=more[1],
+            scale=more[2],
         )
         ballot.votes.setdefault(comparison, []).append(vote)
         if comparison in reviews.overridden:
@@ -147,8 +148,13 @@ def read_reviews(project: Project, *, upto: int) -> Reviews:
         if act == Adjudication.Act.SEND_BACK:
             reviews.sent_back[comparison] = seen
         elif act == Adjudication.Act.OVERRIDE:
-            reviews.overridden[comparison] = Decision(Outcome.BOTH_BAD) if both_bad else decide_strength(strength or 0)
+            reviews.overridden[comparison] = decide_override(strength, both_bad=both_bad)
     return reviews
+
+
+def decide_override(strength: int | None, *, both_bad: bool) -> Decision:
+    """Return what a reviewer decided; she does so in seven steps."""
+    return Decision(Outcome.BOTH_BAD) if both_bad else decide_mean(strength or 0, Project.Scale.SEVEN)
 
 
 def read_imported(project: Project, rule: FreezeRule) -> list[tuple[int, Vote]]:

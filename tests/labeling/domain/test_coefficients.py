@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from labeling.domain.coefficients import (
+    N_STEPS,
     PAIRS,
     compute_alpha,
     count_steps,
+    find_cell,
     list_sums,
     measure_alpha,
     measure_cohen,
@@ -84,25 +86,25 @@ def test_fleiss_kappa_is_that_of_fleiss_1971(category, published):
     # Table 3 gives kappa by category: that of the table with all other categories taken as one.
     table = np.array([[int(digit) for digit in row] for row in FLEISS.split()])
     assert table.sum(axis=0).tolist() == [26, 26, 30, 55, 43]
-    counts = np.zeros((30, 7), dtype=int)
-    counts[:, 1] = table[:, category]
-    counts[:, 5] = 6 - table[:, category]
+    counts = np.zeros((30, N_STEPS), dtype=int)
+    counts[:, 2] = table[:, category]
+    counts[:, 6] = 6 - table[:, category]
 
     assert measure_fleiss(total(list_sums(counts)))[0] == pytest.approx(published, abs=0.0015)
 
 
 def test_cohens_kappa_is_that_of_the_textbook_table():
     # Two readers of fifty grant proposals: 20 both yes, 5 and 10 split, 15 both no; agreed 0.7, by chance 0.5.
-    cells = np.zeros(49)
+    cells = np.zeros(N_STEPS**2)
     for mine, hers, n in [(2, 2, 20), (2, -1, 5), (-3, 1, 10), (-1, -2, 15)]:
-        cells[7 * (mine + 3) + hers + 3] = n
+        cells[find_cell(mine, hers)] = n
 
     assert measure_cohen(cells[None])[0] == pytest.approx(0.4)
 
 
 def test_cohens_kappa_is_that_of_cohen_1960():
     # Two hundred patients, three diagnoses: agreed 0.70, by chance 0.41.
-    cells = np.zeros((7, 7))
-    cells[np.ix_([1, 3, 5], [1, 3, 5])] = [[88, 14, 18], [10, 40, 10], [2, 6, 12]]
+    cells = np.zeros((N_STEPS, N_STEPS))
+    cells[np.ix_([1, 4, 5], [1, 4, 5])] = [[88, 14, 18], [10, 40, 10], [2, 6, 12]]
 
-    assert measure_cohen(cells.reshape(1, 49))[0] == pytest.approx(0.492, abs=0.0005)
+    assert measure_cohen(cells.reshape(1, -1))[0] == pytest.approx(0.492, abs=0.0005)

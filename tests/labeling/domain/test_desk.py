@@ -38,7 +38,9 @@ def test_a_saved_desk_is_read_back_whole(grace):
         ("nonsense", Desk()),
         ({"keys": "x", "font_size": "big", "width": 3, "layout": None, "other": 1}, Desk()),
         ({"keys": {"left": "escape", "right": "m", "nobody": "z"}}, Desk(keys=DEFAULT_KEYS | {"right": "m"})),
-        ({"keys": {"left": "j"}, "width": "full"}, Desk(width="full")),
+        ({"keys": {"left": "j"}, "width": "full"}, Desk(keys=DEFAULT_KEYS | {"left": "j", "right": "f"}, width="full")),
+        ({"keys": {"left": "j", "tie": "j"}, "width": "full"}, Desk(width="full")),
+        ({"keys": {"undo": "8"}}, Desk(keys=DEFAULT_KEYS | {"undo": "8", "step_8": "u"})),
         ({"font_size": 99, "render": "raw", "shows_timer": 1}, Desk(render="raw")),
     ],
 )

@@ -118,6 +118,17 @@ def test_a_side_that_repeats_its_prompt_says_it_once() -> None:
     assert [FORMATS["trl"].read(row).items for row in rows] == [[Pair(SKY, BLUE, BARE)]] * 4
 
 
+def test_margins_of_scales_without_a_tie_come_back_as_the_nearest_of_seven_steps() -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+
+    read = {
+        margin: FORMATS["trl"].read({**row, "margin": margin}).items[0].strength
+        for margin in (0.0, 1 / 7, 3 / 7, 5 / 7)
+    }
+
+    assert read == {0.0: 1, 1 / 7: 1, 3 / 7: 1, 5 / 7: 2}
+
+
 def test_the_margin_and_the_group_of_our_own_export_come_back() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "group": "g"}
     margins = [1 / 3, 2 / 3, 1.0, 0.123, None, [1]]

@@ -120,6 +120,15 @@ def test_rows_that_repeat_a_pair_are_one_comparison_with_all_their_votes(tmp_pat
     assert [(line, winner) for line, _, winner, _, _ in votes(project)] == [(1, "good 0"), (2, "good 0"), (3, "bad 0")]
 
 
+def test_the_report_counts_pairs_whose_completions_say_who_wrote_them(tmp_path: Path) -> None:
+    telling = pair(1, chosen="As an AI language model, I cannot boil eggs.")
+
+    report = stage(tmp_path, [pair(0), telling, pair(2, rejected="I am ChatGPT. Nine minutes.")]).report
+
+    assert report.to_json()["n_telling"] == 2
+    assert "  2 of the first 2,000 pairs say which model wrote them: labelers can tell" in report.to_lines()
+
+
 def test_one_bad_row_and_nothing_is_stored(tmp_path: Path, project: Project) -> None:
     staged = stage(tmp_path, [pair(0), pair(1, chosen="nul\x00"), pair(2)])
 

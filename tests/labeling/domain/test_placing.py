@@ -76,7 +76,7 @@ def test_a_late_vote_is_stored_with_the_reason_and_propensity_of_its_claim(kitch
 
     judgment = judge(slot, grace)
 
-    assert (judgment.reason, round(judgment.propensity, 3)) == ("priority", 0.447)
+    assert (judgment.reason, round(judgment.propensity, 3)) == ("priority", 0.446)
 
 
 def test_a_late_vote_on_what_another_holds_says_why_it_was_proposed_and_not_why_the_other_got_it(kitchen, grace, hedy):

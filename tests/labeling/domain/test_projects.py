@@ -71,3 +71,9 @@ def test_without_an_exam_its_questions_are_taken_back(kitchen, ada, grace):
     project = edit_project(project, ada, {"exam_size": 0})
 
     assert claim(project, grace).comparison == work
+
+
+def test_a_new_project_slips_in_gold_and_a_days_old_repeats(ada):
+    project = create_project(ada, slug="new", name="New")
+
+    assert (project.gold_share, project.repeat_share, project.repeat_after_h) == (0.05, 0.03, 24)

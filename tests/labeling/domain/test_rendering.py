@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from labeling.domain.invisibles import has_invisible
 from labeling.domain.rendering import (
     ATTRIBUTES,
     CLASSES,
@@ -11,7 +12,6 @@ from labeling.domain.rendering import (
     MARKDOWN_CHARS,
     SHOWN_CHARS,
     TAGS,
-    has_invisible,
     is_cut,
     render_markdown,
     render_raw,
@@ -93,6 +93,47 @@ def test_markdown_is_rendered_as_written():
         "<h1>Title</h1><p><em>one</em><br><strong>two</strong><s>three</s></p><ol><li>x</li></ol>"
         "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>b</td></tr></tbody></table>"
     )
+
+
+def test_a_list_of_sources_is_shown_as_it_is_written():
+    html = render_markdown("Boil it [1].\n\n[1]: https://eggs.example 'eight minutes'\n[2]: https://other.example")
+
+    assert html == (
+        "<p>Boil it [1].</p>\n<p>[1]: https://eggs.example 'eight minutes'<br>\n[2]: https://other.example</p>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "shown"),
+    [
+        ("", ""),
+        ("python", ""),
+        ("c++", ""),
+        ("python title=egg.py", "python title=egg.py"),
+        ("<b>" * 9, "&lt;b&gt;" * 9),
+    ],
+)
+def test_what_a_fence_says_beyond_its_language_is_shown(info, shown):
+    html = render_markdown(f"```{info}\n1\n```")
+
+    assert html.startswith(f'<div class="plain">{shown}</div><pre><code>' if shown else "<pre><code>")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1. a\n2. b", [None, None]),
+        ("1. a\n1. b\n1. c", [None, None, None]),
+        ("7. a\n8. b", [None, None]),
+        ("2019. a\n2015. b", ["2019", "2015"]),
+        ("3. a\n2. b\n   - c\n   - d\n1. e", ["3", "2", None, None, "1"]),
+        ("- a\n- b", [None, None]),
+    ],
+)
+def test_the_numbers_of_a_list_are_those_of_its_text(text, values):
+    items = re.findall(r"<li(?: value=\"(\d+)\")?>", render_markdown(text))
+
+    assert [item or None for item in items] == values
 
 
 def test_known_languages_are_coloured_and_unknown_ones_plain():

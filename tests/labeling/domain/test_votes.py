@@ -47,6 +47,7 @@ def test_a_row_says_what_figures_ask(kitchen, grace):
         slice="code (en)",
         words_a=3,
         words_b=6,
+        scale="quick",
     )
     assert (row.is_left, row.is_longer) == (True, True)
     assert [vote.words_a for vote in read_votes(kitchen, with_words=False)] == [0]

@@ -12,7 +12,7 @@ from labeling.domain.assignment import find_claim, find_reserved
 from labeling.domain.desk import DEFAULT_KEYS, Desk, save_desk
 from labeling.domain.people import add_member
 from labeling.models import Demonstration, Fix, Judgment, Membership, Project, Skip, Slice, Slot
-from tests.labeling.rows import add_pair, add_pairs, claim, expire
+from tests.labeling.rows import add_pair, add_pairs, claim, expire, shown_before
 from tests.labeling.views.test_judge import HTMX, PAGE, read_hidden, vote
 
 pytestmark = pytest.mark.django_db
@@ -427,3 +427,25 @@ def test_the_page_says_nothing_of_a_pair_that_was_claimed(kitchen, grace, as_gra
     vote(as_grace, shown_at=(timezone.now() - timedelta(minutes=9)).isoformat())
 
     assert (Judgment.objects.get().shown_at, Judgment.objects.get().is_hasty) == (slot.shown_at, True)
+
+
+def test_who_hurries_is_told_so_kindly_and_nothing_is_refused(kitchen, grace, as_grace):
+    add_pairs(kitchen, 6)
+    told = []
+    for _ in range(4):
+        claim(kitchen, grace)
+        told.append("sooner than the texts can be read" in vote(as_grace).content.decode())
+
+    # One quick vote, or two, may have been on easy pairs.
+    assert told == [False, False, True, True]
+    assert list(Judgment.objects.values_list("is_hasty", flat=True)) == [True] * 4
+
+
+def test_who_took_her_time_again_hears_no_more_of_it(kitchen, grace, as_grace):
+    add_pairs(kitchen, 6)
+    for _ in range(3):
+        claim(kitchen, grace)
+        vote(as_grace)
+    shown_before(claim(kitchen, grace), 60)
+
+    assert "sooner than the texts" not in vote(as_grace).content.decode()

@@ -11,7 +11,7 @@ SETTINGS = {
     "name": "Bakery", "description": "", "scale": "seven", "asks_flags": "on", "axes": "helpful\n\n harmless ",
     "reasons": "wrong fact\r\ntoo long", "content_warning": "", "overlap": "2", "overlap_share": "100",
     "overlap_max": "0", "spread_limit": "3", "triage_after": "3", "strategy": "priority", "random_share": "10",
-    "gold_share": "5", "repeat_share": "0", "repeat_after_h": "24", "exam_size": "0", "exam_pass_share": "75",
+    "gold_share": "5", "repeat_share": "3", "repeat_after_h": "24", "exam_size": "0", "exam_pass_share": "75",
     "lease_s": "900", "daily_cap": "0", "labeler_cap": "0", "break_after_min": "50",
 }  # fmt: skip
 NEW = SETTINGS | {"slug": "bakery", "guideline": "Be kind."}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import fields
 from datetime import timedelta
@@ -13,7 +14,7 @@ from labeling.domain.agreement import Agreement
 from labeling.domain.gold import make_gold
 from labeling.domain.intervals import Figure
 from labeling.domain.people import quarantine_member
-from labeling.domain.quality import LabelerQuality
+from labeling.domain.quality import LabelerQuality, measure_agreement
 from labeling.domain.quality_report import SCHEMA, Report, load_report
 from labeling.domain.weeks import Week
 from labeling.models import Adjudication, Judgment, Membership
@@ -236,6 +237,22 @@ def test_pairs_of_labelers_make_a_table_that_is_its_own_mirror():
     assert build_matrix([]) is None
 
 
+def test_a_pair_of_labelers_has_its_kappa_with_its_interval_or_why_there_is_none(kitchen, as_ada, grace, hedy):
+    pairs = add_pairs(kitchen, 12, overlap=2)
+    for number, pair in enumerate(pairs):
+        say(pair, grace, 2 if number % 2 else -2)
+        say(pair, hedy, (2 if number % 2 else -2) * (-1 if number == 0 else 1))
+    (pair,) = measure_agreement(kitchen, by="pair")
+    (cell,) = [cell for cell in build_matrix([pair]).rows[0][1] if cell]
+
+    # Eleven of twelve alike, half of them by chance: (11/12 - 1/2) / (1/2).
+    assert (cell.percent, cell.beyond_chance) == ("92", "0.83")
+    assert re.fullmatch(r"Cohen’s kappa, between -?0\.\d\d and 1\.00", cell.between)
+    text = re.sub(r"\s+", " ", read(as_ada))
+    assert f'92 <small title="{cell.between}">κ 0.83</small>' in text
+    assert Cell(1.0, 3, Figure(key="cohen", name="", n=3, reason="Everyone says the same.")).beyond_chance == ""
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -255,3 +272,31 @@ def test_a_figure_says_what_it_means(key, value, words):
 
 def test_a_week_is_named_by_its_monday():
     assert (name_week("2026-11-02"), name_week("some other part")) == ("2 Nov", "some other part")
+
+
+CEILING = "/projects/kitchen/quality/ceiling/"
+
+
+def test_beside_a_models_accuracy_stands_how_often_people_agree(kitchen, as_ada, as_grace, grace, hedy):
+    for number, pair in enumerate(add_pairs(kitchen, 12, overlap=2)):
+        say(pair, grace, 2)
+        say(pair, hedy, -2 if number < 3 else 2)
+
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", as_ada.get(CEILING).content.decode()))
+
+    assert "name the same winner in 75% of what both judged, comparisons: 12. The true share lies between" in text
+    assert "No model can agree with people more than they agree with each other. Quality" in text
+    assert as_grace.get(CEILING).status_code == 403  # a labeler is told of her own figures only
+
+
+def test_where_nobody_can_tell_how_often_people_agree_it_says_so(kitchen, as_ada, grace):
+    say(add_pairs(kitchen, 1)[0], grace, 2)
+
+    assert "is unknown, so nothing says" in as_ada.get(CEILING).content.decode()
+
+
+def test_while_agreement_is_measured_the_link_to_it_stays(kitchen, judged, as_ada, monkeypatch):
+    monkeypatch.setattr(quality_report, "AT_ONCE", 3)
+    cache.add(f"quality:{SCHEMA}:{kitchen.pk}:en:measuring", True)
+
+    assert as_ada.get(CEILING).status_code == 204

@@ -12,9 +12,15 @@ from labeling.domain.intake.formats import hh
 from labeling.domain.intake.items import BINARY_STRENGTH, Pair, ParsedRow, get_list, get_text
 from labeling.domain.intake.refusals import RowRefused
 from labeling.domain.intake.turns import join_turns, read_messages, split_dialogues, to_turns
+from labeling.models.scales import MARGINS, to_seven
 
-# What this program's own export writes in the margin column.
-STRENGTH_OF_MARGIN = {1 / 3: 1, 2 / 3: 2, 1.0: 3}
+# What this program's own export writes in the margin column, of whatever scale, as the nearest of seven steps.
+STRENGTH_OF_MARGIN = {
+    margin: to_seven(strength, scale)
+    for scale, margins in MARGINS.items()
+    for strength, margin in enumerate(margins)
+    if strength
+}
 
 
 def matches(row: dict[str, Any]) -> bool:

@@ -157,3 +157,52 @@ def test_reliability_knows_ties_both_bad_and_sources() -> None:
     assert [decided[pk].outcome for pk in (1, 2, 3)] == [Outcome.TIE, Outcome.BOTH_BAD, Outcome.A]
     assert decided[3].margin == 2 / 3
     assert decided[4].outcome in (Outcome.DISAGREEMENT, Outcome.A, Outcome.B)
+
+
+def cast(scale: str, *strengths: int) -> list[Vote]:
+    return [Vote(strength, scale=scale) for strength in strengths]
+
+
+@pytest.mark.parametrize(
+    ("found", "margin"),
+    [
+        # Llama 2's words, and TRL's column: 1, 2/3, 1/3, 0.
+        (cast("forced", -4), 1.0),
+        (cast("forced", -3), 2 / 3),
+        (cast("forced", 2), 1 / 3),
+        (cast("forced", 1), 0.0),
+        (cast("forced", -4, -3, -3, 1), 2 / 3),
+        # Eight points an equal way apart from -1 to 1.
+        (cast("eight", 1), 1 / 7),
+        (cast("eight", 2), 3 / 7),
+        (cast("eight", 3), 5 / 7),
+        (cast("eight", -4), 1.0),
+        (cast("seven", -3), 1.0),
+        (cast("quick", -2), 2 / 3),
+        # On several scales they are read as the nearest of seven steps.
+        (cast("forced", -4) + cast("seven", -1), 2 / 3),
+        (cast("forced", 1) + cast("eight", 1), 1 / 3),
+    ],
+)
+def test_a_margin_is_that_of_the_step_on_its_scale(found: list[Vote], margin: float) -> None:
+    assert decide_all({1: found})[1].margin == pytest.approx(margin)
+
+
+@pytest.mark.parametrize(
+    ("found", "decision"),
+    [
+        # The middle steps of a forced scale are neighbours: no vote of three can make a tie of them.
+        (cast("forced", -1, 1, 1), Decision(Outcome.B, 0.0)),
+        (cast("eight", -1, -1, 1), Decision(Outcome.A, 1 / 7)),
+        (cast("eight", -1, 1), Decision(Outcome.TIE)),
+        (cast("eight", 3, 4, 4), Decision(Outcome.B, 1.0)),
+        (cast("eight", 3, 3, 4), Decision(Outcome.B, 5 / 7)),
+        (cast("forced", 1, 2, 3), Decision(Outcome.B, 1 / 3)),
+        (cast("forced", -4, -1, 4), Decision(Outcome.DISAGREEMENT)),
+    ],
+)
+def test_the_mean_of_a_forced_scale_keeps_to_its_steps(found: list[Vote], decision: Decision) -> None:
+    assert decide_by_mean(found) == decision
+    turned = [Vote(-vote.strength, scale=vote.scale) for vote in found]
+    opposite = {Outcome.A: Outcome.B, Outcome.B: Outcome.A}.get(decision.outcome, decision.outcome)
+    assert decide_by_mean(turned) == Decision(opposite, decision.margin)

@@ -9,9 +9,7 @@ the queue, and not by chance.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from rlhf.contract.records import Message
+from collections.abc import Mapping, Sequence
 
 PHRASES = (
     r"as an? (?:\w+[ -])?(?:ai|artificial intelligence)(?: (?:assistant|chatbot|language model|model|system))?",
@@ -51,7 +49,7 @@ INTRODUCED = compile_words(WORDS_TOO, before=INTRODUCTION.replace(" ", r"\s+"), 
 SPEAKING_AS = compile_words(WORDS_TOO, before=r"as\s+", after=r",\s+i(?!\w)")
 
 
-def tells_writer(text: str, prompt: Sequence[Message]) -> bool:
+def tells_writer(text: str, prompt: Sequence[Mapping[str, str]]) -> bool:
     """Say whether a completion gives away that a model wrote it, or which; names the prompt uses itself are allowed."""
     text = text.replace("’", "'")
     if PHRASE.search(text):

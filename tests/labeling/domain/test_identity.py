@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf.domain.identity import tells_writer
+from labeling.domain.identity import tells_writer
 
 ASKED = [{"role": "user", "content": "How do I boil an egg?"}]
 
