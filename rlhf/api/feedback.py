@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -14,11 +15,12 @@ from rlhf.api.serializers import ProjectField, RunSerializer
 from rlhf.api.views import DETAIL, REFUSALS, ManagedRows, NotReadyYet, filter_parameters, read
 from rlhf.contract.errors import ContractError
 from rlhf.domain.errors import LearningError
-from rlhf.domain.feedback.annotators import add_annotator
+from rlhf.domain.feedback.annotators import add_annotator, retire_annotator
 from rlhf.domain.feedback.asking import MAX_TURNS, ask_comparisons, ask_revisions
 from rlhf.domain.feedback.constitutions import InvalidConstitution, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
 from rlhf.domain.feedback.overview import list_revisable
+from rlhf.domain.feedback.routing import route_judgments
 from rlhf.models import Annotator, Checkpoint, Constitution
 
 
@@ -86,6 +88,16 @@ class AskSerializer(serializers.Serializer):
     n_turns = serializers.IntegerField(default=1, min_value=1, max_value=MAX_TURNS)
 
 
+class RoutingSerializer(serializers.Serializer):
+    """What went to people, and the run that scores what the reward model has said nothing of yet."""
+
+    n_unsure = serializers.IntegerField(help_text="What the annotator was unsure of, or changed its mind about.")
+    n_disputed = serializers.IntegerField(help_text="Where the reward model is sure of the other side.")
+    n_audit = serializers.IntegerField(help_text="Sure ones, drawn by chance.")
+    n_unscored = serializers.IntegerField(help_text="What the run has yet to score; it routes them at its end.")
+    run = serializers.IntegerField(allow_null=True)
+
+
 @extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
 class ConstitutionViewSet(ManagedRows):
     """Versions of the principles annotators judge by; creating one writes the next."""
@@ -140,6 +152,22 @@ class AnnotatorViewSet(ManagedRows):
         except LearningError as error:
             raise NotReadyYet(str(error)) from error
         return Response(self.get_serializer(annotator).data)
+
+    @extend_schema(request=None, responses={200: RoutingSerializer, 403: DETAIL, 404: DETAIL, 409: DETAIL})
+    @action(detail=True, methods=["post"])
+    def route(self, request: Request, pk: str) -> Response:
+        """Send what is in doubt to people first, and some of the rest for an audit."""
+        try:
+            routing, run = route_judgments(self.get_object(), user=request.user)
+        except LearningError as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(asdict(routing) | {"run": run.pk if run else None})
+
+    @extend_schema(request=None, responses={200: AnnotatorSerializer, 403: DETAIL, 404: DETAIL})
+    @action(detail=True, methods=["post"])
+    def retire(self, request: Request, pk: str) -> Response:
+        """Ask it no more; what it said stays."""
+        return Response(self.get_serializer(retire_annotator(self.get_object(), user=request.user)).data)
 
 
 def start(annotator: Annotator, asked: dict[str, Any], request: Request) -> Any:

@@ -1,4 +1,4 @@
-"""AI feedback: constitutions, the models that judge by them, and what those said."""
+"""AI feedback: constitutions, the models that judge by them, what those said, and where a reward model denies it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 from labeling.models import Comparison, Completion, Project
 from rlhf.models.checkpoints import Checkpoint
 from rlhf.models.runs import Run
+from rlhf.models.scores import PairScore
 
 
 class Constitution(models.Model):
@@ -109,6 +110,17 @@ class AIJudgment(models.Model):
 
     def __str__(self) -> str:
         return f"AI judgment of comparison {self.comparison_id}"
+
+
+class Dispute(models.Model):
+    """An annotator and a reward model were each sure of the other side of a comparison: people decide it."""
+
+    judgment = models.OneToOneField(AIJudgment, on_delete=models.PROTECT, related_name="dispute")
+    score = models.ForeignKey(PairScore, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"dispute about comparison {self.judgment.comparison_id}"
 
 
 class Revision(models.Model):

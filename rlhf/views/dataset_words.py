@@ -47,6 +47,8 @@ SOURCES = {
     "own": "our own labelers",
     "generated": "what the demo's generator wrote",
     "prompts": "prompts of the project",
+    "pairs": "pairs a reward model scores",
+    "questions": "what an annotator is asked",
     "demonstrations": "imported demonstrations",
     "completions": "all completions of the project",
 }
@@ -77,6 +79,7 @@ COUNTS = {
     "over_share_left_out": "votes over a labeler's share, left out",
     "ai": "pairs said by AI",
     "ai_judged_by_people_left_out": "said by AI of what people have judged, left out",
+    "ai_disputed_left_out": "said by AI where a reward model is sure of the other side, left out",
     "ai_said_by_another_left_out": "said by another annotator, left out",
     "ai_test_left_out": "said by AI of prompts tested on, left out",
     "ai_ties_left_out": "AI's ties, left out",

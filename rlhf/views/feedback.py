@@ -112,10 +112,11 @@ def examine_annotator(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @manager_required
 def route_annotator(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, annotator = get_annotator(request, slug, pk)
-    routing = route_judgments(annotator, user=request.user)
-    messages.success(
-        request, f"{routing.n_unsure} unsure comparisons go to people first, {routing.n_audit} sure ones for an audit."
-    )
+    try:
+        routing, run = route_judgments(annotator, user=request.user)
+    except LearningError as error:
+        return render_feedback(request, annotator.project, refusal=str(error), status=409)
+    messages.success(request, routing.describe(run))
     return redirect("rlhf:feedback-detail", slug)
 
 

@@ -45,7 +45,9 @@ class Command(BaseCommand):
         parser.add_argument("--n", type=int, default=1000, help="judge, revise: how many.")
         parser.add_argument("--turns", type=int, default=1, help="revise: rewritings of each completion, 4 at most.")
         parser.add_argument("--for-exam", action="store_true", help="judge: what people have judged, for the exam.")
-        parser.add_argument("--wait", action="store_true", help="judge, revise: stay until the run is over.")
+        parser.add_argument(
+            "--wait", action="store_true", help="judge, revise, route, report: stay until the runs are over."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -108,8 +110,10 @@ class Command(BaseCommand):
             self.stdout.write(f"  {failure}")
 
     def do_route(self, project: Project, options: dict[str, Any]) -> None:
-        routing = route_judgments(find_annotator(project, options["name"]))
-        self.stdout.write(f"{routing.n_unsure} unsure comparisons first, {routing.n_audit} sure ones for an audit")
+        routing, run = route_judgments(find_annotator(project, options["name"]))
+        self.stdout.write(routing.describe(run))
+        if run is not None:
+            self.follow(run, options)
 
     def do_retire(self, project: Project, options: dict[str, Any]) -> None:
         annotator = retire_annotator(find_annotator(project, options["name"]))

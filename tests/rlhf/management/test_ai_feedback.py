@@ -32,12 +32,15 @@ def test_from_a_constitution_to_a_question(project):
     run = Run.objects.get()
     assert said == f"run {run.pk} (feedback) is queued; see {run.get_absolute_url()}\n"
     assert (run.config["orders"], run.dataset.n_train) == ("one", 1)
-    assert call("route", "clara") == "0 unsure comparisons first, 0 sure ones for an audit\n"
+    assert call("route", "clara") == (
+        "0 unsure comparisons and 0 on which the reward model is sure of the other side go to people first, "
+        "0 sure ones for an audit.\n"
+    )
     assert call("retire", "clara") == "clara is asked no more; what it said stays\n"
     assert call("status").splitlines() == [
         "constitution v1 of Harbour: 9 principles",
         "clara: m at http://127.0.0.1:9/v1, by constitution v1 of Harbour, exam not taken yet, retired; 0 judgments "
-        "(0 flips, 0 left to people), 0 revisions",
+        "(0 flips, 0 left to people, 0 disputed by the reward model), 0 revisions",
     ]
 
 
