@@ -37,6 +37,7 @@ urlpatterns = [
     path("feedback/", feedback.list_feedback, name="feedback-list"),
     path("feedback/<slug:slug>/", feedback.show_feedback, name="feedback-detail"),
     path("feedback/<slug:slug>/constitutions/", feedback.create_constitution, name="constitution-create"),
+    path("feedback/<slug:slug>/reports/", feedback.create_report, name="report-create"),
     path("feedback/<slug:slug>/annotators/", feedback.create_annotator, name="annotator-create"),
     path("feedback/<slug:slug>/annotators/<int:pk>/ask/", feedback.ask_annotator, name="annotator-ask"),
     path("feedback/<slug:slug>/annotators/<int:pk>/exam/", feedback.examine_annotator, name="annotator-exam"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -20,8 +20,9 @@ from rlhf.domain.feedback.asking import MAX_TURNS, ask_comparisons, ask_revision
 from rlhf.domain.feedback.constitutions import InvalidConstitution, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
 from rlhf.domain.feedback.overview import list_revisable
+from rlhf.domain.feedback.report import TAUGHT_BY, read_figures, start_report
 from rlhf.domain.feedback.routing import route_judgments
-from rlhf.models import Annotator, Checkpoint, Constitution
+from rlhf.models import Annotator, Checkpoint, Constitution, FeedbackReport
 
 
 class ConstitutionSerializer(serializers.ModelSerializer):
@@ -86,6 +87,39 @@ class AskSerializer(serializers.Serializer):
     task = serializers.ChoiceField(["judge", "exam", "revise"], default="judge")
     n = serializers.IntegerField(default=200, min_value=1, max_value=100_000)
     n_turns = serializers.IntegerField(default=1, min_value=1, max_value=MAX_TURNS)
+
+
+class FigureSerializer(serializers.Serializer):
+    """What a reward model, taught by one side, comes to on people's held-out pairs."""
+
+    taught_by = serializers.CharField(source="name", help_text="human, ai or mixed.")
+    run = serializers.IntegerField(source="run.pk")
+    state = serializers.CharField(source="run.state")
+    n_learned = serializers.IntegerField(help_text="Rows it was taught by.")
+    n_tested = serializers.IntegerField(allow_null=True, help_text="People's pairs with a winner.")
+    accuracy = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True, help_text="Of the 95% interval.")
+    high = serializers.FloatField(allow_null=True)
+
+
+class FeedbackReportSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    figures = serializers.SerializerMethodField()
+
+    class Meta:
+        model = FeedbackReport
+        fields = ["id", "project", "annotators", "figures", "created_at"]
+
+    @extend_schema_field(FigureSerializer(many=True))
+    def get_figures(self, report: FeedbackReport) -> Any:
+        return FigureSerializer(read_figures(report), many=True).data
+
+
+class FeedbackReportCreateSerializer(serializers.Serializer):
+    """Whose labels are held against people's; nobody named: all annotators that passed their exam."""
+
+    project = ProjectField()
+    annotators = serializers.ListField(child=serializers.CharField(max_length=100), default=list)
 
 
 class RoutingSerializer(serializers.Serializer):
@@ -168,6 +202,23 @@ class AnnotatorViewSet(ManagedRows):
     def retire(self, request: Request, pk: str) -> Response:
         """Ask it no more; what it said stays."""
         return Response(self.get_serializer(retire_annotator(self.get_object(), user=request.user)).data)
+
+
+@extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
+class FeedbackReportViewSet(ManagedRows):
+    """What AI feedback is worth: reward models taught by people, AI and both, tested on the same of people's pairs."""
+
+    queryset = FeedbackReport.objects.select_related("project", *(f"{name}__dataset" for name in TAUGHT_BY))
+    serializer_class = FeedbackReportSerializer
+
+    @extend_schema(request=FeedbackReportCreateSerializer, responses={201: FeedbackReportSerializer, **REFUSALS})
+    def create(self, request: Request) -> Response:
+        values = read(FeedbackReportCreateSerializer, self, request)
+        try:
+            report = start_report(values["project"], values["annotators"], user=request.user)
+        except (LearningError, ContractError) as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(self.get_serializer(report).data, status=status.HTTP_201_CREATED)
 
 
 def start(annotator: Annotator, asked: dict[str, Any], request: Request) -> Any:

@@ -7,7 +7,7 @@ What must never be true is a constraint here or a trigger in the migrations (lab
 from rlhf.models.checkpoints import Checkpoint
 from rlhf.models.datasets import Dataset, DatasetSource
 from rlhf.models.exports import Export
-from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Dispute, Revision
+from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Dispute, FeedbackReport, Revision
 from rlhf.models.loops import Loop, Round
 from rlhf.models.runs import Metric, Run, Sample
 from rlhf.models.scores import PairScore
@@ -21,6 +21,7 @@ __all__ = [
     "DatasetSource",
     "Dispute",
     "Export",
+    "FeedbackReport",
     "Loop",
     "Metric",
     "PairScore",

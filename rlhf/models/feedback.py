@@ -144,3 +144,24 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"revision of completion {self.original_id}"
+
+
+class FeedbackReport(models.Model):
+    """Three reward models, tested on the same of people's pairs: taught by people, by annotators, and by both.
+
+    What came of it is read from their runs.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    annotators = models.JSONField(help_text="Names of those whose labels were learned.")
+    human = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    ai = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    mixed = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"report {self.pk} on AI feedback of {self.project}"

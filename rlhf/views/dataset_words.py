@@ -25,6 +25,7 @@ RULE = {
     "exclude_labelers": "without the votes of",
     "guideline_from": "votes from guideline version",
     "labeler_share_max": "one labeler at most",
+    "learn_from": "learned from",
     "use_margin": "strength kept as margin",
     "test_share": "share held out for tests",
     "seed": "seed",

@@ -72,17 +72,25 @@ def make_pairs(project: Project, ballot: Ballot, rule: FreezeRule) -> Pairs:
     by_content = sorted(paired, key=lambda pk: comparisons[pk])
     lines = [line for pk in by_content for line in list_lines(pk, kept[pk], fixed, places[comparisons[pk][1]])]
     bad = {pk: comparisons[pk] for pk, decision in kept.items() if decision.outcome == Outcome.BOTH_BAD}
-    ai, ai_counts = collect_ai(
-        project, rule, judged={*ballot.votes, *ballot.overridden}, prompts=prompts, places=places
-    )
+    judged = {*ballot.votes, *ballot.overridden} if rule.learn_from != "ai" else set()
+    ai, ai_counts = collect_ai(project, rule, judged=judged, prompts=prompts, places=places)
+    unpaired = place_unpaired(bad, prompts, places, rule)
+    if rule.learn_from == "ai":
+        lines, unpaired = keep_tested(lines), keep_tested(unpaired)
+    elif rule.learn_from == "people":
+        ai, ai_counts = [], {}
     return Pairs(
         decisions=kept,
         votes=ballot.votes,
         lines=lines,
-        unpaired=place_unpaired(bad, prompts, places, rule),
+        unpaired=unpaired,
         counts=count_votes(ballot, decisions, held_out) | count_lines(lines) | ai_counts,
         ai=ai,
     )
+
+
+def keep_tested(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line.place.split == TEST]
 
 
 def decide_within_shares(ballot: Ballot, rule: FreezeRule, known: set[int]) -> tuple[Ballot, dict[int, Decision]]:

@@ -3,7 +3,7 @@ import pytest
 from rlhf.domain.feedback.constitutions import STARTER
 from rlhf.models import AIJudgment, Annotator, Run
 from tests.rlhf.conftest import make_checkpoint
-from tests.rlhf.domain.feedback.conftest import add_pairs
+from tests.rlhf.domain.feedback.conftest import add_clara, add_pairs, judge_and_ask
 
 pytestmark = pytest.mark.django_db
 HERE = {"project": "harbour", "name": "clara", "endpoint": "http://127.0.0.1:9/v1", "model": "m"}
@@ -132,3 +132,22 @@ def test_what_others_manage_is_not_there(as_manager, as_stranger, as_labeler, pr
 
     assert as_stranger.get(f"/api/v1/{path}").json()["results"] == []
     assert as_labeler.get(f"/api/v1/{path}").status_code == 404
+
+
+def test_a_report_is_asked_for_and_read(as_manager, as_stranger, project, labeler):
+    judge_and_ask(project, add_clara(project), labeler)
+    make_checkpoint(project)
+
+    made = post(as_manager, "feedback-reports/", {"project": "harbour"})
+
+    assert made.status_code == 201
+    report = made.json()
+    assert (report["annotators"], [row["taught_by"] for row in report["figures"]]) == (
+        ["clara"],
+        ["human", "ai", "mixed"],
+    )
+    assert {(row["state"], row["accuracy"]) for row in report["figures"]} == {("queued", None)}
+    assert as_manager.get(f"/api/v1/feedback-reports/{report['id']}/").json() == report
+    assert as_stranger.get("/api/v1/feedback-reports/").json()["results"] == []
+    again = post(as_manager, "feedback-reports/", {"project": "harbour"})
+    assert (again.status_code, "is under way" in again.json()["detail"]) == (409, True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from rlhf.models import Annotator, Run
-from tests.rlhf.domain.feedback.conftest import add_pairs
+from rlhf.models import Annotator, FeedbackReport, Run
+from tests.rlhf.conftest import make_checkpoint
+from tests.rlhf.domain.feedback.conftest import add_clara, add_pairs, judge_and_ask
 
 pytestmark = pytest.mark.django_db
 HERE = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
@@ -50,6 +51,25 @@ def test_a_file_is_the_next_version(project, tmp_path: Path):
     path.write_text(json.dumps([{"id": "a", "critique": "b", "revision": "c", "comparison": "d"}]))
 
     assert call("constitution", "--file", str(path)) == "constitution v2 of Harbour: 1 principles\n"
+
+
+def test_three_numbers_are_reported_side_by_side(project, labeler):
+    judge_and_ask(project, add_clara(project), labeler)
+    make_checkpoint(project)
+
+    said = call("report", "--set", "max_steps=9").splitlines()
+
+    report = FeedbackReport.objects.get()
+    n = report.human.dataset.n_test
+    assert said == [
+        f"report {report.pk} on AI feedback of Harbour: reward models taught by people, by AI (clara) and by both, "
+        f"tested on the same {n} of people's pairs",
+        f"  people: {40 - n} pairs learned, run {report.human.pk} (reward) queued",
+        f"  AI: {report.ai.dataset.n_train} pairs learned, run {report.ai.pk} (reward) queued",
+        f"  both: {report.mixed.dataset.n_train} pairs learned, run {report.mixed.pk} (reward) queued",
+    ]
+    assert {run.config["max_steps"] for run in Run.objects.all()} == {9}
+    assert call("status").splitlines()[-4:] == said
 
 
 @pytest.mark.parametrize(
