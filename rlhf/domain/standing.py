@@ -11,7 +11,8 @@ from django.db.models.functions import RowNumber
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new
 from rlhf.domain.freshness import count_fresh
-from rlhf.domain.stages import BEST, PREVIOUS, find_runs, split_stage
+from rlhf.domain.sampling import BEST
+from rlhf.domain.stages import PREVIOUS, find_runs, split_stage
 from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
 
