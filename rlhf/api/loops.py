@@ -68,6 +68,13 @@ class LoopSerializer(serializers.Serializer):
     round = serializers.IntegerField(
         source="turn.round.pk", default=None, allow_null=True, help_text="The last round, under way or over."
     )
+    candidate = serializers.IntegerField(
+        source="pending.candidate_id",
+        default=None,
+        allow_null=True,
+        help_text="The policy under test, if there is one.",
+    )
+    verdict = serializers.CharField(help_text="What the gate has said of the candidate so far, or when it will.")
     settings = LoopSettingsSerializer(source="loop")
 
 

@@ -87,7 +87,9 @@ class Command(BaseCommand):
         standing = read_standing(loop.project)
         self.stdout.write(f"the loop of {loop.project} is {standing.loop.state}: {standing.wait}")
         self.stdout.write(f"{standing.n_new} of {standing.loop.threshold} new judgments for the next round")
+        if standing.pending is not None:
+            self.stdout.write(f"candidate {standing.pending.candidate}: {standing.verdict}")
         if standing.fresh_share is not None:
             self.stdout.write(
-                f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by policy {standing.policy}"
+                f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by the current policy"
             )

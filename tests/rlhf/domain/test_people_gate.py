@@ -85,13 +85,19 @@ def test_a_candidate_that_people_prefer_is_promoted_when_the_quota_is_full():
     judge_texts(loop.project, 39, prefer_words_of(first.candidate))
     life.advance_loop(loop.pk)
     first.refresh_from_db()
+    standing = read_standing(loop.project)
     assert (first.decision, first.reasons) == ("", [])
+    assert standing.wait == f"waits for 1 more judgments of 40 by candidate {first.candidate}"
+    assert standing.verdict == (
+        "The gate decides when the next quota is full, by the votes on its completions against those of sft, 20 at least."
+    )
     judge_texts(loop.project, 1, prefer_words_of(first.candidate))
     life.advance_loop(loop.pk)
 
     first.refresh_from_db()
     loop.refresh_from_db()
     assert (first.decision, loop.policy) == ("promoted", first.candidate)
+    assert read_standing(loop.project).verdict == ""
     assert re.fullmatch(
         f"People prefer {first.candidate} to {first.base} in 100% of 24 votes \\(95% interval [78][0-9]% to 100%\\): the "
         "lower bound is over the 50% the gate asks for.",
