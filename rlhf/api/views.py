@@ -24,7 +24,8 @@ from rlhf.api.serializers import (
     RunCreateSerializer,
     RunSerializer,
 )
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import start_round
 from rlhf.domain.planning import plan_run

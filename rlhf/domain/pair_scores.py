@@ -15,7 +15,7 @@ from labeling.domain.overlap import chunks
 from labeling.models import Comparison, User
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import ScorableRow, read_rows
-from rlhf.domain.datasets.pairs import read_messages
+from rlhf.domain.datasets.rows import read_messages
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.domain.datasets.split import TRAIN
 from rlhf.domain.runs import create_run

@@ -10,7 +10,8 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
 from rlhf.domain.evaluation import find_measured, with_measures

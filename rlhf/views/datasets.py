@@ -18,7 +18,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from labeling.models import Project
 from rlhf.contract.errors import CorruptError
 from rlhf.domain.datasets.bytes import read_stored
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.completions import freeze_demonstrations
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.parquet import write_parquet
 from rlhf.domain.datasets.shelf import SPLITS, open_split, sha256_of
 from rlhf.domain.errors import LearningError

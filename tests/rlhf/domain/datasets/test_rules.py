@@ -27,8 +27,9 @@ from labeling.models import (
     Project,
     User,
 )
+from rlhf.domain.datasets.completions import freeze_demonstrations
 from rlhf.domain.datasets.export import export_dataset
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split, open_unpaired
 from rlhf.models import Dataset, DatasetSource
