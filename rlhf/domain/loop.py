@@ -17,7 +17,7 @@ from labeling.models import Project, Slot, User
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.counting import count_new_judgments, measure_agreement
 from rlhf.domain.errors import NotReady
-from rlhf.domain.promoting import find_pending, is_votes_dry, settle_round
+from rlhf.domain.promoting import NO_MORE_VOTES, find_pending, is_votes_dry, settle_round
 from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Loop, Round
@@ -160,7 +160,7 @@ def hold_or_open(loop: Loop, pending: Round | None, *, is_last: bool) -> None:
     """
     if pending is not None and not pending.decision:
         if not is_votes_dry(pending):
-            hold_loop(loop, f"{pending.candidate} is not decided about: " + " ".join(pending.reasons))
+            hold_loop(loop, f"waits for the gate's word on {pending.candidate}: " + " ".join(pending.reasons))
             return
         settle_last(pending)
         loop.refresh_from_db()
@@ -187,7 +187,7 @@ def prepare_round(loop: Loop) -> Round:
             f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
         )
     if (pending := find_pending(project)) is not None:
-        settle_last(pending)
+        settle_last(pending, because="The next round was begun by hand before it had its votes.")
         loop.refresh_from_db()
     base = current_policy(loop)
     if base is None:
@@ -195,10 +195,10 @@ def prepare_round(loop: Loop) -> Round:
     return open_round(project, base=base)
 
 
-def settle_last(pending: Round | None) -> None:
-    """Decide about a candidate of which no more can be learned: without the gate's word it stays one."""
+def settle_last(pending: Round | None, *, because: str = NO_MORE_VOTES) -> None:
+    """Decide about a candidate of which no more is learned: without the gate's word it stays one, and that is why."""
     if pending is not None and not pending.decision:
-        settle_round(pending, must_decide=True)
+        settle_round(pending, must_decide=because)
 
 
 def hold_loop(loop: Loop, cause: str) -> None:

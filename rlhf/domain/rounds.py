@@ -153,7 +153,7 @@ def settle_candidate(round: Round, runs: dict[str, Run]) -> None:
         Round.objects.filter(pk=round.pk, candidate=None, state=Round.State.RUNNING).update(candidate=candidate)
         round.candidate = candidate
     if round.base is None or read_terms(round).gate in SETTLED_BY_FIGURES:
-        settle_round(round, must_decide=True)
+        settle_round(round, must_decide="No votes are waited for.")
 
 
 def finish_round(round: Round, runs: dict[str, Run], *, by_hand: bool) -> Round:

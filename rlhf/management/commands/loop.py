@@ -85,7 +85,8 @@ class Command(BaseCommand):
     def say_standing(self, loop: Loop) -> None:
         """Say the state, what it waits for, and how fresh the queue is."""
         standing = read_standing(loop.project)
-        self.stdout.write(f"the loop of {loop.project} is {standing.loop.state}: {standing.wait}")
+        state, wait = standing.loop.state, standing.wait.removeprefix(f"{standing.loop.state}: ")
+        self.stdout.write(f"the loop of {loop.project} is {state}: {wait}")
         self.stdout.write(f"{standing.n_new} of {standing.loop.threshold} new judgments for the next round")
         if standing.pending is not None:
             self.stdout.write(f"candidate {standing.pending.candidate}: {standing.verdict}")

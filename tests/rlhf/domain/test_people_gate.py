@@ -152,13 +152,24 @@ def test_a_quota_that_is_full_before_the_gate_has_its_votes_waits_and_says_for_h
 
     n_votes = measure_duel(first.candidate, first.base).n_votes
     assert 0 < n_votes < 20
-    assert read_standing(loop.project).wait.startswith(
-        f"{first.candidate} is not decided about: {n_votes} of the 20 votes on completions of {first.candidate} against"
-    )
+    words = f"waits for the gate's word on {first.candidate}: {n_votes} of the 20 votes on completions of"
+    assert read_standing(loop.project).wait.startswith(words)
     judge_texts(loop.project, 28, prefer_words_of(first.candidate))
     life.advance_loop(loop.pk)
     first.refresh_from_db()
     assert first.decision == "promoted"
+
+
+def test_a_round_begun_by_hand_before_the_gate_has_its_votes_leaves_a_candidate_and_says_so():
+    loop = make_loop(threshold=12)
+    first = Round.objects.get()
+    judge_texts(loop.project, 12, prefer_words_of(first.candidate))
+
+    second = life.start_round(loop.project)
+
+    first.refresh_from_db()
+    assert (first.decision, second.base) == ("kept", first.base)
+    assert first.reasons[-1] == "The next round was begun by hand before it had its votes."
 
 
 def test_a_gate_that_asks_for_more_votes_than_there_are_duels_keeps_the_candidate_with_the_reason():
