@@ -24,8 +24,9 @@ COLUMNS = {
         "target": pa.float64(),
         "group": pa.string(),
         "source": pa.string(),
+        "annotator_kind": pa.string(),
     },
-    Dataset.Kind.DEMONSTRATION.value: {"messages": MESSAGES},
+    Dataset.Kind.DEMONSTRATION.value: {"messages": MESSAGES, "source": pa.string(), "annotator_kind": pa.string()},
     Dataset.Kind.TEXT.value: {"text": pa.string()},
     Dataset.Kind.PROMPT.value: {"prompt_id": pa.string(), "prompt": MESSAGES},
 }
