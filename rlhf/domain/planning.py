@@ -17,7 +17,7 @@ from rlhf.domain.estimating import Estimate
 from rlhf.domain.evaluation import find_measured, with_measures
 from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, find_learned, freeze_prompts
+from rlhf.domain.sampling import draw_prompts, find_learned, find_rewarded, freeze_prompts
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Dataset, Run
 
@@ -183,7 +183,8 @@ def make_dataset(project: Project, kind: str, *, base: Checkpoint | None = None,
         return freeze_preferences(project, rule=default_rule(project), name=f"{project.slug} preferences", user=user)
     seed = Run.objects.filter(project=project, kind=kind).count()
     if kind in REWARDED_KINDS:
-        prompts = draw_prompts(project, N_REWARDED_PROMPTS, seed=seed, tested=find_measured(project))
+        tested, used = find_measured(project), find_rewarded(project)
+        prompts = draw_prompts(project, N_REWARDED_PROMPTS, seed=seed, tested=tested, last=used)
     else:
         learned = find_learned(base) if base is not None else ()
         prompts = draw_prompts(project, get_loop(project).n_pairs, seed=seed, last=learned)

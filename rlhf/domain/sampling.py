@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from statistics import fmean
 
-from django.db.models import Count, OuterRef, Q, Subquery, TextField, Value
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import MD5, Cast, Coalesce, Concat
 
 from labeling.domain.content import check_text, hash_messages, hash_opening
@@ -66,8 +66,20 @@ def find_learned(policy: Checkpoint | None, *, round: Round | None = None) -> se
     is_its = Q(round=round) if round is not None else Q(pk__in=[])
     if policy is not None:
         is_its |= Q(round__candidate=policy) | Q(checkpoint=policy)
+    return list_prompts_of(Run.objects.filter(is_its))
+
+
+def find_rewarded(project: Project) -> set[int]:
+    """Return the prompts that any policy of a project was rewarded on, or is about to be. Raises: CorruptError."""
+    return list_prompts_of(
+        Run.objects.filter(project=project).exclude(state__in=[Run.State.FAILED, Run.State.CANCELLED])
+    )
+
+
+def list_prompts_of(runs: QuerySet[Run]) -> set[int]:
+    """Return the prompts of those of some runs that reward a policy. Raises: CorruptError."""
     is_rewarded = Q(kind__in=[Run.Kind.PPO, Run.Kind.GRPO]) | Q(kind=Run.Kind.SAMPLE, part=BEST)
-    datasets = {run.dataset for run in Run.objects.filter(is_its, is_rewarded).select_related("dataset") if run.dataset}
+    datasets = {run.dataset for run in runs.filter(is_rewarded).select_related("dataset") if run.dataset}
     return {prompt for dataset in datasets for prompt in list_prompts(dataset)}
 
 

@@ -19,7 +19,15 @@ from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import BEST, draw_prompts, find_learned, find_tested, freeze_best, freeze_prompts
+from rlhf.domain.sampling import (
+    BEST,
+    draw_prompts,
+    find_learned,
+    find_rewarded,
+    find_tested,
+    freeze_best,
+    freeze_prompts,
+)
 from rlhf.domain.selecting import SCORED, count_prompts
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
@@ -162,10 +170,14 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
 
 
 def draw_learned(round: Round, n: int, runs: dict[str, Run]) -> list[Prompt]:
-    """Return prompts for a policy to learn on: none that its evaluation will be measured on. Raises: NotReady."""
+    """Return prompts for a policy to learn on: none that its evaluation will be measured on. Raises: NotReady.
+
+    Those no policy of the project has been rewarded on come first, until they are used up.
+    """
     pairs = find_pairs(round, runs)
     tested = find_tested(pairs) if pairs is not None else None
-    return draw_prompts(round.project, n, seed=round.number, slice_id=read_terms(round).slice_id, tested=tested)
+    slice_id, used = read_terms(round).slice_id, find_rewarded(round.project)
+    return draw_prompts(round.project, n, seed=round.number, slice_id=slice_id, tested=tested, last=used)
 
 
 def find_pairs(round: Round, runs: dict[str, Run]) -> Dataset | None:

@@ -87,6 +87,7 @@ OPTIONAL: dict[str, Check] = {
     "target": is_number,
     "group": is_text,
     "source": is_text,
+    "slice": is_text,
     "annotator_kind": is_annotator_kind,
 }
 

@@ -147,7 +147,8 @@ def write_split_file(dataset: Dataset, split: str, *, format: str, folder: Path)
     if format == "parquet":
         name = f"data/{split}-00000-of-00001.parquet"
         (folder / "data").mkdir(exist_ok=True)
-        write_parquet(folder / name, rows, kind=dataset.kind)
+        columns = {column for row in read_export(dataset, split, format=format) for column in row}
+        write_parquet(folder / name, rows, kind=dataset.kind, columns=columns)
         return name
     write_rows(folder / f"{split}.jsonl", rows)
     return f"{split}.jsonl"

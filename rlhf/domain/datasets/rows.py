@@ -45,10 +45,11 @@ def read_chunks(lines: list[Line]) -> Iterator[list[tuple[Line, Comparison, str]
     """Yield lines with their comparison and the text of their fix, so many at a time."""
     for start in range(0, len(lines), CHUNK):
         chunk = lines[start : start + CHUNK]
-        comparisons = Comparison.objects.with_texts().in_bulk([line.comparison for line in chunk])
+        comparisons = Comparison.objects.with_texts().select_related("prompt__slice")
+        found = comparisons.in_bulk([line.comparison for line in chunk])
         fixes = Completion.objects.in_bulk([line.fix.fix for line in chunk if line.fix])
         yield [
-            (line, comparisons[line.comparison], fixes[line.fix.fix].text if line.fix and line.fix.fix else "")
+            (line, found[line.comparison], fixes[line.fix.fix].text if line.fix and line.fix.fix else "")
             for line in chunk
         ]
 
@@ -82,13 +83,17 @@ def build_fix_row(comparison: Comparison, line: Line, fixed: str, rule: FreezeRu
 
 
 def start_row(comparison: Comparison, chosen: str, rejected: str, place: Place, *, source: str) -> PreferenceRow:
-    return PreferenceRow(
+    """Return a row without what its votes add; the slice of its prompt tells accuracy apart."""
+    row = PreferenceRow(
         prompt=read_messages(comparison.prompt.messages),
         chosen=[{"role": "assistant", "content": chosen}],
         rejected=[{"role": "assistant", "content": rejected}],
         group=place.group,
         source=source,
     )
+    if comparison.prompt.slice is not None:
+        row["slice"] = str(comparison.prompt.slice)
+    return row
 
 
 def read_messages(messages: list[dict[str, str]]) -> list[Message]:
