@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from labeling.domain.overlap import chunks
-from labeling.models import Comparison, User
+from labeling.models import Comparison, Project, User
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import ScorableRow, read_rows
 from rlhf.domain.datasets.rows import read_messages
@@ -24,6 +24,12 @@ from rlhf.models import Checkpoint, Dataset, PairScore, Run, Sample
 PAIRS = "pairs"  # what the rule of a scoring run's dataset includes, where it is pairs and not samples
 MAX_SCORED = 5000  # pairs of one run
 CHUNK = 500
+
+
+def find_judge(project: Project) -> Checkpoint | None:
+    """Return the reward model that people and annotators are held against: the project's newest."""
+    found: Checkpoint | None = Checkpoint.objects.reward_models_of(project).first()
+    return found
 
 
 def score_pairs(

@@ -88,6 +88,11 @@ def read_export(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
         yield check_row(row, name, number=number)
 
 
+def list_columns(dataset: Dataset, split: str, *, format: str) -> set[str]:
+    """Return the columns that any row of a split has. Raises: ExportRefused, CorruptError."""
+    return {column for row in read_export(dataset, split, format=format) for column in row}
+
+
 def write_each(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
     """Yield what the format makes of each row, and for kto the rows of comparisons both of whose completions are bad.
 
@@ -147,8 +152,7 @@ def write_split_file(dataset: Dataset, split: str, *, format: str, folder: Path)
     if format == "parquet":
         name = f"data/{split}-00000-of-00001.parquet"
         (folder / "data").mkdir(exist_ok=True)
-        columns = {column for row in read_export(dataset, split, format=format) for column in row}
-        write_parquet(folder / name, rows, kind=dataset.kind, columns=columns)
+        write_parquet(folder / name, rows, kind=dataset.kind, columns=list_columns(dataset, split, format=format))
         return name
     write_rows(folder / f"{split}.jsonl", rows)
     return f"{split}.jsonl"

@@ -5,16 +5,10 @@ from __future__ import annotations
 from django.db.models import Exists, OuterRef, QuerySet
 
 from labeling.domain.overlap import chunks
-from labeling.models import Comparison, Judgment, Project
+from labeling.models import Comparison, Judgment
 from rlhf.domain.feedback.asking import UNSURE
 from rlhf.domain.pair_scores import adopt_scores, as_probability
 from rlhf.models import AIJudgment, Annotator, Checkpoint, Dispute, PairScore
-
-
-def find_judge(project: Project) -> Checkpoint | None:
-    """Return the reward model an annotator is held against: the project's newest."""
-    found: Checkpoint | None = Checkpoint.objects.reward_models_of(project).first()
-    return found
 
 
 def list_undecided(annotator: Annotator) -> QuerySet[AIJudgment]:

@@ -14,8 +14,8 @@ from django.db import transaction
 from labeling.domain.audit import record_event
 from labeling.domain.overlap import chunks, lock, set_overlap
 from labeling.models import Comparison, Slot, User
-from rlhf.domain.feedback.disputes import find_judge, list_disputable, list_undecided, record_disputes
-from rlhf.domain.pair_scores import list_unscored, score_pairs
+from rlhf.domain.feedback.disputes import list_disputable, list_undecided, record_disputes
+from rlhf.domain.pair_scores import find_judge, list_unscored, score_pairs
 from rlhf.models import Annotator, Run
 
 AUDIT_SHARE = 0.05
