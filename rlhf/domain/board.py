@@ -28,9 +28,9 @@ Name = Callable[[VoteRow], Iterable[str]]
 
 @dataclass(frozen=True)
 class Line:
-    """Votes of one kind. n: those with a winner whose pair was scored; right: the share the reward model chose alike.
+    """Votes of one kind. n: those with a winner whose pair was scored, and not learned; right: the share chosen alike.
 
-    n_votes: all of the kind; ties: the share of them that sees no difference.
+    n_votes: all of the kind, learned or not, since no tie is ever learned; ties: the share of them that sees no difference.
     """
 
     name: str
@@ -56,13 +56,9 @@ def read_board(reward_model: Checkpoint) -> Board:
     """Return how a reward model does on the newest votes it has not learned from."""
     project = reward_model.project
     learned = list_learned(reward_model)
-    votes = [
-        vote
-        for vote in read_votes(project, with_words=False, n_most=MAX_VOTES)
-        if vote.is_counted and vote.item not in learned
-    ]
+    votes = [vote for vote in read_votes(project, with_words=False, n_most=MAX_VOTES) if vote.is_counted]
     margins = read_margins(reward_model)
-    said = {pk: margin for pk, margin in margins.items() if margin is not None}
+    said = {pk: margin for pk, margin in margins.items() if margin is not None and pk not in learned}
     policies, people = name_policies(project, {vote.item for vote in votes}), name_labelers(votes)
     names: dict[str, Name] = {
         "strength": lambda vote: [STRENGTHS[abs(vote.strength)]] if vote.strength else [],
@@ -74,7 +70,7 @@ def read_board(reward_model: Checkpoint) -> Board:
         reward_model=reward_model,
         whole=measure("all", votes, said),
         parts={part: list(measure_parts(votes, said, name, part=part)) for part, name in names.items()},
-        unscored=sorted({vote.item for vote in votes if vote.strength} - margins.keys()),
+        unscored=sorted({vote.item for vote in votes if vote.strength} - margins.keys() - learned),
     )
 
 

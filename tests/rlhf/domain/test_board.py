@@ -73,7 +73,22 @@ def test_what_it_has_learned_from_is_not_held_against_it(project, labeler):
 
     board = read_board(reward_model)
 
-    assert (board.whole.n_votes, board.unscored) == (1, [fresh.pk])
+    assert (board.whole.n, board.whole.n_votes, board.unscored) == (0, 2, [fresh.pk])
+    score(reward_model, learned, -1.0)
+    assert read_board(reward_model).whole.n == 0
+
+
+def test_ties_are_a_share_of_all_votes_and_not_of_those_left_to_it(project, labeler):
+    """No tie is ever learned: beside what is left once the others are, ties would be many."""
+    for _ in range(3):
+        judge(make_comparison(project), labeler)
+    dataset = freeze_preferences(project, rule=FreezeRule(test_share=0.0), name="d")
+    reward_model = make_checkpoint(
+        project, kind="reward", run=make_run(project, kind="reward", state="running", dataset=dataset)
+    )
+    judge(make_comparison(project), labeler, strength=0, verdict="tie")
+
+    assert read_board(reward_model).whole.ties == 0.25
 
 
 def test_votes_are_told_apart_by_policy_slice_and_labeler(project, labeler, reward_model):
