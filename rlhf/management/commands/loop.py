@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.http import QueryDict
 
 from labeling.models import Project
 from rlhf.domain.errors import LearningError
@@ -13,6 +14,7 @@ from rlhf.domain.promoting import list_promoted, roll_back
 from rlhf.domain.standing import read_standing
 from rlhf.domain.terms import get_loop
 from rlhf.domain.waiting import wait_for_round
+from rlhf.forms.projects import LOOP_FIELDS, LoopForm
 from rlhf.models import Loop, Round
 
 ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback")
@@ -27,6 +29,13 @@ class Command(BaseCommand):
         parser.add_argument("--round", action="store_true", help="With step: go a whole round, not one stage.")
         parser.add_argument("--wait", action="store_true", help="With step: stay until the round, or its run, is over.")
         parser.add_argument("--why", default="", help="With pause and stop: what people read there.")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="With start: settings of the next rounds, such as threshold=800 and slice=code.",
+        )
         parser.add_argument("--to", default="", metavar="POLICY", help="With rollback: the name of a promoted policy.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,6 +49,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def start(self, loop: Loop, options: dict[str, Any]) -> None:
+        if options["set"]:
+            save_settings(loop, options["set"])
         start_loop(loop)
         self.say_standing(loop)
 
@@ -94,3 +105,22 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by the current policy"
             )
+
+
+def save_settings(loop: Loop, assignments: list[str]) -> None:
+    """Store key=value texts as the page stores its form; a slice goes by its name. Raises: CommandError."""
+    wanted = QueryDict(mutable=True)
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or name not in LOOP_FIELDS:
+            raise CommandError(f"--set takes KEY=VALUE of {', '.join(LOOP_FIELDS)}, got {assignment!r}")
+        if name == "slice" and value:
+            slices = {str(one): one.pk for one in loop.project.slices.all()}
+            if value not in slices:
+                raise CommandError(f"{loop.project} has no slice {value!r}: it has {', '.join(slices) or 'none yet'}")
+            value = str(slices[value])
+        wanted[name] = value
+    form = LoopForm(wanted, instance=loop)
+    if not form.is_valid():
+        raise CommandError(" ".join(f"{name}: {words[0]}" for name, words in form.errors.items()))
+    form.save()
