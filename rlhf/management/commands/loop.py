@@ -7,17 +7,18 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
-from labeling.models import Project
+from labeling.models import Project, User
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, roll_back
+from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import read_standing
 from rlhf.domain.terms import get_loop
 from rlhf.domain.waiting import wait_for_round
 from rlhf.forms.projects import LOOP_FIELDS, LoopForm
 from rlhf.models import Loop, Round
 
-ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback")
+ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback", "rebuild")
 
 
 class Command(BaseCommand):
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", default="demo", help="Slug of the project.")
         parser.add_argument("--round", action="store_true", help="With step: go a whole round, not one stage.")
         parser.add_argument("--wait", action="store_true", help="With step: stay until the round, or its run, is over.")
-        parser.add_argument("--why", default="", help="With pause and stop: what people read there.")
+        parser.add_argument("--why", default="", help="With pause, stop and rebuild: what people read there.")
         parser.add_argument(
             "--set",
             action="append",
@@ -37,6 +38,9 @@ class Command(BaseCommand):
             help="With start: settings of the next rounds, such as threshold=800 and slice=code.",
         )
         parser.add_argument("--to", default="", metavar="POLICY", help="With rollback: the name of a promoted policy.")
+        parser.add_argument(
+            "--without", default="", metavar="LABELER", help="With rebuild: whose judgments to leave out."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -81,6 +85,13 @@ class Command(BaseCommand):
             raise CommandError(f"name the policy to go back to with --to, one of {', '.join(known) or 'none yet'}")
         n_retired = roll_back(loop, known[options["to"]])
         self.stdout.write(f"the policy is {loop.policy} again; {n_retired} waiting pairs of later rounds were retired")
+
+    def rebuild(self, loop: Loop, options: dict[str, Any]) -> None:
+        labeler = User.objects.filter(username=options["without"]).first()
+        if labeler is None:
+            raise CommandError(f"name the labeler with --without: there is no {options['without']!r}")
+        round = rebuild_without(loop.project, labeler, user=None, reason=options["why"])
+        self.stdout.write(f"{round} begins from {round.base} on the judgments of all but {labeler}")
 
     def status(self, loop: Loop, options: dict[str, Any]) -> None:
         self.say_standing(loop)

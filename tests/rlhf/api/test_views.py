@@ -338,3 +338,17 @@ def test_a_reward_model_is_held_against_people(as_manager, as_stranger, project,
     assert as_stranger.get(f"{address}board/").status_code == 404
     policy = make_checkpoint(project)
     assert as_manager.get(f"/api/v1/checkpoints/{policy.pk}/board/").status_code == 404
+
+
+def test_models_are_rebuilt_without_a_labeler_of_the_project(as_manager, project, labeler, stranger):
+    policy = make_checkpoint(project)
+    address = "/api/v1/loops/harbour/rebuild/"
+    assert post(as_manager, address, {"labeler": stranger.username}).status_code == 400
+
+    answer = post(as_manager, address, {"labeler": "leo", "because": "he guessed"})
+
+    round = Round.objects.get()
+    assert (answer.status_code, answer.json()["round"]) == (200, round.pk)
+    assert (round.base, round.terms["rule"]["exclude_labelers"]) == (policy, ["leo"])
+    again = post(as_manager, address, {"labeler": "leo"})
+    assert (again.status_code, "is running" in again.json()["detail"]) == (409, True)

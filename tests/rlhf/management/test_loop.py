@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.models import Slice
+from labeling.models import Membership, Slice
 from rlhf.models import Loop, Round
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy
 
@@ -77,3 +77,16 @@ def test_it_is_paused_for_a_reason_stepped_and_rolled_back(loop):
     assert said == [f"the policy is sft again; {round.n_queued} waiting pairs of later rounds were retired"]
     with pytest.raises(CommandError, match="name the policy to go back to with --to, one of"):
         call("rollback", "--to", "nobody")
+
+
+def test_models_are_rebuilt_without_a_labeler(loop):
+    judge(loop.project, 4)
+
+    said = call("rebuild", "--without", "lea", "--why", "she guessed")
+
+    round = Round.objects.get()
+    assert said == [f"{round} begins from sft on the judgments of all but lea"]
+    assert round.terms["rule"]["exclude_labelers"] == ["lea"]
+    assert Membership.objects.get(user__username="lea").is_quarantined
+    with pytest.raises(CommandError, match="there is no 'mona'"):
+        call("rebuild", "--without", "mona")
