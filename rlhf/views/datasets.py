@@ -119,7 +119,8 @@ def open_parquet(dataset: Dataset, split: str) -> Any:
     """Return an open file that is gone from the disk once it is closed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
-        write_parquet(path, open_split(dataset, split), kind=dataset.kind)
+        columns = {column for row in open_split(dataset, split) for column in row}
+        write_parquet(path, open_split(dataset, split), kind=dataset.kind, columns=columns)
         return path.open("rb")
 
 
