@@ -32,7 +32,7 @@ from labeling.domain.doorbell import SWEEP_S  # noqa: E402 -- after setup
 from labeling.domain.pairing import Pair, propose_comparisons  # noqa: E402 -- after setup
 from labeling.domain.people import add_member  # noqa: E402 -- after setup
 from labeling.models import Comparison, Judgment, Project, User  # noqa: E402 -- after setup
-from rlhf.domain.loop import list_due, sweep_loops  # noqa: E402 -- after setup
+from rlhf.domain.listening import list_due, sweep_loops  # noqa: E402 -- after setup
 from rlhf.models import Loop  # noqa: E402 -- after setup
 
 N_SWEEPS = 20

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # models.py imports this file
     from labeling.models import Project
 
 
+REPORT = "report"  # the part of a run that only tells what labels are worth
+
+
 class RunQuerySet(models.QuerySet):  # type: ignore[type-arg]
     def active(self) -> Self:
         """Queued or running."""
@@ -46,5 +49,5 @@ class CheckpointQuerySet(models.QuerySet):  # type: ignore[type-arg]
         return self.exclude(run__kind="pretrain").exclude(run__round__state="failed")
 
     def reward_models_of(self, project: Project) -> Self:
-        """The project's reward models, newest first."""
-        return self.filter(project=project, kind="reward").order_by("-id")
+        """The project's reward models, newest first; none that was trained only to tell what labels are worth."""
+        return self.filter(project=project, kind="reward").exclude(run__part=REPORT).order_by("-id")

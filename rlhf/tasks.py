@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 from config.celery import app
 from labeling.domain.doorbell import ring
-from rlhf.domain import execution, exporting, loop, rounds, runs
+from rlhf.domain import execution, exporting, listening, loop, rounds, runs
 from rlhf.domain.launching import LearningServer
 
 learning_server = LearningServer()
@@ -49,7 +49,7 @@ def write_export(pk: int) -> None:
 @app.task(name="rlhf.sweep")
 def sweep() -> None:
     runs.sweep_runs()
-    loop.sweep_loops()
+    listening.sweep_loops()
     exporting.sweep_exports()
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rlhf.views import checkpoints, datasets, exports, feedback, health, lineage, loop, runs, win_rates
+from rlhf.views import board, checkpoints, datasets, exports, feedback, health, lineage, loop, runs, win_rates
 
 app_name = "rlhf"
 urlpatterns = [
@@ -31,12 +31,15 @@ urlpatterns = [
     path("runs/<int:pk>/cancel/", runs.request_cancel, name="run-cancel"),
     path("checkpoints/", checkpoints.list_checkpoints, name="checkpoint-list"),
     path("checkpoints/standings/", win_rates.show_standings, name="checkpoint-standings"),
+    path("checkpoints/board/", board.show_board, name="checkpoint-board"),
+    path("checkpoints/board/<slug:slug>/scores/", board.score_votes, name="board-score"),
     path("checkpoints/new/", checkpoints.register_checkpoint, name="checkpoint-create"),
     path("checkpoints/<int:pk>/", checkpoints.show_checkpoint, name="checkpoint-detail"),
     path("checkpoints/<int:pk>/model.tar", checkpoints.download_checkpoint, name="checkpoint-download"),
     path("feedback/", feedback.list_feedback, name="feedback-list"),
     path("feedback/<slug:slug>/", feedback.show_feedback, name="feedback-detail"),
     path("feedback/<slug:slug>/constitutions/", feedback.create_constitution, name="constitution-create"),
+    path("feedback/<slug:slug>/reports/", feedback.create_report, name="report-create"),
     path("feedback/<slug:slug>/annotators/", feedback.create_annotator, name="annotator-create"),
     path("feedback/<slug:slug>/annotators/<int:pk>/ask/", feedback.ask_annotator, name="annotator-ask"),
     path("feedback/<slug:slug>/annotators/<int:pk>/exam/", feedback.examine_annotator, name="annotator-exam"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -14,12 +15,14 @@ from rlhf.api.serializers import ProjectField, RunSerializer
 from rlhf.api.views import DETAIL, REFUSALS, ManagedRows, NotReadyYet, filter_parameters, read
 from rlhf.contract.errors import ContractError
 from rlhf.domain.errors import LearningError
-from rlhf.domain.feedback.annotators import add_annotator
+from rlhf.domain.feedback.annotators import add_annotator, retire_annotator
 from rlhf.domain.feedback.asking import MAX_TURNS, ask_comparisons, ask_revisions
 from rlhf.domain.feedback.constitutions import InvalidConstitution, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
 from rlhf.domain.feedback.overview import list_revisable
-from rlhf.models import Annotator, Checkpoint, Constitution
+from rlhf.domain.feedback.report import TAUGHT_BY, read_figures, start_report
+from rlhf.domain.feedback.routing import route_judgments
+from rlhf.models import Annotator, Checkpoint, Constitution, FeedbackReport
 
 
 class ConstitutionSerializer(serializers.ModelSerializer):
@@ -86,6 +89,49 @@ class AskSerializer(serializers.Serializer):
     n_turns = serializers.IntegerField(default=1, min_value=1, max_value=MAX_TURNS)
 
 
+class FigureSerializer(serializers.Serializer):
+    """What a reward model, taught by one side, comes to on people's held-out pairs."""
+
+    taught_by = serializers.CharField(source="name", help_text="human, ai or mixed.")
+    run = serializers.IntegerField(source="run.pk")
+    state = serializers.CharField(source="run.state")
+    n_learned = serializers.IntegerField(help_text="Rows it was taught by.")
+    n_tested = serializers.IntegerField(allow_null=True, help_text="People's pairs with a winner.")
+    accuracy = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True, help_text="Of the 95% interval.")
+    high = serializers.FloatField(allow_null=True)
+
+
+class FeedbackReportSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    figures = serializers.SerializerMethodField()
+
+    class Meta:
+        model = FeedbackReport
+        fields = ["id", "project", "annotators", "figures", "created_at"]
+
+    @extend_schema_field(FigureSerializer(many=True))
+    def get_figures(self, report: FeedbackReport) -> Any:
+        return FigureSerializer(read_figures(report), many=True).data
+
+
+class FeedbackReportCreateSerializer(serializers.Serializer):
+    """Whose labels are held against people's; nobody named: all annotators that passed their exam."""
+
+    project = ProjectField()
+    annotators = serializers.ListField(child=serializers.CharField(max_length=100), default=list)
+
+
+class RoutingSerializer(serializers.Serializer):
+    """What went to people, and the run that scores what the reward model has said nothing of yet."""
+
+    n_unsure = serializers.IntegerField(help_text="What the annotator was unsure of, or changed its mind about.")
+    n_disputed = serializers.IntegerField(help_text="Where the reward model is sure of the other side.")
+    n_audit = serializers.IntegerField(help_text="Sure ones, drawn by chance.")
+    n_unscored = serializers.IntegerField(help_text="What the run has yet to score; it routes them at its end.")
+    run = serializers.IntegerField(allow_null=True)
+
+
 @extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
 class ConstitutionViewSet(ManagedRows):
     """Versions of the principles annotators judge by; creating one writes the next."""
@@ -140,6 +186,39 @@ class AnnotatorViewSet(ManagedRows):
         except LearningError as error:
             raise NotReadyYet(str(error)) from error
         return Response(self.get_serializer(annotator).data)
+
+    @extend_schema(request=None, responses={200: RoutingSerializer, 403: DETAIL, 404: DETAIL, 409: DETAIL})
+    @action(detail=True, methods=["post"])
+    def route(self, request: Request, pk: str) -> Response:
+        """Send what is in doubt to people first, and some of the rest for an audit."""
+        try:
+            routing, run = route_judgments(self.get_object(), user=request.user)
+        except LearningError as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(asdict(routing) | {"run": run.pk if run else None})
+
+    @extend_schema(request=None, responses={200: AnnotatorSerializer, 403: DETAIL, 404: DETAIL})
+    @action(detail=True, methods=["post"])
+    def retire(self, request: Request, pk: str) -> Response:
+        """Ask it no more; what it said stays."""
+        return Response(self.get_serializer(retire_annotator(self.get_object(), user=request.user)).data)
+
+
+@extend_schema_view(list=extend_schema(parameters=filter_parameters("project")))
+class FeedbackReportViewSet(ManagedRows):
+    """What AI feedback is worth: reward models taught by people, AI and both, tested on the same of people's pairs."""
+
+    queryset = FeedbackReport.objects.select_related("project", *(f"{name}__dataset" for name in TAUGHT_BY))
+    serializer_class = FeedbackReportSerializer
+
+    @extend_schema(request=FeedbackReportCreateSerializer, responses={201: FeedbackReportSerializer, **REFUSALS})
+    def create(self, request: Request) -> Response:
+        values = read(FeedbackReportCreateSerializer, self, request)
+        try:
+            report = start_report(values["project"], values["annotators"], user=request.user)
+        except (LearningError, ContractError) as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(self.get_serializer(report).data, status=status.HTTP_201_CREATED)
 
 
 def start(annotator: Annotator, asked: dict[str, Any], request: Request) -> Any:

@@ -13,12 +13,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from labeling.models import Project
+from labeling.models import Membership, Project, User
 from rlhf.api.access import IsManager, NewestFirst
 from rlhf.api.views import REFUSALS, NotReadyYet
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import roll_back
+from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import Standing, read_standing, read_standings
 from rlhf.domain.terms import get_loop
 from rlhf.forms.projects import LOOP_FIELDS, check_terms
@@ -68,6 +69,13 @@ class LoopSerializer(serializers.Serializer):
     round = serializers.IntegerField(
         source="turn.round.pk", default=None, allow_null=True, help_text="The last round, under way or over."
     )
+    candidate = serializers.IntegerField(
+        source="pending.candidate_id",
+        default=None,
+        allow_null=True,
+        help_text="The policy under test, if there is one.",
+    )
+    verdict = serializers.CharField(help_text="What the gate has said of the candidate so far, or when it will.")
     settings = LoopSettingsSerializer(source="loop")
 
 
@@ -93,6 +101,21 @@ class RollbackSerializer(serializers.Serializer):
         found: dict[str, serializers.Field] = super().get_fields()
         if project := self.context.get("project"):
             found["policy"].queryset = Checkpoint.objects.policies_of(project)  # type: ignore[attr-defined]
+        return found
+
+
+class RebuildSerializer(serializers.Serializer):
+    """Without whom, and why."""
+
+    labeler = serializers.SlugRelatedField(slug_field="username", queryset=User.objects.none())
+    because = serializers.CharField(default="", allow_blank=True, max_length=500)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """Know the members of the project alone."""
+        found: dict[str, serializers.Field] = super().get_fields()
+        if project := self.context.get("project"):
+            members = Membership.objects.filter(project=project).values("user")
+            found["labeler"].queryset = User.objects.filter(pk__in=members)  # type: ignore[attr-defined]
         return found
 
 
@@ -168,6 +191,14 @@ class LoopViewSet(viewsets.GenericViewSet):
         """Go back to an earlier promoted policy; later rounds are marked, their waiting pairs retired."""
         policy = self.read(RollbackSerializer, project=self.find_project(slug))["policy"]
         return self.act(slug, lambda loop: roll_back(loop, policy, user=request.user))
+
+    @extend_schema(request=RebuildSerializer, responses={200: LoopSerializer, **REFUSALS})
+    @action(detail=True, methods=["post"])
+    def rebuild(self, request: Request, slug: str) -> Response:
+        """Set a labeler aside and begin a round from the last policy none of her judgments went into."""
+        values = self.read(RebuildSerializer, project=self.find_project(slug))
+        labeler, because = values["labeler"], values["because"]
+        return self.act(slug, lambda loop: rebuild_without(loop.project, labeler, user=request.user, reason=because))
 
     def read(self, serializer_class: type[serializers.Serializer], **context: Any) -> Any:
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context() | context)

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from labeling.models import Project
 from rlhf.contract.errors import ConfigError
+from rlhf.domain.board import Board
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
 from rlhf.domain.planning import PLANNED, default_config
 from rlhf.forms.runs import FOLDERS, choose_inputs
@@ -184,3 +185,29 @@ class RoundCreateSerializer(serializers.Serializer):
     """The next round of a project."""
 
     project = ProjectField()
+
+
+class BoardLineSerializer(serializers.Serializer):
+    """Votes of one kind, and how often a reward model would have chosen alike."""
+
+    name = serializers.CharField()
+    n = serializers.IntegerField(help_text="Votes with a winner whose pair was scored.")
+    right = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True, help_text="Of the 95% interval.")
+    high = serializers.FloatField(allow_null=True)
+    n_votes = serializers.IntegerField()
+    ties = serializers.FloatField(allow_null=True, help_text="Share of the votes that sees no difference.")
+
+
+class BoardSerializer(serializers.Serializer):
+    """A reward model beside people."""
+
+    reward_model = serializers.IntegerField(source="reward_model.pk")
+    whole = BoardLineSerializer()
+    parts = serializers.DictField(
+        child=BoardLineSerializer(many=True), help_text="By strength, policy, slice and labeler."
+    )
+    n_unscored = serializers.SerializerMethodField(help_text="Judged pairs it has said nothing of yet.")
+
+    def get_n_unscored(self, board: Board) -> int:
+        return len(board.unscored)

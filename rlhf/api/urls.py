@@ -2,7 +2,7 @@
 
 from rest_framework.routers import SimpleRouter
 
-from rlhf.api.feedback import AnnotatorViewSet, ConstitutionViewSet
+from rlhf.api.feedback import AnnotatorViewSet, ConstitutionViewSet, FeedbackReportViewSet
 from rlhf.api.loops import LoopViewSet
 from rlhf.api.views import CheckpointViewSet, DatasetViewSet, RoundViewSet, RunViewSet
 
@@ -15,4 +15,5 @@ router.register("loops", LoopViewSet, basename="loop")
 router.register("rounds", RoundViewSet, basename="round")
 router.register("constitutions", ConstitutionViewSet, basename="constitution")
 router.register("annotators", AnnotatorViewSet, basename="annotator")
+router.register("feedback-reports", FeedbackReportViewSet, basename="feedback-report")
 urlpatterns = router.urls

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers, status, viewsets
@@ -15,6 +16,7 @@ from rest_framework.response import Response
 
 from rlhf.api.access import IsManager, NewestFirst, StepByStep
 from rlhf.api.serializers import (
+    BoardSerializer,
     CheckpointSerializer,
     DatasetCreateSerializer,
     DatasetSerializer,
@@ -24,7 +26,9 @@ from rlhf.api.serializers import (
     RunCreateSerializer,
     RunSerializer,
 )
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.board import read_board, score_board
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import start_round
 from rlhf.domain.planning import plan_run
@@ -121,6 +125,28 @@ class CheckpointViewSet(ManagedRows):
     queryset = Checkpoint.objects.select_related("project")
     serializer_class = CheckpointSerializer
     filters = {"project": "project__slug", "kind": "kind"}
+
+    @extend_schema(responses={200: BoardSerializer, 403: DETAIL, 404: DETAIL})
+    @action(detail=True)
+    def board(self, request: Request, pk: str) -> Response:
+        """Hold a reward model against people's votes, of pairs it has not learned from."""
+        return Response(BoardSerializer(read_board(self.get_reward_model())).data)
+
+    @extend_schema(request=None, responses={201: RunSerializer, **REFUSALS})
+    @action(detail=True, methods=["post"])
+    def score(self, request: Request, pk: str) -> Response:
+        """Queue a run that scores the judged pairs its board lacks."""
+        try:
+            run = score_board(self.get_reward_model(), user=request.user)
+        except LearningError as error:
+            raise NotReadyYet(str(error)) from error
+        return Response(RunSerializer(run).data, status=status.HTTP_201_CREATED)
+
+    def get_reward_model(self) -> Checkpoint:
+        checkpoint: Checkpoint = self.get_object()
+        if checkpoint.kind != Checkpoint.Kind.REWARD:
+            raise Http404
+        return checkpoint
 
 
 @extend_schema_view(list=extend_schema(parameters=filter_parameters("project", "state")))

@@ -39,7 +39,7 @@ class PreferenceRow(TypedDict):
 
     target: p(chosen is better), 0.5 for a tie, 1 for a plain label. weight: >= 0, default 1.
     margin: strength of the preference, 0 .. 1. group: never split across train and test.
-    annotator_kind: "ai" where a model said so; rows without it are people's.
+    annotator_kind: "ai" where a model said so; rows without it are people's. slice: of the project, which its prompt is of.
     """
 
     prompt: list[Message]
@@ -51,6 +51,7 @@ class PreferenceRow(TypedDict):
     group: NotRequired[str]
     source: NotRequired[str]
     annotator_kind: NotRequired[str]
+    slice: NotRequired[str]
 
 
 class UnpairedRow(TypedDict):

@@ -14,6 +14,7 @@ from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.datasets.split import TEST
 from rlhf.domain.errors import NotReady
 from rlhf.domain.runs import create_run
+from rlhf.domain.sampling import Tested, find_tested
 from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Checkpoint, Dataset, Round, Run
 from rlhf.world.tasks import build_tasks
@@ -65,6 +66,14 @@ def newest_pairs(project: Project) -> Dataset:
     if found is None:
         raise NotReady(f"{project} has no held-out pairs to measure on: freeze its judgments at /datasets/")
     return found
+
+
+def find_measured(project: Project) -> Tested | None:
+    """Return the prompts an evaluation of the project's policies is measured on now; None where there are none yet."""
+    try:
+        return find_tested(newest_pairs(project))
+    except NotReady:
+        return None
 
 
 def with_measures(project: Project, config: EvaluateConfig) -> EvaluateConfig:

@@ -30,7 +30,9 @@ from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
+from rlhf.domain.feedback.routing import route_scored
 from rlhf.domain.launching import LearningProcess, LearningServer
+from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
 from rlhf.domain.planning import find_ptx
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
@@ -125,7 +127,8 @@ def prepare_folder(run: Run, folder: Path) -> None:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
     write_ptx(run, folder / seam.DATA)
     if run.kind == Run.Kind.SCORE:
-        write_rows(folder / seam.DATA / seam.SAMPLES, list_scorable(run.project, run.config["samples_of"]))
+        scored = read_pairs_of(run) if is_of_pairs(run) else list_scorable(run.project, run.config["samples_of"])
+        write_rows(folder / seam.DATA / seam.SAMPLES, scored)
     if run.kind == Run.Kind.EVALUATE:
         write_measures(run, folder / seam.DATA)
     # Which functions of its own may reward a policy is the host's to say, never a run's.
@@ -228,6 +231,9 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             register_final(run, manifest_sha256)
         elif run.kind == Run.Kind.SAMPLE:
             record_samples(run, folder / seam.SAMPLES)
+        elif run.kind == Run.Kind.SCORE and is_of_pairs(run):
+            record_pair_scores(run, folder / seam.SCORES)
+            route_scored(run)
         elif run.kind == Run.Kind.SCORE:
             record_scores(run, folder / seam.SCORES)
         elif run.kind == Run.Kind.FEEDBACK:

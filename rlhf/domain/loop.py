@@ -7,20 +7,17 @@ anybody at any time - a task, the sweeper, a vote that reaches the threshold - a
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from labeling.domain.audit import record_event
-from labeling.domain.doorbell import SWEEP_S, ring, send_message
-from labeling.models import Judgment, Project, Slot, User
-from labeling.statements import compiled
+from labeling.domain.doorbell import ring
+from labeling.models import Project, Slot, User
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.counting import count_new, count_new_judgments, last_judgment_used, list_new_votes, measure_agreement
+from rlhf.domain.counting import count_new_judgments, measure_agreement
 from rlhf.domain.errors import NotReady
-from rlhf.domain.promoting import find_pending, is_votes_dry, settle_round
+from rlhf.domain.promoting import NO_MORE_VOTES, find_pending, is_votes_dry, settle_round
 from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Loop, Round
@@ -163,7 +160,7 @@ def hold_or_open(loop: Loop, pending: Round | None, *, is_last: bool) -> None:
     """
     if pending is not None and not pending.decision:
         if not is_votes_dry(pending):
-            hold_loop(loop, f"{pending.candidate} is not decided about: " + " ".join(pending.reasons))
+            hold_loop(loop, f"waits for the gate's word on {pending.candidate}: " + " ".join(pending.reasons))
             return
         settle_last(pending)
         loop.refresh_from_db()
@@ -190,7 +187,7 @@ def prepare_round(loop: Loop) -> Round:
             f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
         )
     if (pending := find_pending(project)) is not None:
-        settle_last(pending)
+        settle_last(pending, because="The next round was begun by hand before it had its votes.")
         loop.refresh_from_db()
     base = current_policy(loop)
     if base is None:
@@ -198,10 +195,10 @@ def prepare_round(loop: Loop) -> Round:
     return open_round(project, base=base)
 
 
-def settle_last(pending: Round | None) -> None:
-    """Decide about a candidate of which no more can be learned: without the gate's word it stays one."""
+def settle_last(pending: Round | None, *, because: str = NO_MORE_VOTES) -> None:
+    """Decide about a candidate of which no more is learned: without the gate's word it stays one, and that is why."""
     if pending is not None and not pending.decision:
-        settle_round(pending, must_decide=True)
+        settle_round(pending, must_decide=because)
 
 
 def hold_loop(loop: Loop, cause: str) -> None:
@@ -220,49 +217,3 @@ def count_rounds(project: Project) -> int:
 def count_slots(project: Project) -> int:
     """Return how many places for judgments are free or held."""
     return Slot.objects.of_work().filter(project=project, state__in=["free", "held"]).count()
-
-
-# --- who rings --------------------------------------------------------------------------------------------------------
-
-
-def sweep_loops() -> None:
-    """Ring for every running round, and for every running loop that has something to do; the others cost nothing more."""
-    rounds = Round.objects.filter(state=Round.State.RUNNING).exclude(
-        Exists(Loop.objects.filter(project=OuterRef("project"), state=Loop.State.PAUSED))
-    )
-    for pk in rounds.values_list("pk", flat=True):
-        send_message("rlhf.advance_round", pk, expires_s=SWEEP_S)
-    for pk in list_due():
-        send_message("rlhf.advance_loop", pk, expires_s=SWEEP_S)
-
-
-def list_due() -> list[int]:
-    """Return the ids of the running loops that may have something to do, in two queries for a hundred of them.
-
-    Enough votes for a round, or nothing to judge.
-    """
-    of_project = Round.objects.filter(project=OuterRef("project"))
-    waiting = Slot.objects.of_work().filter(project=OuterRef("project"), state__in=["free", "held"])
-    idle = Loop.objects.filter(state=Loop.State.RUNNING).exclude(Exists(of_project.filter(state=Round.State.RUNNING)))
-    loops = list(idle.annotate(has_pairs=Exists(waiting)).only("pk", "project", "slice", "threshold"))
-    n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
-    return [loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or not loop.has_pairs]
-
-
-def hear_judgment(judgment: Judgment) -> None:
-    """Ring for a running loop when this vote is the one that reaches its threshold; the sweeper hears what this misses.
-
-    Ids grow by at least one a vote, so until as many ids as the threshold have passed nothing needs to be counted.
-    """
-    for loop in list_listening(judgment.comparison.project_id):
-        if judgment.pk - last_judgment_used(loop.project) < loop.threshold:
-            continue
-        from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
-        if list(from_threshold) == [judgment.pk]:
-            ring("rlhf.advance_loop", loop.pk)
-
-
-@compiled
-def list_listening(project: Any) -> QuerySet[Loop]:
-    """The project's loop if it goes by itself: each vote asks."""
-    return Loop.objects.select_related("project").filter(project=project, state=Loop.State.RUNNING)

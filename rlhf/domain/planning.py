@@ -10,13 +10,14 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
-from rlhf.domain.evaluation import with_measures
+from rlhf.domain.evaluation import find_measured, with_measures
 from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, freeze_prompts
+from rlhf.domain.sampling import draw_prompts, find_learned, find_rewarded, freeze_prompts
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Dataset, Run
 
@@ -74,7 +75,7 @@ def plan_run(
     return create_run(
         project,
         config,
-        dataset=dataset or (make_dataset(project, kind, user=user) if wanted else None),
+        dataset=dataset or (make_dataset(project, kind, base=base, user=user) if wanted else None),
         base=base,
         reward_model=reward_model,
         other=other,
@@ -165,8 +166,12 @@ def find_ptx(project: Project, number: int) -> Dataset:
     return named
 
 
-def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:
-    """Freeze what the project has now; the same content again is the dataset there is. Raises: LearningError."""
+def make_dataset(project: Project, kind: str, *, base: Checkpoint | None = None, user: User | None = None) -> Dataset:
+    """Freeze what the project has now; the same content again is the dataset there is. Raises: LearningError.
+
+    As in a round no policy learns on a prompt it is measured on, and what people are to judge is drawn first from prompts
+    that the policy which samples, base, was not rewarded on.
+    """
     wanted = DATASET_KINDS[kind]
     if wanted == Dataset.Kind.TEXT:
         return newest(project, wanted) or freeze_texts(project, name=f"{project.slug} texts", user=user)
@@ -176,9 +181,14 @@ def make_dataset(project: Project, kind: str, *, user: User | None) -> Dataset:
         )
     if wanted == Dataset.Kind.PREFERENCE:
         return freeze_preferences(project, rule=default_rule(project), name=f"{project.slug} preferences", user=user)
-    n_prompts = N_REWARDED_PROMPTS if kind in REWARDED_KINDS else get_loop(project).n_pairs
     seed = Run.objects.filter(project=project, kind=kind).count()
-    return freeze_prompts(draw_prompts(project, n_prompts, seed=seed), name=f"{project.slug} prompts", user=user)
+    if kind in REWARDED_KINDS:
+        tested, used = find_measured(project), find_rewarded(project)
+        prompts = draw_prompts(project, N_REWARDED_PROMPTS, seed=seed, tested=tested, last=used)
+    else:
+        learned = find_learned(base) if base is not None else ()
+        prompts = draw_prompts(project, get_loop(project).n_pairs, seed=seed, last=learned)
+    return freeze_prompts(prompts, name=f"{project.slug} prompts", user=user)
 
 
 def newest(project: Project, kind: str) -> Dataset | None:

@@ -18,6 +18,8 @@ from rlhf.domain.runs import cancel_run
 from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Checkpoint, Loop, Round, Run
 
+NO_MORE_VOTES = "No more votes on it are to come."
+
 
 def find_pending(project: Project) -> Round | None:
     """Return the last round whose candidate nobody has decided about yet."""
@@ -26,10 +28,10 @@ def find_pending(project: Project) -> Round | None:
     return pending.select_related("project", "base", "candidate").first()
 
 
-def settle_round(round: Round, *, must_decide: bool = False) -> Round:
+def settle_round(round: Round, *, must_decide: str = "") -> Round:
     """Ask the gate about the candidate and do what it says; while it cannot say, keep its reasons with the round.
 
-    must_decide: a candidate the gate can say nothing of stays one.
+    must_decide: why a candidate the gate can say nothing of stays one all the same.
     """
     if round.candidate is None or round.decision:
         return round
@@ -40,7 +42,7 @@ def settle_round(round: Round, *, must_decide: bool = False) -> Round:
         decision = Round.Decision.PROMOTED if verdict.passes else Round.Decision.KEPT
         return decide_round(round, decision, verdict.reasons)
     if must_decide:
-        return decide_round(round, Round.Decision.KEPT, [*verdict.reasons, "No more votes on it are to come."])
+        return decide_round(round, Round.Decision.KEPT, [*verdict.reasons, must_decide])
     Round.objects.filter(pk=round.pk, decision="").update(reasons=verdict.reasons)
     round.reasons = verdict.reasons
     return round

@@ -15,6 +15,7 @@ from labeling.models import Comparison, Project, Prompt, Slot
 from rlhf.domain.counting import list_votes
 from rlhf.domain.holding import hold_round
 from rlhf.domain.offers import Candidate, Choice, Offer
+from rlhf.domain.pair_scores import adopt_scores
 from rlhf.domain.selecting import select_pairs
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Loop, Round, Run, Sample
@@ -63,12 +64,14 @@ class Pool:
         ]
 
 
-def queue_round(round: Round, sampled: Run, previous: Run | None, *, by_hand: bool = False) -> Counter[str]:
+def queue_round(
+    round: Round, sampled: Run, previous: Run | None, *, scored: Run | None = None, by_hand: bool = False
+) -> Counter[str]:
     """Put the round's pairs into the queue and return what became of its samples; done twice it changes nothing.
 
     The counts: those of Pool, and queued, duels, and repeated: pairs the project had already. Each chunk of pairs is
     stored together with where they come from, so that a roll-back finds all that were queued before it.
-    Raises: LostRound.
+    scored: the run that scored the samples, whose word is kept beside the pairs. Raises: LostRound.
     """
     pool = Pool()
     pool.add(sampled, is_previous=False)
@@ -81,6 +84,8 @@ def queue_round(round: Round, sampled: Run, previous: Run | None, *, by_hand: bo
         with hold_round(round, by_hand=by_hand):
             chunk = choices[start : start + CHUNK]
             comparisons += propose_choices(round.project, pool, chunk, priority=round.number)
+    if scored is not None and scored.base is not None:
+        adopt_scores(scored.base, [comparison.pk for comparison in comparisons])
     is_new = [comparison.created_at >= round.created_at for comparison in comparisons]
     pool.counts["queued"] = sum(is_new)
     pool.counts["repeated"] = len(is_new) - sum(is_new)

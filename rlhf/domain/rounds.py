@@ -153,12 +153,14 @@ def settle_candidate(round: Round, runs: dict[str, Run]) -> None:
         Round.objects.filter(pk=round.pk, candidate=None, state=Round.State.RUNNING).update(candidate=candidate)
         round.candidate = candidate
     if round.base is None or read_terms(round).gate in SETTLED_BY_FIGURES:
-        settle_round(round, must_decide=True)
+        settle_round(round, must_decide="No votes are waited for.")
 
 
 def finish_round(round: Round, runs: dict[str, Run], *, by_hand: bool) -> Round:
     """Put the round's pairs into the queue, put stale ones behind them, and end it. Raises: LostRound."""
-    counts = queue_round(round, runs["sample"], runs.get(f"sample:{PREVIOUS}"), by_hand=by_hand)
+    counts = queue_round(
+        round, runs["sample"], runs.get(f"sample:{PREVIOUS}"), scored=runs.get("score"), by_hand=by_hand
+    )
     with hold_round(round, by_hand=by_hand):
         counts["stale"] = apply_stale_rule(round.project, read_terms(round), number=round.number)
         if not counts["queued"] and is_refill(round):

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from statistics import fmean
 
-from django.db.models import Count, OuterRef, Subquery, TextField, Value
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import MD5, Cast, Coalesce, Concat
 
 from labeling.domain.content import check_text, hash_messages, hash_opening
@@ -22,10 +22,11 @@ from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.errors import NotReady
-from rlhf.models import Dataset, Run, Sample
+from rlhf.models import Checkpoint, Dataset, Round, Run, Sample
 
 logger = logging.getLogger(__name__)
 CHUNK = 500
+BEST = "best"  # the part of a run that draws the samples of which best of n learns
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,31 @@ def find_tested(dataset: Dataset) -> Tested:
 def list_prompts(dataset: Dataset) -> set[int]:
     """Return the ids of the prompts that a dataset of prompts holds. Raises: CorruptError."""
     return {int(row["prompt_id"]) for row in open_split(dataset, TRAIN)}
+
+
+def find_learned(policy: Checkpoint | None, *, round: Round | None = None) -> set[int]:
+    """Return the prompts a policy was rewarded on: what it says to them tells little of what it can. Raises: CorruptError.
+
+    round: one that is making it, where it has no policy to show for it yet.
+    """
+    is_its = Q(round=round) if round is not None else Q(pk__in=[])
+    if policy is not None:
+        is_its |= Q(round__candidate=policy) | Q(checkpoint=policy)
+    return list_prompts_of(Run.objects.filter(is_its))
+
+
+def find_rewarded(project: Project) -> set[int]:
+    """Return the prompts that any policy of a project was rewarded on, or is about to be. Raises: CorruptError."""
+    return list_prompts_of(
+        Run.objects.filter(project=project).exclude(state__in=[Run.State.FAILED, Run.State.CANCELLED])
+    )
+
+
+def list_prompts_of(runs: QuerySet[Run]) -> set[int]:
+    """Return the prompts of those of some runs that reward a policy. Raises: CorruptError."""
+    is_rewarded = Q(kind__in=[Run.Kind.PPO, Run.Kind.GRPO]) | Q(kind=Run.Kind.SAMPLE, part=BEST)
+    datasets = {run.dataset for run in runs.filter(is_rewarded).select_related("dataset") if run.dataset}
+    return {prompt for dataset in datasets for prompt in list_prompts(dataset)}
 
 
 def draw_prompts(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Q
 
 from labeling.models import Project, Prompt
 from rlhf.contract.config import CONFIGS
@@ -20,14 +19,21 @@ from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, find_tested, freeze_best, freeze_prompts, list_prompts
+from rlhf.domain.sampling import (
+    BEST,
+    draw_prompts,
+    find_learned,
+    find_rewarded,
+    find_tested,
+    freeze_best,
+    freeze_prompts,
+)
 from rlhf.domain.selecting import SCORED, count_prompts
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 
 # A first round makes a policy out of nothing; every later one learns from judgments.
 FIRST_STAGES = ["pretrain", "sft", "sample"]
-BEST = "best"  # the samples of which best of n learns
 PREVIOUS = "previous"  # the samples of the policy before, for the other side of a duel
 METHODS = {
     Loop.Method.DPO.value: ["reward", "dpo"],
@@ -158,16 +164,20 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
     if part == BEST:
         prompts = draw_learned(round, terms.n_pairs, runs)
         return {"dataset": freeze_prompts(prompts, name=f"{name} to learn on"), "base": round.base}
-    learned = find_learned(round)
+    learned = find_learned(find_sampler(round), round=round)
     prompts = draw_prompts(project, count_prompts(terms), seed=round.number, slice_id=terms.slice_id, last=learned)
     return {"dataset": freeze_prompts(prompts, name=name), "base": find_sampler(round)}
 
 
 def draw_learned(round: Round, n: int, runs: dict[str, Run]) -> list[Prompt]:
-    """Return prompts for a policy to learn on: none that its evaluation will be measured on. Raises: NotReady."""
+    """Return prompts for a policy to learn on: none that its evaluation will be measured on. Raises: NotReady.
+
+    Those no policy of the project has been rewarded on come first, until they are used up.
+    """
     pairs = find_pairs(round, runs)
     tested = find_tested(pairs) if pairs is not None else None
-    return draw_prompts(round.project, n, seed=round.number, slice_id=read_terms(round).slice_id, tested=tested)
+    slice_id, used = read_terms(round).slice_id, find_rewarded(round.project)
+    return draw_prompts(round.project, n, seed=round.number, slice_id=slice_id, tested=tested, last=used)
 
 
 def find_pairs(round: Round, runs: dict[str, Run]) -> Dataset | None:
@@ -179,14 +189,6 @@ def find_pairs(round: Round, runs: dict[str, Run]) -> Dataset | None:
         return newest_pairs(round.project)
     except NotReady:
         return None
-
-
-def find_learned(round: Round) -> set[int]:
-    """Return the prompts the policy that samples was rewarded on: what it says to them tells little of what it can."""
-    is_its = Q(round=round) | Q(round__candidate=find_sampler(round), round__candidate__isnull=False)
-    is_rewarded = Q(kind=Run.Kind.PPO) | Q(kind=Run.Kind.SAMPLE, part=BEST)
-    datasets = {run.dataset for run in Run.objects.filter(is_its, is_rewarded).select_related("dataset") if run.dataset}
-    return {prompt for dataset in datasets for prompt in list_prompts(dataset)}
 
 
 def find_trained(round: Round, runs: dict[str, Run]) -> Checkpoint:

@@ -11,7 +11,9 @@ from django.db.models.functions import RowNumber
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new
 from rlhf.domain.freshness import count_fresh
-from rlhf.domain.stages import BEST, PREVIOUS, find_runs, split_stage
+from rlhf.domain.sampling import BEST
+from rlhf.domain.stages import PREVIOUS, find_runs, split_stage
+from rlhf.domain.terms import read_terms
 from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
 
@@ -114,6 +116,19 @@ class Standing:
         return next((turn.round for turn in self.turns if turn.round.candidate_id and not turn.round.decision), None)
 
     @property
+    def verdict(self) -> str:
+        """What the gate has said of the candidate so far, or when it will; how the votes stand till then is not shown."""
+        if self.pending is None:
+            return ""
+        if self.pending.reasons:
+            return " ".join(self.pending.reasons)
+        n_votes = read_terms(self.pending).gate_votes
+        return (
+            f"The gate decides when the next quota is full, by the votes on its completions against those of "
+            f"{self.pending.base}, {n_votes} at least."
+        )
+
+    @property
     def wait(self) -> str:
         """What it waits for and why, in words with figures."""
         if self.loop.state == Loop.State.PAUSED:
@@ -146,7 +161,8 @@ class Standing:
         if n_missing <= 0:
             return f"has the {self.loop.threshold} judgments it needs and is about to begin the next round"
         of_slice = f" on prompts of slice {self.loop.slice}" if self.loop.slice_id else ""
-        words = f"waits for {n_missing} more judgments of {self.loop.threshold}{of_slice} by policy {self.policy}"
+        asked = f"candidate {self.pending.candidate}" if self.pending else f"policy {self.policy}"
+        words = f"waits for {n_missing} more judgments of {self.loop.threshold}{of_slice} by {asked}"
         return words if self.n_waiting else f"{words}; none waits to be judged, so new pairs are about to be drawn"
 
 

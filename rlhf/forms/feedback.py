@@ -11,6 +11,7 @@ from labeling.models import Project
 from rlhf.domain.errors import LearningError
 from rlhf.domain.feedback.asking import MAX_TURNS
 from rlhf.domain.feedback.constitutions import STARTER, find_newest
+from rlhf.domain.feedback.report import list_passed
 from rlhf.models import Checkpoint
 
 
@@ -101,3 +102,15 @@ class AskForm(forms.Form):
     )
     n = forms.IntegerField(initial=200, min_value=1, max_value=100_000, label="How many at most")
     n_turns = forms.IntegerField(initial=1, min_value=1, max_value=MAX_TURNS, label="Revisions of each")
+
+
+class ReportForm(forms.Form):
+    """Whose labels are held against people's."""
+
+    annotators = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, label="Labels of")
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = list_passed(project)
+        self.fields["annotators"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
+        self.fields["annotators"].initial = names

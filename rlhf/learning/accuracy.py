@@ -91,7 +91,7 @@ def brier_score(targets: Sequence[float], differences: Sequence[float]) -> float
 
 
 def describe_slices(pairs: Sequence[EncodedPair], differences: Sequence[float]) -> list[dict[str, Any]]:
-    """Return the accuracy by strength, by which completion is longer, and by source: {slice, n, accuracy, low, high}.
+    """Return the accuracy by strength, length, slice of prompts and source, as rows of {slice, n, accuracy, low, high}.
 
     Ties count in none, as in `describe_agreement`. Slices that hold every pair say nothing new and are left out.
     """
@@ -120,6 +120,8 @@ def name_slices(pair: EncodedPair) -> Iterator[str]:
         if share < -SAME_LENGTH
         else "alike in length"
     )
+    if pair.slice:
+        yield f"slice {pair.slice}"
     if pair.source:
         yield f"source {pair.source}"
 

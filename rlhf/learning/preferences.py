@@ -22,7 +22,7 @@ class EncodedPair:
     """One comparison as ids. A row the model reads is prompt_ids + chosen_ids, or prompt_ids + rejected_ids.
 
     target: p(chosen is better). weight: >= 0. margin: 0..1. *_chars: characters of the completion's text. source: whose
-    judgment it is, empty when the row does not say.
+    judgment it is, and slice: what its prompt is about; both empty when the row does not say.
     """
 
     prompt_ids: list[int]
@@ -34,6 +34,7 @@ class EncodedPair:
     chosen_chars: int
     rejected_chars: int
     source: str = ""
+    slice: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -184,6 +185,7 @@ def build_pair(
         margin=float(row.get("margin", 0.0)),
         chosen_chars=sum(len(message["content"]) for message in row["chosen"]),
         rejected_chars=sum(len(message["content"]) for message in row["rejected"]),
+        slice=row.get("slice", ""),
         source=str(row.get("source", "")),
     )
 

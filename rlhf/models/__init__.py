@@ -7,9 +7,10 @@ What must never be true is a constraint here or a trigger in the migrations (lab
 from rlhf.models.checkpoints import Checkpoint
 from rlhf.models.datasets import Dataset, DatasetSource
 from rlhf.models.exports import Export
-from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Revision
+from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Dispute, FeedbackReport, Revision
 from rlhf.models.loops import Loop, Round
 from rlhf.models.runs import Metric, Run, Sample
+from rlhf.models.scores import PairScore
 
 __all__ = [
     "AIJudgment",
@@ -18,9 +19,12 @@ __all__ = [
     "Constitution",
     "Dataset",
     "DatasetSource",
+    "Dispute",
     "Export",
+    "FeedbackReport",
     "Loop",
     "Metric",
+    "PairScore",
     "Revision",
     "Round",
     "Run",

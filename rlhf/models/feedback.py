@@ -1,4 +1,4 @@
-"""AI feedback: constitutions, the models that judge by them, and what those said."""
+"""AI feedback: constitutions, the models that judge by them, what those said, and where a reward model denies it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 from labeling.models import Comparison, Completion, Project
 from rlhf.models.checkpoints import Checkpoint
 from rlhf.models.runs import Run
+from rlhf.models.scores import PairScore
 
 
 class Constitution(models.Model):
@@ -111,6 +112,17 @@ class AIJudgment(models.Model):
         return f"AI judgment of comparison {self.comparison_id}"
 
 
+class Dispute(models.Model):
+    """An annotator and a reward model were each sure of the other side of a comparison: people decide it."""
+
+    judgment = models.OneToOneField(AIJudgment, on_delete=models.PROTECT, related_name="dispute")
+    score = models.ForeignKey(PairScore, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"dispute about comparison {self.judgment.comparison_id}"
+
+
 class Revision(models.Model):
     """A completion an annotator rewrote after criticizing it; the rewritten one is a third completion of the prompt."""
 
@@ -132,3 +144,24 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"revision of completion {self.original_id}"
+
+
+class FeedbackReport(models.Model):
+    """Three reward models, tested on the same of people's pairs: taught by people, by annotators, and by both.
+
+    What came of it is read from their runs.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    annotators = models.JSONField(help_text="Names of those whose labels were learned.")
+    human = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    ai = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    mixed = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"report {self.pk} on AI feedback of {self.project}"

@@ -55,3 +55,9 @@ def figure(value: Any) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\N{NO-BREAK SPACE}")
     return f"{value:.4g}"
+
+
+@register.filter
+def share(value: float | None) -> str:
+    """Return a share of one in percent; an empty text when there is none."""
+    return "" if value is None else f"{value:.1%}"

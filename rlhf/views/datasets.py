@@ -18,7 +18,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from labeling.models import Project
 from rlhf.contract.errors import CorruptError
 from rlhf.domain.datasets.bytes import read_stored
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.completions import freeze_demonstrations
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.parquet import write_parquet
 from rlhf.domain.datasets.shelf import SPLITS, open_split, sha256_of
 from rlhf.domain.errors import LearningError
@@ -118,7 +119,8 @@ def open_parquet(dataset: Dataset, split: str) -> Any:
     """Return an open file that is gone from the disk once it is closed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
-        write_parquet(path, open_split(dataset, split), kind=dataset.kind)
+        columns = {column for row in open_split(dataset, split) for column in row}
+        write_parquet(path, open_split(dataset, split), kind=dataset.kind, columns=columns)
         return path.open("rb")
 
 

@@ -17,12 +17,14 @@ from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions
 from rlhf.domain.feedback.constitutions import list_newest, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
 from rlhf.domain.feedback.overview import count_annotators, list_revisable, list_standings
+from rlhf.domain.feedback.report import list_reports, read_figures, start_report
 from rlhf.domain.feedback.routing import route_judgments
-from rlhf.forms.feedback import AnnotatorForm, AskForm, ConstitutionForm
+from rlhf.forms.feedback import AnnotatorForm, AskForm, ConstitutionForm, ReportForm
 from rlhf.models import Annotator, Constitution, Run
 from rlhf.permissions import manager_required
 
 N_RUNS = 5
+N_REPORTS = 3
 
 
 @require_safe
@@ -112,10 +114,26 @@ def examine_annotator(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @manager_required
 def route_annotator(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, annotator = get_annotator(request, slug, pk)
-    routing = route_judgments(annotator, user=request.user)
-    messages.success(
-        request, f"{routing.n_unsure} unsure comparisons go to people first, {routing.n_audit} sure ones for an audit."
-    )
+    try:
+        routing, run = route_judgments(annotator, user=request.user)
+    except LearningError as error:
+        return render_feedback(request, annotator.project, refusal=str(error), status=409)
+    messages.success(request, routing.describe(run))
+    return redirect("rlhf:feedback-detail", slug)
+
+
+@require_POST
+@manager_required
+def create_report(request: HttpRequest, slug: str) -> HttpResponse:
+    project = get_project(request, slug)
+    form = ReportForm(request.POST, project=project)
+    if not form.is_valid():
+        return render_feedback(request, project, report_form=form, status=422)
+    try:
+        start_report(project, form.cleaned_data["annotators"], user=request.user)
+    except (LearningError, ContractError) as error:
+        return render_feedback(request, project, refusal=str(error), status=409)
+    messages.success(request, "Three reward models are being trained; their figures come here when they are done.")
     return redirect("rlhf:feedback-detail", slug)
 
 
@@ -145,6 +163,7 @@ def render_feedback(
     constitution_form: ConstitutionForm | None = None,
     annotator_form: AnnotatorForm | None = None,
     ask_form: AskForm | None = None,
+    report_form: ReportForm | None = None,
     refusal: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -158,5 +177,7 @@ def render_feedback(
         "constitution_form": constitution_form or ConstitutionForm(project=project),
         "annotator_form": annotator_form or AnnotatorForm(project=project),
         "ask_form": ask_form or AskForm(),
+        "report_form": report_form or ReportForm(project=project),
+        "reports": [(report, read_figures(report)) for report in list_reports(project, n=N_REPORTS)],
     }
     return render(request, "rlhf/feedback_detail.html", context, status=status)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rlhf.templatetags.figures import duration, elapsed, figure, time_left
+from rlhf.templatetags.figures import duration, elapsed, figure, share, time_left
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,8 @@ def test_what_has_no_end_has_taken_until_now():
 )
 def test_figures_have_four_digits_and_thousands_apart(value, text):
     assert figure(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0.0%"), (0.8125, "81.2%"), (1, "100.0%")])
+def test_shares_are_in_percent(value, text):
+    assert share(value) == text

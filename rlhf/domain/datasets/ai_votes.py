@@ -46,17 +46,19 @@ def collect_ai(
     if not annotators:
         return [], {}
     said = AIJudgment.objects.filter(annotator__in=list(annotators), comparison__state=Comparison.State.OPEN)
-    columns = ("pk", "annotator", "p", "needs_person", "comparison", "comparison__prompt", "comparison__content_sha")
-    found = sorted(said.values_list(*columns).iterator(CHUNK), key=lambda row: (row[6], row[1]))
-    wanted = {row[5] for row in found if row[5] in prompts} | places.keys()
+    columns = ("pk", "annotator", "p", "needs_person", "dispute", "comparison", "comparison__prompt")
+    found = sorted(
+        said.values_list(*columns, "comparison__content_sha").iterator(CHUNK), key=lambda row: (row[7], row[1])
+    )
+    wanted = {row[6] for row in found if row[6] in prompts} | places.keys()
     groups = assign_splits({pk: prompts[pk] for pk in wanted}, test_share=rule.test_share, seed=rule.seed)
     tested = {groups[pk].group for pk, place in places.items() if place.split == TEST}
     lines, left_out = [], Counter[str]()
     taken: set[int] = set()
-    for judgment, annotator, p, is_unsure, comparison, prompt, _ in found:
+    for judgment, annotator, p, is_unsure, dispute, comparison, prompt, _ in found:
         reason = leave_out(comparison, prompt, p, judged=judged, taken=taken, known=prompts)
-        if reason or is_unsure:
-            left_out[reason or "unsure"] += 1
+        if reason or is_unsure or dispute:
+            left_out[reason or ("unsure" if is_unsure else "disputed")] += 1
         elif groups[prompt].group in tested or groups[prompt].split == TEST:
             left_out["test"] += 1
         else:

@@ -65,6 +65,10 @@ def is_request(value: Any) -> bool:
     return isinstance(value, dict) and is_question(value.get("messages"))
 
 
+def is_annotator_kind(value: Any) -> bool:
+    return value in ("human", "ai")
+
+
 PREFERENCE: dict[str, Check] = {"prompt": is_question, "chosen": is_answer, "rejected": is_answer}
 REQUIRED: dict[str, dict[str, Check]] = {
     "trl": PREFERENCE,
@@ -83,6 +87,8 @@ OPTIONAL: dict[str, Check] = {
     "target": is_number,
     "group": is_text,
     "source": is_text,
+    "slice": is_text,
+    "annotator_kind": is_annotator_kind,
 }
 
 

@@ -88,12 +88,33 @@ def read_export(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
         yield check_row(row, name, number=number)
 
 
+def list_columns(dataset: Dataset, split: str, *, format: str) -> set[str]:
+    """Return the columns that any row of a split has. Raises: ExportRefused, CorruptError."""
+    return {column for row in read_export(dataset, split, format=format) for column in row}
+
+
 def write_each(dataset: Dataset, split: str, *, format: str) -> Iterator[Row]:
-    """Yield what the format makes of each row, and for kto the rows of comparisons both of whose completions are bad."""
+    """Yield what the format makes of each row, and for kto the rows of comparisons both of whose completions are bad.
+
+    Where annotators made some of the rows, all say whose they are, and what they weigh; openai has no place for it.
+    """
+    is_told = bool(dataset.counts.get("ai")) and format != "openai"
     for row in open_split(dataset, split):
-        yield from FORMATS[format](row)
+        told = tell_origin(row, format=format, kind=dataset.kind) if is_told else {}
+        yield from (made | told for made in FORMATS[format](row))
     for row in open_unpaired(dataset, split) if format == "kto" else ():
-        yield {key: row[key] for key in ("prompt", "completion", "label")}
+        told = tell_origin({}, format=format, kind=dataset.kind) if is_told else {}
+        yield {key: row[key] for key in ("prompt", "completion", "label")} | told
+
+
+def tell_origin(row: Row, *, format: str, kind: str) -> Row:
+    """Return whose a row is and, where it is to be weighed, its weight and target: the same columns for every row."""
+    told: Row = {"source": row.get("source", "own"), "annotator_kind": row.get("annotator_kind", "human")}
+    if kind == Dataset.Kind.PREFERENCE and format in ("trl", "parquet", "kto"):
+        told["weight"] = row.get("weight", 1.0)
+    if kind == Dataset.Kind.PREFERENCE and format in ("trl", "parquet"):
+        told["target"] = row.get("target", 1.0)
+    return told
 
 
 def count_both_ways(dataset: Dataset, *, format: str) -> int:
@@ -102,15 +123,16 @@ def count_both_ways(dataset: Dataset, *, format: str) -> int:
 
 
 def find_both_ways(dataset: Dataset, split: str) -> set[bytes]:
-    """Return the digests of the completions kto would have with both labels."""
-    found: tuple[set[bytes], set[bytes]] = set(), set()
+    """Return the digests of the completions kto would have with both labels; against people no annotator says anything."""
+    found: dict[str, tuple[set[bytes], set[bytes]]] = {"human": (set(), set()), "ai": (set(), set())}
     for row in write_each(dataset, split, format="kto"):
-        found[row["label"]].add(digest_row(row))
-    return found[0] & found[1]
+        found[row.get("annotator_kind", "human")][row["label"]].add(digest_row(row))
+    bad, good = found["human"]
+    return (bad & good) | (found["ai"][0] & found["ai"][1] - bad - good)
 
 
 def drop_repeats(rows: Iterable[Row], left_out: set[bytes]) -> Iterator[Row]:
-    """Yield each distinct row once, but none of what is left out."""
+    """Yield each distinct row once, but none of what is left out; people's come before annotators'."""
     seen = set(left_out)
     for row in rows:
         if (digest := digest_row(row)) not in seen:
@@ -119,8 +141,9 @@ def drop_repeats(rows: Iterable[Row], left_out: set[bytes]) -> Iterator[Row]:
 
 
 def digest_row(row: Row) -> bytes:
-    """Return what tells a row's texts from others, whatever its label."""
-    return hashlib.blake2b(canonical_line({key: row[key] for key in row if key != "label"}), digest_size=16).digest()
+    """Return what tells a row's texts from others, whatever its label and whoever gave it."""
+    texts = {key: row[key] for key in ("prompt", "completion", "messages") if key in row}
+    return hashlib.blake2b(canonical_line(texts), digest_size=16).digest()
 
 
 def write_split_file(dataset: Dataset, split: str, *, format: str, folder: Path) -> str:
@@ -129,7 +152,7 @@ def write_split_file(dataset: Dataset, split: str, *, format: str, folder: Path)
     if format == "parquet":
         name = f"data/{split}-00000-of-00001.parquet"
         (folder / "data").mkdir(exist_ok=True)
-        write_parquet(folder / name, rows, kind=dataset.kind)
+        write_parquet(folder / name, rows, kind=dataset.kind, columns=list_columns(dataset, split, format=format))
         return name
     write_rows(folder / f"{split}.jsonl", rows)
     return f"{split}.jsonl"

@@ -16,7 +16,7 @@ from labeling.models import Project
 from rlhf.contract.records import canonical_line
 from rlhf.domain.datasets.card import make_card
 from rlhf.domain.datasets.checks import ExportRefused
-from rlhf.domain.datasets.export import count_both_ways, read_export
+from rlhf.domain.datasets.export import count_both_ways, list_columns, read_export
 from rlhf.domain.datasets.judgments import read_judgments, write_csv
 from rlhf.domain.datasets.parquet import write_parquet
 from rlhf.domain.datasets.shelf import SPLITS
@@ -45,26 +45,26 @@ def package_dataset(dataset: Dataset, *, format: str, split: str, target: IO[byt
         raise ExportRefused(f"{dataset} has no {split} rows")
     ending = "parquet" if format == "parquet" else "jsonl.gz"
     if len(splits) == 1 and split != BOTH:
-        write_split(target, hear(read_export(dataset, split, format=format)), dataset, format)
+        write_split(target, hear(read_export(dataset, split, format=format)), dataset, split, format)
         return f"{base}-{split}.{ending}"
     names = {name: f"{name}.{ending}" for name in splits}
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, member in names.items():
             with archive.open(zipfile.ZipInfo(member, ZIP_TIME), "w", force_zip64=True) as file:
-                write_split(file, hear(read_export(dataset, name, format=format)), dataset, format)
+                write_split(file, hear(read_export(dataset, name, format=format)), dataset, name, format)
         card = make_card(dataset, names, both_ways=count_both_ways(dataset, format=format))
         archive.writestr(zipfile.ZipInfo("README.md", ZIP_TIME), card)
     return f"{base}.zip"
 
 
-def write_split(target: IO[bytes], rows: Iterator[Row], dataset: Dataset, format: str) -> None:
+def write_split(target: IO[bytes], rows: Iterator[Row], dataset: Dataset, split: str, format: str) -> None:
     """Write rows as Parquet, or as canonical JSON lines under gzip."""
     if format != "parquet":
         write_packed(target, (canonical_line(row) for row in rows))
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
-        write_parquet(path, rows, kind=dataset.kind)
+        write_parquet(path, rows, kind=dataset.kind, columns=list_columns(dataset, split, format=format))
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 target.write(block)

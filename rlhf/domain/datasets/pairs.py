@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from labeling.domain.content import hash_opening
-from labeling.models import Comparison, Completion, Project, Prompt
-from labeling.models.scales import MARGINS, Scale
-from rlhf.contract.records import Message, PreferenceRow, UnpairedRow
+from labeling.models import Comparison, Project, Prompt
 from rlhf.domain.datasets.ai_votes import AILine, collect_ai
 from rlhf.domain.datasets.capping import find_over
 from rlhf.domain.datasets.consensus import Decision, Outcome, Vote
@@ -18,8 +16,6 @@ from rlhf.domain.datasets.split import TEST, TRAIN, Place, assign_splits, draw_u
 from rlhf.domain.datasets.test_sets import find_reserved
 from rlhf.domain.datasets.votes import CHUNK, Ballot, decide_ballot
 
-FIXES = "fixes"
-LEAST_MARGIN = 1 / 3
 A_AND_B = (Outcome.A, Outcome.B)
 
 
@@ -73,17 +69,25 @@ def make_pairs(project: Project, ballot: Ballot, rule: FreezeRule) -> Pairs:
     by_content = sorted(paired, key=lambda pk: comparisons[pk])
     lines = [line for pk in by_content for line in list_lines(pk, kept[pk], fixed, places[comparisons[pk][1]])]
     bad = {pk: comparisons[pk] for pk, decision in kept.items() if decision.outcome == Outcome.BOTH_BAD}
-    ai, ai_counts = collect_ai(
-        project, rule, judged={*ballot.votes, *ballot.overridden}, prompts=prompts, places=places
-    )
+    judged = {*ballot.votes, *ballot.overridden} if rule.learn_from != "ai" else set()
+    ai, ai_counts = collect_ai(project, rule, judged=judged, prompts=prompts, places=places)
+    unpaired = place_unpaired(bad, prompts, places, rule)
+    if rule.learn_from == "ai":
+        lines, unpaired = keep_tested(lines), keep_tested(unpaired)
+    elif rule.learn_from == "people":
+        ai, ai_counts = [], {}
     return Pairs(
         decisions=kept,
         votes=ballot.votes,
         lines=lines,
-        unpaired=place_unpaired(bad, prompts, places, rule),
+        unpaired=unpaired,
         counts=count_votes(ballot, decisions, held_out) | count_lines(lines) | ai_counts,
         ai=ai,
     )
+
+
+def keep_tested(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line.place.split == TEST]
 
 
 def decide_within_shares(ballot: Ballot, rule: FreezeRule, known: set[int]) -> tuple[Ballot, dict[int, Decision]]:
@@ -173,84 +177,3 @@ def count_lines(lines: Iterable[Line]) -> dict[str, object]:
     groups = {split: len({line.place.group for line in found if line.place.split == split}) for split in (TRAIN, TEST)}
     n_fixes = sum(line.fix is not None for line in found)
     return {"pairs": len(found) - n_fixes, "groups": groups} | ({"fixes": n_fixes} if n_fixes else {})
-
-
-def read_pairs(pairs: Pairs, split: str, rule: FreezeRule) -> Iterator[PreferenceRow]:
-    """Yield the rows of one split in their order."""
-    for chunk in read_chunks([line for line in pairs.lines if line.place.split == split]):
-        for line, comparison, fixed in chunk:
-            decision = pairs.decisions[line.comparison]
-            if line.fix:
-                yield build_fix_row(comparison, line, fixed, rule)
-            else:
-                yield build_row(comparison, decision, line.place, rule, votes=pairs.votes.get(line.comparison, []))
-
-
-def read_unpaired(pairs: Pairs) -> Iterator[UnpairedRow]:
-    """Yield two rows for every comparison both of whose completions are bad."""
-    for chunk in read_chunks(pairs.unpaired):
-        for line, comparison, _ in chunk:
-            for completion in (comparison.completion_a, comparison.completion_b):
-                yield UnpairedRow(
-                    prompt=read_messages(comparison.prompt.messages),
-                    completion=[{"role": "assistant", "content": completion.text}],
-                    label=False,
-                    group=line.place.group,
-                    split=line.place.split,
-                )
-
-
-def read_chunks(lines: list[Line]) -> Iterator[list[tuple[Line, Comparison, str]]]:
-    """Yield lines with their comparison and the text of their fix, so many at a time."""
-    for start in range(0, len(lines), CHUNK):
-        chunk = lines[start : start + CHUNK]
-        comparisons = Comparison.objects.with_texts().in_bulk([line.comparison for line in chunk])
-        fixes = Completion.objects.in_bulk([line.fix.fix for line in chunk if line.fix])
-        yield [
-            (line, comparisons[line.comparison], fixes[line.fix.fix].text if line.fix and line.fix.fix else "")
-            for line in chunk
-        ]
-
-
-def build_row(
-    comparison: Comparison, decision: Decision, place: Place, rule: FreezeRule, *, votes: list[Vote]
-) -> PreferenceRow:
-    texts = comparison.completion_a.text, comparison.completion_b.text
-    chosen, rejected = texts if decision.outcome == Outcome.A else texts[::-1]
-    source = " + ".join(sorted({vote.source for vote in votes})) or "own"
-    row = start_row(comparison, chosen, rejected, place, source=source)
-    if rule.use_margin:
-        row["margin"] = decision.margin
-    if rule.is_soft:
-        row["target"] = decision.target
-    return row
-
-
-def build_fix_row(comparison: Comparison, line: Line, fixed: str, rule: FreezeRule) -> PreferenceRow:
-    """Return the row of a rewritten completion over one it was made from: better by a step than the one she preferred."""
-    assert line.fix
-    is_a = line.over == Outcome.A
-    rejected = comparison.completion_a.text if is_a else comparison.completion_b.text
-    row = start_row(comparison, fixed, rejected, line.place, source=FIXES)
-    if rule.use_margin:
-        lost = line.fix.strength if is_a else -line.fix.strength
-        margin = MARGINS[Scale(line.fix.scale)][abs(lost)]
-        row["margin"] = max(LEAST_MARGIN, margin if lost > 0 else 0)
-    if rule.is_soft:
-        row["target"] = 1.0
-    return row
-
-
-def start_row(comparison: Comparison, chosen: str, rejected: str, place: Place, *, source: str) -> PreferenceRow:
-    return PreferenceRow(
-        prompt=read_messages(comparison.prompt.messages),
-        chosen=[{"role": "assistant", "content": chosen}],
-        rejected=[{"role": "assistant", "content": rejected}],
-        group=place.group,
-        source=source,
-    )
-
-
-def read_messages(messages: list[dict[str, str]]) -> list[Message]:
-    """Return stored messages as those of a row."""
-    return [{"role": message["role"], "content": message["content"]} for message in messages]

@@ -11,6 +11,7 @@ from rlhf.domain.errors import LearningError
 OWN = "own"
 IMPORTED = "imported:"
 AI = "ai:"
+LEARNED = ("all", "people", "ai")
 CONSENSUS = {
     "majority": "more than half of the votes",
     "mean3": "the mean of the three most similar votes",
@@ -46,6 +47,9 @@ class FreezeRule:
     use_margin: write how strong the preference is as the margin of the row, for the reward model's loss.
     exclude_labelers: usernames, or ids, of labelers whose votes do not count.
     guideline_from: count votes made under this version of the guideline or a later one; 0 counts all.
+    learn_from: "all" that is included; or "people" or "ai" alone, where three reward models are to be compared: what is
+        tested on is the same of people's pairs in all three, and no prompt of it is learned from. What annotators said
+        of pairs that people have judged is left out, except with "ai".
     labeler_share_max: the largest share of the votes behind the rows that one labeler may have, a row of a fix being a
         vote of hers; 0 sets no cap.
     """
@@ -66,6 +70,7 @@ class FreezeRule:
     exclude_labelers: tuple[str, ...] = ()
     guideline_from: int = 0
     labeler_share_max: float = 0.0
+    learn_from: str = "all"
     test_share: float = 0.1
     seed: int = 42
     note: str = ""
@@ -88,6 +93,8 @@ class FreezeRule:
             raise InvalidRule(f"guideline_from is a version of the guideline, got {self.guideline_from}")
         if not 0 <= self.labeler_share_max <= 1:
             raise InvalidRule(f"labeler_share_max must be from 0 to 1, got {self.labeler_share_max}")
+        if self.learn_from not in LEARNED:
+            raise InvalidRule(f"learn_from must be one of {', '.join(LEARNED)}, got {self.learn_from!r}")
         if not 0 <= self.test_share < 1:
             raise InvalidRule(f"test_share must be at least 0 and under 1, got {self.test_share}")
 
@@ -97,12 +104,15 @@ class FreezeRule:
         return self.soft or self.consensus == "soft"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what Dataset.rule keeps."""
-        return {
+        """Return what Dataset.rule keeps; learn_from only where it says something: datasets keep the hash they have."""
+        parts = {
             **dataclasses.asdict(self),
             "include": list(self.include),
             "exclude_labelers": list(self.exclude_labelers),
         }
+        if self.learn_from == "all":
+            del parts["learn_from"]
+        return parts
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -14,7 +14,7 @@ from labeling.models import Comparison, Completion, User
 from rlhf.contract.feedback import ComparisonAnswer, ComparisonQuestion, RevisionAnswer, RevisionQuestion
 from rlhf.contract.kinds.feedback import FeedbackConfig
 from rlhf.contract.records import read_rows
-from rlhf.domain.datasets.pairs import read_messages
+from rlhf.domain.datasets.rows import read_messages
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
 from rlhf.domain.feedback.annotators import require_allowed

@@ -20,6 +20,7 @@ class Standing:
     n_judgments: int
     n_flips: int
     n_unsure: int
+    n_disputed: int
     n_revisions: int
     warning: str = ""
 
@@ -30,8 +31,8 @@ class Standing:
         state = "" if who.is_active else ", retired"
         return (
             f"{who.name}: {asked}, by {who.constitution}, exam {who.get_exam_display()}{state}; "
-            f"{self.n_judgments} judgments ({self.n_flips} flips, {self.n_unsure} left to people), "
-            f"{self.n_revisions} revisions"
+            f"{self.n_judgments} judgments ({self.n_flips} flips, {self.n_unsure} left to people, "
+            f"{self.n_disputed} disputed by the reward model), {self.n_revisions} revisions"
         )
 
 
@@ -40,14 +41,17 @@ def list_standings(project: Project) -> list[Standing]:
     annotators = Annotator.objects.filter(project=project).select_related("checkpoint", "constitution", "project")
     said = AIJudgment.objects.filter(annotator__project=project).order_by().values("annotator")
     counted = said.annotate(
-        n=Count("id"), n_flips=Count("id", filter=Q(is_flip=True)), n_unsure=Count("id", filter=Q(needs_person=True))
+        n=Count("id"),
+        n_flips=Count("id", filter=Q(is_flip=True)),
+        n_unsure=Count("id", filter=Q(needs_person=True)),
+        n_disputed=Count("id", filter=Q(dispute__isnull=False)),
     )
-    judged = {row["annotator"]: (row["n"], row["n_flips"], row["n_unsure"]) for row in counted}
+    judged = {row["annotator"]: (row["n"], row["n_flips"], row["n_unsure"], row["n_disputed"]) for row in counted}
     revisions = Revision.objects.filter(annotator__project=project).order_by().values("annotator")
     revised = {row["annotator"]: row["n"] for row in revisions.annotate(n=Count("id"))}
     family = read_family(project)
     return [
-        Standing(who, *judged.get(who.pk, (0, 0, 0)), revised.get(who.pk, 0), warn_of_kin(who, family))
+        Standing(who, *judged.get(who.pk, (0, 0, 0, 0)), revised.get(who.pk, 0), warn_of_kin(who, family))
         for who in annotators.order_by("-is_active", "name")
     ]
 

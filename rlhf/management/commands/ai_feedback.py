@@ -17,12 +17,14 @@ from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions
 from rlhf.domain.feedback.constitutions import STARTER, find_newest, write_constitution
 from rlhf.domain.feedback.exam import list_exam_comparisons, take_exam
 from rlhf.domain.feedback.overview import list_revisable, list_standings
+from rlhf.domain.feedback.report import describe_report, list_reports, list_runs, start_report
 from rlhf.domain.feedback.routing import route_judgments
+from rlhf.domain.planning import default_config
 from rlhf.domain.waiting import wait_for_run
 from rlhf.management.commands._run_command import find_checkpoint
 from rlhf.models import Annotator, Run
 
-ACTS = ("constitution", "annotator", "judge", "revise", "exam", "route", "retire", "status")
+ACTS = ("constitution", "annotator", "judge", "revise", "exam", "route", "report", "retire", "status")
 
 
 class Command(BaseCommand):
@@ -30,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("act", choices=ACTS)
-        parser.add_argument("name", nargs="?", default="", help="Of the annotator.")
+        parser.add_argument("name", nargs="?", default="", help="Of the annotator; report: none takes all that passed.")
         parser.add_argument("--project", default="demo", help="Slug of the project.")
         parser.add_argument("--file", type=Path, help="constitution: JSON list of principles (default: ours).")
         parser.add_argument("--note", default="", help="constitution: what changed.")
@@ -39,13 +41,19 @@ class Command(BaseCommand):
         parser.add_argument("--model", default="", help="annotator: what the endpoint calls its model.")
         parser.add_argument("--key-name", default="", help="annotator: variable with the key, AI_KEY_...")
         parser.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="annotator: how it is asked."
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="of an annotator, or of a report's runs.",
         )
         parser.add_argument("--weight", type=float, default=0.5, help="annotator: of its rows in a dataset.")
         parser.add_argument("--n", type=int, default=1000, help="judge, revise: how many.")
         parser.add_argument("--turns", type=int, default=1, help="revise: rewritings of each completion, 4 at most.")
         parser.add_argument("--for-exam", action="store_true", help="judge: what people have judged, for the exam.")
-        parser.add_argument("--wait", action="store_true", help="judge, revise: stay until the run is over.")
+        parser.add_argument(
+            "--wait", action="store_true", help="judge, revise, route, report: stay until the runs are over."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -108,8 +116,20 @@ class Command(BaseCommand):
             self.stdout.write(f"  {failure}")
 
     def do_route(self, project: Project, options: dict[str, Any]) -> None:
-        routing = route_judgments(find_annotator(project, options["name"]))
-        self.stdout.write(f"{routing.n_unsure} unsure comparisons first, {routing.n_audit} sure ones for an audit")
+        routing, run = route_judgments(find_annotator(project, options["name"]))
+        self.stdout.write(routing.describe(run))
+        if run is not None:
+            self.follow(run, options)
+
+    def do_report(self, project: Project, options: dict[str, Any]) -> None:
+        names = [options["name"]] if options["name"] else []
+        config = default_config(project, "reward").with_settings(options["set"])
+        report = start_report(project, names, config=config)
+        if options["wait"]:
+            for run in list_runs(report).values():
+                wait_for_run(run, self.stdout.write)
+            report = list_reports(project, n=1)[0]
+        self.stdout.write("\n".join(describe_report(report)))
 
     def do_retire(self, project: Project, options: dict[str, Any]) -> None:
         annotator = retire_annotator(find_annotator(project, options["name"]))
@@ -122,6 +142,8 @@ class Command(BaseCommand):
             self.stdout.write(standing.describe())
             if standing.warning:
                 self.stdout.write(f"  {standing.warning}")
+        for report in list_reports(project, n=1):
+            self.stdout.write("\n".join(describe_report(report)))
 
     def follow(self, run: Run, options: dict[str, Any]) -> None:
         self.stdout.write(f"{run} is queued; see {run.get_absolute_url()}")

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
-from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.completions import freeze_demonstrations
+from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
 from rlhf.domain.datasets.rule import AI, CONSENSUS, IMPORTED, OWN, FreezeRule
 from rlhf.domain.errors import LearningError
 from rlhf.models import Dataset

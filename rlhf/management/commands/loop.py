@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.http import QueryDict
 
-from labeling.models import Project
+from labeling.models import Project, User
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, roll_back
+from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import read_standing
 from rlhf.domain.terms import get_loop
 from rlhf.domain.waiting import wait_for_round
+from rlhf.forms.projects import LOOP_FIELDS, LoopForm
 from rlhf.models import Loop, Round
 
-ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback")
+ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback", "rebuild")
 
 
 class Command(BaseCommand):
@@ -26,8 +29,18 @@ class Command(BaseCommand):
         parser.add_argument("--project", default="demo", help="Slug of the project.")
         parser.add_argument("--round", action="store_true", help="With step: go a whole round, not one stage.")
         parser.add_argument("--wait", action="store_true", help="With step: stay until the round, or its run, is over.")
-        parser.add_argument("--why", default="", help="With pause and stop: what people read there.")
+        parser.add_argument("--why", default="", help="With pause, stop and rebuild: what people read there.")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="With start: settings of the next rounds, such as threshold=800 and slice=code.",
+        )
         parser.add_argument("--to", default="", metavar="POLICY", help="With rollback: the name of a promoted policy.")
+        parser.add_argument(
+            "--without", default="", metavar="LABELER", help="With rebuild: whose judgments to leave out."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -40,6 +53,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def start(self, loop: Loop, options: dict[str, Any]) -> None:
+        if options["set"]:
+            save_settings(loop, options["set"])
         start_loop(loop)
         self.say_standing(loop)
 
@@ -71,6 +86,13 @@ class Command(BaseCommand):
         n_retired = roll_back(loop, known[options["to"]])
         self.stdout.write(f"the policy is {loop.policy} again; {n_retired} waiting pairs of later rounds were retired")
 
+    def rebuild(self, loop: Loop, options: dict[str, Any]) -> None:
+        labeler = User.objects.filter(username=options["without"]).first()
+        if labeler is None:
+            raise CommandError(f"name the labeler with --without: there is no {options['without']!r}")
+        round = rebuild_without(loop.project, labeler, user=None, reason=options["why"])
+        self.stdout.write(f"{round} begins from {round.base} on the judgments of all but {labeler}")
+
     def status(self, loop: Loop, options: dict[str, Any]) -> None:
         self.say_standing(loop)
         for round in Round.objects.filter(project=loop.project).select_related("candidate").order_by("number"):
@@ -85,9 +107,31 @@ class Command(BaseCommand):
     def say_standing(self, loop: Loop) -> None:
         """Say the state, what it waits for, and how fresh the queue is."""
         standing = read_standing(loop.project)
-        self.stdout.write(f"the loop of {loop.project} is {standing.loop.state}: {standing.wait}")
+        state, wait = standing.loop.state, standing.wait.removeprefix(f"{standing.loop.state}: ")
+        self.stdout.write(f"the loop of {loop.project} is {state}: {wait}")
         self.stdout.write(f"{standing.n_new} of {standing.loop.threshold} new judgments for the next round")
+        if standing.pending is not None:
+            self.stdout.write(f"candidate {standing.pending.candidate}: {standing.verdict}")
         if standing.fresh_share is not None:
             self.stdout.write(
-                f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by policy {standing.policy}"
+                f"{standing.n_waiting} pairs wait, {standing.fresh_share:.0%} of them by the current policy"
             )
+
+
+def save_settings(loop: Loop, assignments: list[str]) -> None:
+    """Store key=value texts as the page stores its form; a slice goes by its name. Raises: CommandError."""
+    wanted = QueryDict(mutable=True)
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or name not in LOOP_FIELDS:
+            raise CommandError(f"--set takes KEY=VALUE of {', '.join(LOOP_FIELDS)}, got {assignment!r}")
+        if name == "slice" and value:
+            slices = {str(one): one.pk for one in loop.project.slices.all()}
+            if value not in slices:
+                raise CommandError(f"{loop.project} has no slice {value!r}: it has {', '.join(slices) or 'none yet'}")
+            value = str(slices[value])
+        wanted[name] = value
+    form = LoopForm(wanted, instance=loop)
+    if not form.is_valid():
+        raise CommandError(" ".join(f"{name}: {words[0]}" for name, words in form.errors.items()))
+    form.save()

@@ -44,6 +44,9 @@ def test_a_manager_reads_names_revisions_skips_gold_and_the_trail(kitchen, ada, 
         "comparison.priority",
     ):
         assert words in html, words
+    newest = pair.judgments.latest("pk")
+    assert f'<a href="/lineage/judgments/{newest.pk}/">Where this judgment went</a>' in html
+    assert as_ada.get(f"/lineage/judgments/{newest.pk}/").status_code == 200
 
 
 def test_a_reviewer_reads_numbers_and_no_gold(kitchen, ada, grace, hedy, pair, rita):
@@ -55,7 +58,8 @@ def test_a_reviewer_reads_numbers_and_no_gold(kitchen, ada, grace, hedy, pair, r
     html = answer.content.decode()
 
     assert [said.name for said in answer.context["dossier"].said] == ["labeler 1"]
-    assert [word in html for word in ("grace", "hedy", "gold", 'name="act"', "Audit trail")] == [False] * 5
+    hidden = ("grace", "hedy", "gold", 'name="act"', "Audit trail", "/lineage/")
+    assert [word in html for word in hidden] == [False] * 6
 
 
 def test_what_others_said_stays_hidden_from_a_reviewer_who_judged_it(kitchen, grace, rita, pair):

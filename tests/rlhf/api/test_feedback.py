@@ -1,9 +1,9 @@
 import pytest
 
 from rlhf.domain.feedback.constitutions import STARTER
-from rlhf.models import AIJudgment, Annotator
+from rlhf.models import AIJudgment, Annotator, Run
 from tests.rlhf.conftest import make_checkpoint
-from tests.rlhf.domain.feedback.conftest import add_pairs
+from tests.rlhf.domain.feedback.conftest import add_clara, add_pairs, judge_and_ask
 
 pytestmark = pytest.mark.django_db
 HERE = {"project": "harbour", "name": "clara", "endpoint": "http://127.0.0.1:9/v1", "model": "m"}
@@ -53,6 +53,29 @@ def test_a_checkpoint_of_others_is_as_little_there_as_one_that_is_not(as_manager
     ours = make_checkpoint(project)
     answer = post(as_manager, "annotators/", {"project": "harbour", "name": "clara", "checkpoint": ours.pk})
     assert (answer.status_code, answer.json()["checkpoint"]) == (201, ours.pk)
+
+
+def test_what_is_in_doubt_is_sent_to_people_and_what_is_not_scored_yet_is_scored(as_manager, project):
+    post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
+    clara = Annotator.objects.get(pk=post(as_manager, "annotators/", HERE).json()["id"])
+    unsure, sure = add_pairs(project, 2)
+    AIJudgment.objects.create(annotator=clara, comparison=unsure, p=0.5, p_ab=0.5, needs_person=True)
+    AIJudgment.objects.create(annotator=clara, comparison=sure, p=0.9, p_ab=0.9)
+    make_checkpoint(project, kind="reward")
+
+    answer = post(as_manager, f"annotators/{clara.pk}/route/", {})
+
+    run = Run.objects.get()
+    said = {"n_unsure": 1, "n_disputed": 0, "n_audit": 0, "n_unscored": 1, "run": run.pk}
+    assert (answer.status_code, answer.json(), run.kind) == (200, said, "score")
+
+
+def test_an_annotator_is_retired(as_manager, as_stranger, project):
+    post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
+    clara = post(as_manager, "annotators/", HERE).json()
+
+    assert post(as_stranger, f"annotators/{clara['id']}/retire/", {}).status_code == 404
+    assert post(as_manager, f"annotators/{clara['id']}/retire/", {}).json() == clara | {"is_active": False}
 
 
 @pytest.mark.parametrize(
@@ -109,3 +132,22 @@ def test_what_others_manage_is_not_there(as_manager, as_stranger, as_labeler, pr
 
     assert as_stranger.get(f"/api/v1/{path}").json()["results"] == []
     assert as_labeler.get(f"/api/v1/{path}").status_code == 404
+
+
+def test_a_report_is_asked_for_and_read(as_manager, as_stranger, project, labeler):
+    judge_and_ask(project, add_clara(project), labeler)
+    make_checkpoint(project)
+
+    made = post(as_manager, "feedback-reports/", {"project": "harbour"})
+
+    assert made.status_code == 201
+    report = made.json()
+    assert (report["annotators"], [row["taught_by"] for row in report["figures"]]) == (
+        ["clara"],
+        ["human", "ai", "mixed"],
+    )
+    assert {(row["state"], row["accuracy"]) for row in report["figures"]} == {("queued", None)}
+    assert as_manager.get(f"/api/v1/feedback-reports/{report['id']}/").json() == report
+    assert as_stranger.get("/api/v1/feedback-reports/").json()["results"] == []
+    again = post(as_manager, "feedback-reports/", {"project": "harbour"})
+    assert (again.status_code, "is under way" in again.json()["detail"]) == (409, True)

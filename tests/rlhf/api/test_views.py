@@ -19,6 +19,7 @@ from tests.rlhf.conftest import (
     make_round,
     make_run,
 )
+from tests.rlhf.domain.test_board import score
 
 NOUNS = ["datasets", "runs", "checkpoints", "rounds"]
 
@@ -309,3 +310,45 @@ def test_loops_of_others_are_not_there(as_stranger, as_labeler, project):
     answers = [client.post("/api/v1/loops/harbour/start/") for client in (as_stranger, as_labeler)]
 
     assert [answer.status_code for answer in answers] == [404, 404]
+
+
+def test_a_reward_model_is_held_against_people(as_manager, as_stranger, project, labeler):
+    reward_model = make_checkpoint(project, kind="reward")
+    scored, missing = make_comparison(project), make_comparison(project)
+    for pair in (scored, missing):
+        judge(pair, labeler)
+    score(reward_model, scored, -1.0)
+    address = f"/api/v1/checkpoints/{reward_model.pk}/"
+
+    board = as_manager.get(f"{address}board/").json()
+
+    line = {"n": 1, "right": 0.0, "low": 0.0, "high": pytest.approx(0.793, abs=1e-3), "n_votes": 2, "ties": 0.0}
+    assert board == {
+        "reward_model": reward_model.pk,
+        "whole": {"name": "all", **line},
+        "parts": {
+            "strength": [{"name": "better", **line}],
+            "policy": [],
+            "slice": [],
+            "labeler": [{"name": "leo", **line}],
+        },
+        "n_unscored": 1,
+    }
+    assert as_manager.post(f"{address}score/").json()["kind"] == "score"
+    assert as_stranger.get(f"{address}board/").status_code == 404
+    policy = make_checkpoint(project)
+    assert as_manager.get(f"/api/v1/checkpoints/{policy.pk}/board/").status_code == 404
+
+
+def test_models_are_rebuilt_without_a_labeler_of_the_project(as_manager, project, labeler, stranger):
+    policy = make_checkpoint(project)
+    address = "/api/v1/loops/harbour/rebuild/"
+    assert post(as_manager, address, {"labeler": stranger.username}).status_code == 400
+
+    answer = post(as_manager, address, {"labeler": "leo", "because": "he guessed"})
+
+    round = Round.objects.get()
+    assert (answer.status_code, answer.json()["round"]) == (200, round.pk)
+    assert (round.base, round.terms["rule"]["exclude_labelers"]) == (policy, ["leo"])
+    again = post(as_manager, address, {"labeler": "leo"})
+    assert (again.status_code, "is running" in again.json()["detail"]) == (409, True)

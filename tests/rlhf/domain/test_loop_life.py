@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from labeling.domain.people import add_member
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slice, Slot, User
+from rlhf.domain import listening, runs
 from rlhf.domain import loop as life
-from rlhf.domain import runs
 from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.errors import NotReady
 from rlhf.domain.promoting import roll_back
@@ -377,12 +377,12 @@ def test_a_hundred_waiting_loops_cost_a_sweep_as_much_as_one(django_assert_num_q
 
     add_loops(1)
     with CaptureQueriesContext(connection) as one:
-        life.sweep_loops()
+        listening.sweep_loops()
     add_loops(99)
 
     with django_assert_num_queries(len(one)):
-        life.sweep_loops()
-    assert (len(one), life.list_due()) == (4, [])
+        listening.sweep_loops()
+    assert (len(one), listening.list_due()) == (4, [])
 
 
 def test_the_sweeper_rings_for_what_is_due_and_nothing_else(loop):
@@ -393,13 +393,13 @@ def test_the_sweeper_rings_for_what_is_due_and_nothing_else(loop):
     judge(loop.project, 4)
     queue_pairs(loop.project, 1)
 
-    assert life.list_due() == [loop.pk]
+    assert listening.list_due() == [loop.pk]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_vote_that_reaches_the_threshold_rings_and_no_other(loop, monkeypatch):
     rung = []
-    monkeypatch.setattr(life, "ring", lambda task, pk: rung.append((task, pk, Judgment.objects.count())))
+    monkeypatch.setattr(listening, "ring", lambda task, pk: rung.append((task, pk, Judgment.objects.count())))
     Loop.objects.update(state="running")
     queue_pairs(loop.project, 10)
 

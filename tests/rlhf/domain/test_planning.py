@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
+from labeling.domain.pairing import add_prompt
+from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.merge import MergeConfig
 from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import MANIFEST, hash_file, sealed_folder
 from rlhf.domain.checkpoints import checkpoint_folder, register_final
@@ -14,8 +18,9 @@ from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
 from rlhf.domain.execution import resolve_config, write_ptx
 from rlhf.domain.planning import plan_run
-from rlhf.models import Checkpoint
-from tests.rlhf.conftest import make_checkpoint, make_dataset, make_run
+from rlhf.domain.sampling import freeze_prompts, list_prompts
+from rlhf.models import Checkpoint, Loop, Run
+from tests.rlhf.conftest import make_checkpoint, make_dataset, make_run, message
 
 
 def make_sealed_checkpoint(project, name: str, **fields) -> Checkpoint:
@@ -94,3 +99,40 @@ def test_ptx_without_demonstrations_is_refused_when_it_is_planned(project):
         plan_run(project, PPOConfig(ptx_coef=0.1), dataset=prompts)
     with pytest.raises(NotReady, match=f"ptx_dataset={prompts.pk} is no frozen dataset of demonstrations or texts"):
         plan_run(project, PPOConfig(ptx_coef=0.1, ptx_dataset=prompts.pk), dataset=prompts)
+
+
+@pytest.fixture
+def measured(project):
+    """Twelve prompts, of which a frozen dataset of judgments is tested on two, and on one that opens as a third does."""
+    make_checkpoint(project, name="reward", kind="reward")
+    prompts = [
+        add_prompt(project, [message(f"How deep is basin {number}?")], group=f"g{number}") for number in range(12)
+    ]
+    sides = {"chosen": [message("deep", "assistant")], "rejected": [message("flat", "assistant")]}
+    tested = [{"prompt": prompt.messages, "group": prompt.group, **sides} for prompt in prompts[:2]]
+    tested.append({"prompt": [*prompts[2].messages, message("deep", "assistant"), message("Are you sure?")], **sides})
+    freeze_rows(project, kind="preference", name="d", train=tested, test=tested, rule={})
+    return prompts
+
+
+@pytest.mark.parametrize("config", [PPOConfig(), GRPOConfig()])
+def test_a_run_by_hand_learns_no_prompt_that_policies_are_measured_on(project, measured, config):
+    make_checkpoint(project, name="policy")
+
+    run = plan_run(project, config)
+
+    assert list_prompts(run.dataset) == {prompt.pk for prompt in measured[3:]}
+
+
+def test_samples_by_hand_are_of_prompts_the_policy_was_not_rewarded_on(project, measured):
+    rewarded = plan_run(
+        project, PPOConfig(), base=make_checkpoint(project), dataset=freeze_prompts(measured[4:], name="p")
+    )
+    Run.objects.filter(pk=rewarded.pk).update(state="running", attempt=1, lease_until=timezone.now())
+    rewarded.refresh_from_db()
+    policy = make_checkpoint(project, run=rewarded)
+    Loop.objects.create(project=project, n_pairs=4)
+
+    run = plan_run(project, SampleConfig(), base=policy)
+
+    assert list_prompts(run.dataset) == {prompt.pk for prompt in measured[:4]}

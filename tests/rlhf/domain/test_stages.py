@@ -11,7 +11,7 @@ from rlhf.domain import loop as life
 from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.sampling import Tested, draw_prompts, find_tested, list_prompts
-from rlhf.models import Round
+from rlhf.models import Loop, Round, Run
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -55,6 +55,20 @@ def test_prompts_that_were_learned_on_are_shown_when_there_are_no_others(monkeyp
     # The pairs kept for the evaluation are all that was not learned on: they are shown first.
     n_tested = len(list(open_split(runs["reward"].dataset, "test")))
     assert len(shown - learned) == min(n_tested, 9) > 0
+
+
+def test_a_policy_learns_on_new_prompts_until_they_are_used_up(monkeypatch):
+    first = go(monkeypatch, method="ppo", n_rewarded=10)["ppo"]
+    loop = Loop.objects.get()
+    Run.objects.filter(kind="evaluate").update(state="succeeded")
+    judge(loop.project, 12)
+    life.advance_loop(loop.pk)
+    second = go_round(Round.objects.get(number=2)).runs.get(kind="ppo")
+
+    learned = [list_prompts(run.dataset) for run in (first, second)]
+
+    assert [len(prompts) for prompts in learned] == [10, 10]
+    assert learned[0].isdisjoint(learned[1])
 
 
 @pytest.mark.parametrize(("method", "stage"), [("ppo", "ppo"), ("best_of_n", "sample:best")])

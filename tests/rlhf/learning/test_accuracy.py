@@ -15,9 +15,8 @@ from rlhf.learning.preferences import EncodedPair
 
 
 def pair(target: float = 1.0, *, chosen_chars: int = 10, rejected_chars: int = 5, **rest) -> EncodedPair:
-    return EncodedPair(
-        [1], [2], [3], target, 1.0, rest.get("margin", 0.0), chosen_chars, rejected_chars, rest.get("source", "")
-    )
+    said = rest.get("source", ""), rest.get("slice", "")
+    return EncodedPair([1], [2], [3], target, 1.0, rest.get("margin", 0.0), chosen_chars, rejected_chars, *said)
 
 
 def test_the_interval_is_wilsons():
@@ -115,6 +114,17 @@ def test_slices_are_by_strength_length_and_source():
         ("strength 3", 2, 0.75),
     ]
     assert (slices[4]["low"], slices[4]["high"]) == pytest.approx(wilson_interval(1, 2))
+
+
+def test_accuracy_is_told_apart_by_what_prompts_are_about():
+    pairs = [pair(slice="code"), pair(slice="code"), pair(slice="chat")]
+
+    slices = describe_slices(pairs, [1.0, -1.0, 1.0])
+
+    assert [(row["slice"], row["n"], row["accuracy"]) for row in slices] == [
+        ("slice chat", 1, 1.0),
+        ("slice code", 2, 0.5),
+    ]
 
 
 def test_a_slice_that_is_everything_is_left_out():

@@ -3,13 +3,14 @@ import json
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import strip_tags
 
 from labeling.models import Comparison
 from rlhf.domain.feedback.annotators import add_annotator
 from rlhf.domain.feedback.constitutions import STARTER, find_newest, write_constitution
-from rlhf.models import AIJudgment, Annotator, Run
+from rlhf.models import AIJudgment, Annotator, FeedbackReport, Run
 from tests.rlhf.conftest import make_checkpoint
-from tests.rlhf.domain.feedback.conftest import add_pairs
+from tests.rlhf.domain.feedback.conftest import add_pairs, judge_and_ask
 
 pytestmark = pytest.mark.django_db
 PAGE = "/feedback/harbour/"
@@ -159,3 +160,35 @@ def test_an_annotator_of_another_project_is_not_found(as_manager, clara, other_p
     theirs = add_annotator(other_project, "theirs", **ENDPOINT)
 
     assert as_manager.post(f"{PAGE}annotators/{theirs.pk}/retire/").status_code == 404
+
+
+def test_what_ai_labels_are_worth_is_asked_and_shown_with_intervals_and_numbers(as_manager, project, clara, labeler):
+    assert "What its labels are worth" not in as_manager.get(PAGE).content.decode()
+    judge_and_ask(project, clara, labeler)
+    make_checkpoint(project)
+
+    answer = as_manager.post(f"{PAGE}reports/", {"annotators": ["clara"]})
+
+    report = FeedbackReport.objects.get()
+    assert (answer.url, report.annotators) == (PAGE, ["clara"])
+    n = report.human.dataset.n_test
+    said = {"eval_accuracy": 0.75, "eval_accuracy_low": 0.5, "eval_accuracy_high": 0.9, "n_test": n, "n_test_ties": 0}
+    Run.objects.filter(pk=report.human.pk).update(state="succeeded", finished_at=report.created_at, result=said)
+    page = as_manager.get(PAGE).content.decode()
+    rows = [strip_tags(row).split("\n") for row in page.split('aria-labelledby="worth"')[1].split("<tr>")[2:5]]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert rows[0][:5] == ["people", "75.0%", "50.0% to 90.0%", str(n), str(40 - n)]
+    assert [row[0] for row in rows] == ["people", "AI", "both"]
+    assert rows[1][-1] == f"Run {report.ai.pk} queued"
+
+
+@pytest.mark.parametrize(("annotators", "status"), [([], 422), (["nobody"], 422), (["clara"], 409)])
+def test_a_report_that_cannot_be_says_why(as_manager, project, clara, annotators, status):
+    Annotator.objects.filter(pk=clara.pk).update(exam="passed")
+    make_checkpoint(project)
+
+    answer = as_manager.post(f"{PAGE}reports/", {"annotators": annotators})
+
+    assert answer.status_code == status
+    assert status == 422 or "nothing to learn from people" in answer.content.decode()
+    assert FeedbackReport.objects.count() == 0

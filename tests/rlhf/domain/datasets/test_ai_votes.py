@@ -7,7 +7,8 @@ import pytest
 from labeling.domain.content import hash_text
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Completion
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split
 from rlhf.domain.feedback.annotators import add_annotator

@@ -21,7 +21,8 @@ from labeling.domain.pairing import add_prompt, propose_comparison
 from labeling.models import Comparison, Guideline, Import, Judgment, Membership, Project, Prompt, Slot, User
 from rlhf.contract.errors import CorruptError
 from rlhf.contract.records import canonical_line
-from rlhf.domain.datasets.freezing import default_rule, freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, freeze_rows, materialize_dataset, open_split
 from rlhf.models import Dataset, DatasetSource

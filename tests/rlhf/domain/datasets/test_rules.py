@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from labeling.domain.errors import AlreadyFrozen
@@ -25,10 +26,13 @@ from labeling.models import (
     Judgment,
     Membership,
     Project,
+    Prompt,
+    Slice,
     User,
 )
+from rlhf.domain.datasets.completions import freeze_demonstrations
 from rlhf.domain.datasets.export import export_dataset
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split, open_unpaired
 from rlhf.models import Dataset, DatasetSource
@@ -476,3 +480,19 @@ def test_a_rule_of_before_its_newer_parts_still_reads() -> None:
     }
 
     assert FreezeRule.from_json(old) == FreezeRule(min_judgments=2, upto=7, test_share=0.2, seed=1)
+
+
+def test_a_row_says_which_slice_its_prompt_is_of(project: Project, labelers: list[User], tmp_path: Path) -> None:
+    code = Slice.objects.create(project=project, name="code", language="en")
+    for number in range(4):
+        comparison = compare(project, number)
+        judge(comparison, labelers[0], -2)
+        if number < 3:
+            Prompt.objects.filter(pk=comparison.prompt_id).update(slice=code)
+
+    dataset = freeze(project, test_share=0.0)
+
+    assert sorted(row.get("slice", "") for row in rows_of(dataset)) == ["", *["code (en)"] * 3]
+    export_dataset(dataset, format="parquet", path=tmp_path / "out")
+    table = pyarrow.parquet.read_table(tmp_path / "out/data/train-00000-of-00001.parquet")
+    assert Counter(table.column("slice").to_pylist()) == {None: 1, "code (en)": 3}

@@ -14,7 +14,8 @@ from django.db import transaction
 from labeling.domain.errors import AlreadyFrozen
 from labeling.domain.judging import Vote, revise_judgment
 from labeling.models import Fix, Judgment, Project, User
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences, seal_counted
+from rlhf.domain.datasets.completions import freeze_demonstrations
+from rlhf.domain.datasets.freezing import freeze_preferences, seal_counted
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import EmptyDataset
 from rlhf.models import Dataset

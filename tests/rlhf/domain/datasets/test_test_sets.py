@@ -14,7 +14,8 @@ from labeling.domain.intake.refusals import FileRefused
 from labeling.domain.pairing import add_prompt
 from labeling.models import Completion, Demonstration, Import
 from rlhf.contract.config import CONFIGS
-from rlhf.domain.datasets.freezing import freeze_demonstrations, freeze_preferences, freeze_texts
+from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
+from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split
 from rlhf.domain.datasets.test_sets import find_reserved, import_benchmark, list_known

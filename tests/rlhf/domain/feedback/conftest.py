@@ -12,11 +12,15 @@ from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Comparison, Project, User
 from rlhf.domain.feedback.annotators import add_annotator
 from rlhf.domain.feedback.constitutions import STARTER, write_constitution
-from rlhf.models import Annotator
+from rlhf.models import AIJudgment, Annotator
 
 
 @pytest.fixture
 def annotator(project: Project) -> Annotator:
+    return add_clara(project)
+
+
+def add_clara(project: Project) -> Annotator:
     write_constitution(project, STARTER)
     return add_annotator(project, "clara", endpoint="http://127.0.0.1:9/v1", model="m")
 
@@ -48,3 +52,12 @@ def judge_all(project: Project, labeler: User, *, preference: int) -> int:
         )
         n += 1
     return n
+
+
+def judge_and_ask(project: Project, annotator: Annotator, labeler: User) -> None:
+    """She prefers the kind answer to 40 prompts; the annotator, which has passed its exam, the rude one to 80."""
+    Annotator.objects.filter(pk=annotator.pk).update(exam="passed")
+    add_pairs(project, 40)
+    judge_all(project, labeler, preference=-2)
+    for pair in add_pairs(project, 80):
+        AIJudgment.objects.create(annotator=annotator, comparison=pair, p=0.05, p_ab=0.05, p_ba=0.05)

@@ -24,7 +24,7 @@ def test_what_it_is_unsure_of_goes_to_people_first(project, annotator, labeler):
         say(annotator, pair)
     say(annotator, pairs[2], p=0.5, needs_person=True)
 
-    routing = route_judgments(annotator, seed=1)
+    routing, _ = route_judgments(annotator, seed=1)
 
     assert routing.n_unsure == 1
     assert claim_slot(project, labeler).comparison == pairs[2]
@@ -34,7 +34,7 @@ def test_some_of_what_it_is_sure_of_is_audited(project, annotator):
     for pair in add_pairs(project, 400, overlap=0):
         say(annotator, pair)
 
-    routing = route_judgments(annotator)
+    routing, _ = route_judgments(annotator)
 
     assert 8 <= routing.n_audit <= 34  # a twentieth of 400, give or take three deviations
     assert Comparison.objects.filter(overlap__gt=0).count() == routing.n_audit
@@ -54,18 +54,18 @@ def test_what_people_have_judged_is_theirs(project, annotator, labeler):
     judge_all(project, labeler, preference=-2)
     say(annotator, pair, p=0.5, needs_person=True)
 
-    assert route_judgments(annotator).n_unsure == 0
+    assert route_judgments(annotator)[0].n_unsure == 0
 
 
 def test_an_audit_alone_is_an_event(project, annotator):
     for pair in add_pairs(project, 100, overlap=0):
         say(annotator, pair)
 
-    routing = route_judgments(annotator)
+    routing, _ = route_judgments(annotator)
 
     assert (routing.n_unsure, routing.n_audit > 0) == (0, True)
     event = AuditEvent.objects.get(verb="annotator.route")
-    assert event.after == {"n_unsure": 0, "n_audit": routing.n_audit}
+    assert event.after == {"n_unsure": 0, "n_disputed": 0, "n_audit": routing.n_audit, "n_unscored": 0}
 
 
 def test_no_query_names_more_comparisons_than_a_chunk(project, annotator, monkeypatch):

@@ -1,0 +1,56 @@
+"""Who rings for a loop: the vote that reaches its threshold, and every half minute the sweeper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from labeling.domain.doorbell import SWEEP_S, ring, send_message
+from labeling.models import Judgment, Slot
+from labeling.statements import compiled
+from rlhf.domain.counting import count_new, last_judgment_used, list_new_votes
+from rlhf.models import Loop, Round
+
+
+def sweep_loops() -> None:
+    """Ring for every running round, and for every running loop that has something to do; the others cost nothing more."""
+    rounds = Round.objects.filter(state=Round.State.RUNNING).exclude(
+        Exists(Loop.objects.filter(project=OuterRef("project"), state=Loop.State.PAUSED))
+    )
+    for pk in rounds.values_list("pk", flat=True):
+        send_message("rlhf.advance_round", pk, expires_s=SWEEP_S)
+    for pk in list_due():
+        send_message("rlhf.advance_loop", pk, expires_s=SWEEP_S)
+
+
+def list_due() -> list[int]:
+    """Return the ids of the running loops that may have something to do, in two queries for a hundred of them.
+
+    Enough votes for a round, or nothing to judge.
+    """
+    of_project = Round.objects.filter(project=OuterRef("project"))
+    waiting = Slot.objects.of_work().filter(project=OuterRef("project"), state__in=["free", "held"])
+    idle = Loop.objects.filter(state=Loop.State.RUNNING).exclude(Exists(of_project.filter(state=Round.State.RUNNING)))
+    loops = list(idle.annotate(has_pairs=Exists(waiting)).only("pk", "project", "slice", "threshold"))
+    n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
+    return [loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or not loop.has_pairs]
+
+
+def hear_judgment(judgment: Judgment) -> None:
+    """Ring for a running loop when this vote is the one that reaches its threshold; the sweeper hears what this misses.
+
+    Ids grow by at least one a vote, so until as many ids as the threshold have passed nothing needs to be counted.
+    """
+    for loop in list_listening(judgment.comparison.project_id):
+        if judgment.pk - last_judgment_used(loop.project) < loop.threshold:
+            continue
+        from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
+        if list(from_threshold) == [judgment.pk]:
+            ring("rlhf.advance_loop", loop.pk)
+
+
+@compiled
+def list_listening(project: Any) -> QuerySet[Loop]:
+    """The project's loop if it goes by itself: each vote asks."""
+    return Loop.objects.select_related("project").filter(project=project, state=Loop.State.RUNNING)
