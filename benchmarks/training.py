@@ -32,6 +32,7 @@ from transformers.utils import logging
 from rlhf.learning.tokenization import train_tokenizer
 
 VOCAB = 32_000
+SHAPE = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
 N_PROMPT, N_COMPLETION = 128, 48
 BATCH = 4
 LOGGING = 4  # both sides log the mean loss of as many steps, which they pay for equally
@@ -72,15 +73,12 @@ def build_tokenizer() -> Any:
 TOKENIZER = build_tokenizer()
 
 
-def build_model(*, score: bool = False) -> Any:
-    """Return the model of the benchmark, the same at every call."""
+def build_model(*, score: bool = False, **sizes: int) -> Any:
+    """Return the model of the benchmark, the same at every call. sizes: other ones than those of 20 million parameters."""
     torch.manual_seed(0)
     shape = LlamaConfig(
         vocab_size=VOCAB,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        **(SHAPE | sizes),
         pad_token_id=TOKENIZER.pad_token_id,
         eos_token_id=TOKENIZER.eos_token_id,
         bos_token_id=TOKENIZER.bos_token_id,
