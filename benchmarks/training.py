@@ -4,7 +4,8 @@
 
 A 20-million-parameter Llama with 32 thousand tokens on the CPU, fp32, random weights and random ids. DPO, reward and
 SFT run against the installed TRL: ours and theirs in turn, `rounds` times; printed are the medians of the seconds a step,
-their ratio, and the first losses, which must agree. PPO has a script of its own.
+their ratio, that of the CPU seconds, which a busy neighbour hardly moves, and the first losses, which must agree. PPO has a
+script of its own.
 """
 
 from __future__ import annotations
@@ -48,20 +49,24 @@ class Watch(TrainerCallback):
     """Notes when each step ended, and each logged loss."""
 
     def __init__(self) -> None:
-        self.ended_s: list[float] = []
+        self.ended: list[tuple[float, float]] = []  # seconds of the wall and of the processor
         self.losses: list[float] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.ended_s.append(time.perf_counter())
+        self.note_step()
+
+    def note_step(self) -> None:
+        """A step ends now."""
+        self.ended.append((time.perf_counter(), time.process_time()))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if "loss" in logs:
             self.losses.append(float(logs["loss"]))
 
     @property
-    def steps_s(self) -> list[float]:
-        """Seconds of every step but the first two, which warm up."""
-        return [later - sooner for sooner, later in itertools.pairwise(self.ended_s[1:])]
+    def steps_s(self) -> list[tuple[float, float]]:
+        """Seconds of every step but the first two, which warm up, by both clocks."""
+        return [(later[0] - sooner[0], later[1] - sooner[1]) for sooner, later in itertools.pairwise(self.ended[1:])]
 
 
 def build_tokenizer() -> Any:
@@ -252,7 +257,7 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         )
 
         def compute_loss(step: int) -> torch.Tensor:
-            watch.ended_s.append(time.perf_counter())  # of the step before
+            watch.note_step()  # of the step before
             chosen = [pairs[row] for row in order[step * BATCH : (step + 1) * BATCH]]
             prompts, answers = ([pair[side] for pair in chosen] for side in ("prompt_ids", "chosen_ids"))
             loss = answer_loss(model, build_batch(prompts, answers, pad_id=TOKENIZER.pad_token_id))
@@ -286,7 +291,7 @@ def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
     """Run ours and theirs in turn and print one row."""
     build = {"dpo": run_dpo, "reward": run_reward, "sft": run_sft}[method]
     pairs = draw_pairs(BATCH * n_steps, varied=varied)
-    found: dict[str, list[float]] = {"ours": [], "trl": []}
+    found: dict[str, list[tuple[float, float]]] = {"ours": [], "trl": []}
     losses: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         sides = build(pairs, folder, n_steps)
@@ -295,13 +300,19 @@ def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
                 watch = run()
                 found[side] += watch.steps_s
                 losses[side] = watch.losses[0]
-    ours, theirs = statistics.median(found["ours"]), statistics.median(found["trl"])
+    (ours, ours_cpu), (theirs, theirs_cpu) = (
+        [statistics.median(seconds) for seconds in zip(*found[side], strict=True)] for side in ("ours", "trl")
+    )
     tokens = sum(len(pair["prompt_ids"]) + len(pair["chosen_ids"]) for pair in pairs)
     tokens += 0 if method == "sft" else sum(len(pair["prompt_ids"]) + len(pair["rejected_ids"]) for pair in pairs)
     lengths = "varied lengths" if varied else "equal lengths"
+    rows_per_s = (
+        f"{BATCH / ours:.1f} {'rows' if method == 'sft' else 'pairs'}/s, {tokens / n_steps / ours:,.0f} tokens/s"
+    )
     print(
-        f"{method:7} {lengths:15} ours {ours:.3f} s a step ({tokens / n_steps / ours:,.0f} tokens/s), TRL {theirs:.3f} s: "
-        f"{theirs / ours:.2f} times faster; their first losses {losses['ours']:.5f} and {losses['trl']:.5f}",
+        f"{method:7} {lengths:15} ours {ours:.3f} s a step ({rows_per_s}), TRL {theirs:.3f} s: "
+        f"{theirs / ours:.2f} times faster, {theirs_cpu / ours_cpu:.2f} times less CPU; "
+        f"their first losses {losses['ours']:.5f} and {losses['trl']:.5f}",
         flush=True,
     )
 
