@@ -36,6 +36,7 @@ VOCAB = 32_000
 SHAPE = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
 N_PROMPT, N_COMPLETION = 128, 48
 BATCH = 4
+SAME_LOSS = 1e-4
 LOGGING = 4  # both sides log the mean loss of as many steps, which they pay for equally
 
 
@@ -246,7 +247,12 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
 
     def ours() -> Watch:
         config = SFTConfig(
-            batch_size=BATCH, max_steps=n_steps, logging_steps=LOGGING, learning_rate=1e-4, dtype="float32"
+            batch_size=BATCH,
+            max_steps=n_steps,
+            logging_steps=LOGGING,
+            learning_rate=1e-4,
+            warmup_ratio=0.0,
+            dtype="float32",
         )
         prepare_run_dir(Path(folder), config)
         model, watch, seen = build_model(), Watch(), []
@@ -272,7 +278,8 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         rows = [
             {
                 "input_ids": pair["prompt_ids"] + pair["chosen_ids"],
-                "completion_mask": [0] * len(pair["prompt_ids"]) + [1] * len(pair["chosen_ids"]),
+                # What TRL makes of a completion_mask while it prepares rows, which these need not be.
+                "labels": [-100] * len(pair["prompt_ids"]) + pair["chosen_ids"],
                 "n_tokens": length,
             }
             for pair, length in zip(pairs, n_tokens, strict=True)
@@ -305,6 +312,10 @@ def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
     )
     tokens = sum(len(pair["prompt_ids"]) + len(pair["chosen_ids"]) for pair in pairs)
     tokens += 0 if method == "sft" else sum(len(pair["prompt_ids"]) + len(pair["rejected_ids"]) for pair in pairs)
+    if abs(losses["ours"] - losses["trl"]) > SAME_LOSS:
+        raise SystemExit(
+            f"{method}: the first losses are {losses['ours']:.5f} and {losses['trl']:.5f}: not the same run"
+        )
     lengths = "varied lengths" if varied else "equal lengths"
     rows_per_s = (
         f"{BATCH / ours:.1f} {'rows' if method == 'sft' else 'pairs'}/s, {tokens / n_steps / ours:,.0f} tokens/s"
