@@ -31,9 +31,10 @@ from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import DATA, EXIT_DONE, USAGE, prepare_run_dir, read_result
-from rlhf.domain.estimating import describe_bytes, estimate_run, pretrained_shape
+from rlhf.domain.estimating import describe_bytes, estimate_run
 from rlhf.domain.launching import LearningServer
 from rlhf.domain.sizing import read_shape, shape_rows
+from rlhf.domain.weighing import pretrained_shape
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.shapes import describe_shape

@@ -1,10 +1,18 @@
 """What a sample of PPO costs, ours against TRL 1.12, the last that had a PPOTrainer.
 
-    PYTHONPATH=. python benchmarks/ppo.py
-    PYTHONPATH=. python benchmarks/ppo.py --share-base   # four whole models against adapters over one base
+    PYTHONPATH=. python benchmarks/ppo.py [--rollouts 5] [--only adapters trl] [--trl FOLDER]
 
-The model of benchmarks/training.py on the CPU, fp32, with as many optimizer steps on both sides. TRL 1.12 is installed
-beside the other packages into a folder of its own; each side runs in a process of its own, so that its peak memory tells.
+The same folders of a policy of 33 million parameters and of a reward model that is an adapter over it, the same prompts (as
+long as those of benchmarks/training.py), as many completions and optimizer steps on every side, on the CPU in fp32:
+
+    adapters      ours as recommended: policy, critic and reward model are adapters over one base
+    whole         ours with four whole models
+    trl           TRL's with four whole models, its default
+    trl-adapter   TRL's with its policy as an adapter; it has none for the critic
+
+TRL 1.12 is installed beside the other packages into a folder of its own (or taken from one). Each side runs in a process of
+its own, so that its peak memory tells; what its imports alone hold is told beside it. Medians are of all rollouts but the
+first. CPU seconds do not mind a busy neighbour, seconds do.
 """
 
 from __future__ import annotations
@@ -24,246 +32,212 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+os.environ.update(
+    HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRL_EXPERIMENTAL_SILENCE="1", OMP_WAIT_POLICY="PASSIVE"
+)
+
 from transformers import TrainerCallback
 
-from benchmarks.training import TOKENIZER, VOCAB, Watch, build_model, quieten, trainer_settings
+from benchmarks.training import N_COMPLETION, N_PROMPT, TOKENIZER, VOCAB, build_model, quieten
 
 LAST_PPO = "trl==1.12.0"
 LORA_RANK = 16
-PPO = {"rollouts": 4, "batch": 16, "epochs": 4, "n_prompt": 32, "n_new": 48}
+SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 6}
+BATCH, EPOCHS = 16, 4
+Measured = dict[str, float]
 
 
-def ppo_ours(folder: str) -> dict[str, float]:
-    """Run our PPO and return samples a second and peak memory."""
-    from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415
-    from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
-    from rlhf.learning.actor_critic import ActorCritic, Critic  # noqa: PLC0415
-    from rlhf.learning.backends import LoopBackend  # noqa: PLC0415
-    from rlhf.learning.ppo import trainer_arguments  # noqa: PLC0415
-    from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts  # noqa: PLC0415
-    from rlhf.learning.rollouts import RolloutSource  # noqa: PLC0415
-    from rlhf.learning.scorer import score_ids  # noqa: PLC0415
+class Clock(TrainerCallback):
+    """Notes at the end of every step the seconds, of the wall and of the processor."""
 
-    config = PPOConfig(
-        rollouts=PPO["rollouts"],
-        rollout_batch_size=PPO["batch"],
-        ppo_epochs=PPO["epochs"],
-        num_minibatches=1,
-        max_new_tokens=PPO["n_new"],
-        target_kl=100.0,
-        critic_warmup_rollouts=0,
-        save_rollouts=1000,
-        seed=0,
-    )
-    prepare_run_dir(Path(folder), config)
-    reward_model = build_model(score=True).eval()
-    source = RolloutSource(
-        config,
-        prompts=ppo_prompts(),
-        reference=build_model(),
-        rewards={"model": lambda prompts, completions: score_ids(reward_model, prompts, completions)},
-        backend=LoopBackend(config.n_completions),
-        stop_ids=[TOKENIZER.eos_token_id],
-        pad_id=TOKENIZER.pad_token_id,
-    )
-    models = ActorCritic(build_model(), Critic(build_model(score=True)))
-    trainer = PPOTrainer(config, models=models, source=source, arguments=trainer_arguments(config, Path(folder)))
-    watch = Watch()
-    trainer.add_callback(watch)
-    trainer.add_callback(ReportRollouts(Path(folder), trainer))
-    started_s = time.perf_counter()
-    trainer.train()
-    return measure_ppo([started_s, *watch.ended_s[PPO["epochs"] - 1 :: PPO["epochs"]]])
+    def __init__(self) -> None:
+        self.ended: list[tuple[float, float]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.ended.append((time.perf_counter(), time.process_time()))
+
+    def measure(self, steps_per_rollout: int) -> Measured:
+        """Return medians over the rollouts but the first, and the process's peak memory."""
+        ends = self.ended[steps_per_rollout - 1 :: steps_per_rollout]
+        walls, cpus = ([later[clock] - sooner[clock] for sooner, later in itertools.pairwise(ends)] for clock in (0, 1))
+        return {
+            "samples_per_s": BATCH / statistics.median(walls),
+            "cpu_s": statistics.median(cpus),
+            "peak_mb": read_mb("VmHWM"),
+        }
 
 
-def prepare_folders(folder: str) -> dict[str, float]:
+def read_mb(name: str) -> float:
+    """Return a line of this process's memory; getrusage would count what its parent had before it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def write_folders(folder: Path) -> None:
     """Write a policy, and a reward model that is an adapter over it."""
-    from rlhf.contract.kinds.reward import RewardConfig  # noqa: PLC0415
+    from rlhf.contract.kinds.reward import RewardConfig  # noqa: PLC0415 -- not for the processes of the older TRL
     from rlhf.learning.adapters import add_adapter  # noqa: PLC0415
     from rlhf.learning.checkpointing import save_final  # noqa: PLC0415
     from rlhf.learning.scoring import load_reward_model  # noqa: PLC0415
 
-    base = Path(folder) / "base"
-    build_model().save_pretrained(base)
-    TOKENIZER.save_pretrained(base)
-    reward_model = load_reward_model(base, TOKENIZER, seed=0)
+    build_model(**SHAPE).save_pretrained(folder / "base")
+    TOKENIZER.save_pretrained(folder / "base")
+    reward_model = load_reward_model(folder / "base", TOKENIZER, seed=0)
     add_adapter(reward_model, RewardConfig(lora_rank=LORA_RANK))
-    save_final(Path(folder), reward_model, TOKENIZER)
-    return {}
+    save_final(folder, reward_model, TOKENIZER)
 
 
-def ppo_from_folders(folder: str, *, lora_rank: int) -> dict[str, float]:
-    """Run our PPO as a run does, from the folders, with adapters of a rank or with whole models for 0."""
-    from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415
+def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
+    """Run our PPO as a run does, with adapters of a rank over one base, or with whole models for 0."""
+    from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415 -- as above
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.ppo import build_trainer  # noqa: PLC0415
     from rlhf.learning.ppo_trainer import ReportRollouts  # noqa: PLC0415
 
+    imports_mb = read_mb("VmRSS")
     config = PPOConfig(
         base_model=f"{folder}/base",
         reward_model=f"{folder}/checkpoints/final",
         lora_rank=lora_rank,
-        share_base="on" if lora_rank else "off",
-        rollouts=PPO["rollouts"],
-        rollout_batch_size=PPO["batch"],
-        ppo_epochs=PPO["epochs"],
+        share_base="auto",
+        rollouts=n_rollouts,
+        rollout_batch_size=BATCH,
+        ppo_epochs=EPOCHS,
         num_minibatches=1,
-        max_new_tokens=PPO["n_new"],
+        max_new_tokens=N_COMPLETION,
         target_kl=100.0,
         critic_warmup_rollouts=0,
         save_rollouts=1000,
         seed=0,
     )
-    run_dir = Path(folder) / f"run-{lora_rank}"
+    run_dir = folder / f"run-{lora_rank}"
     prepare_run_dir(run_dir, config)
-    trainer = build_trainer(config, run_dir, prompts=ppo_prompts(), tokenizer=TOKENIZER)
-    ended_cpu_s = [time.process_time()]
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            ended_cpu_s.append(time.process_time())
-
-    trainer.add_callback(Clock())
+    trainer = build_trainer(config, run_dir, prompts=draw_prompts(n_rollouts), tokenizer=TOKENIZER)
+    clock = Clock()
+    trainer.add_callback(clock)
     trainer.add_callback(ReportRollouts(run_dir, trainer))
     trainer.train()
-    of_policy, of_critic = trainer.model.trained_parameters()
-    rollouts_s = [later - sooner for sooner, later in itertools.pairwise(ended_cpu_s[:: PPO["epochs"]])]
-    return {
-        "cpu_s": statistics.median(rollouts_s[1:]),
-        "peak_mb": peak_mb(),
-        "trained": float(sum(value.numel() for value in (*of_policy, *of_critic))),
-    }
+    return {**clock.measure(EPOCHS), "imports_mb": imports_mb}
 
 
-def compare_bases() -> None:
-    """Run both ways from the same folders, each in a process of its own, and print one row."""
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for side in ("folders", "whole", "adapters"):
-            found[side] = run_side(side, [], folder)
-    whole, adapters = found["whole"], found["adapters"]
-    print(
-        f"ppo     whole models {whole['cpu_s']:.2f} CPU-s a rollout in {whole['peak_mb']:,.0f} MB, {whole['trained']:,.0f} "
-        f"trained; one base {adapters['cpu_s']:.2f} in {adapters['peak_mb']:,.0f} MB, {adapters['trained']:,.0f} trained: "
-        f"{whole['cpu_s'] / adapters['cpu_s']:.2f} times faster, {adapters['peak_mb'] / whole['peak_mb']:.2f} of the memory",
-        flush=True,
-    )
-
-
-def run_side(side: str, path: list[str], folder: str) -> dict[str, float]:
-    """Return what one side measured in a process of its own. path: where it looks for packages first."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[1])])}
-    command = [sys.executable, __file__, "--side", side, "--folder", folder]
-    answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    return found
-
-
-def ppo_theirs(folder: str) -> dict[str, float]:
-    """Run TRL 1.12's PPOTrainer and return samples a second and peak memory."""
+def run_theirs(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
+    """Run TRL 1.12's PPOTrainer from the same folders, with its policy whole or as an adapter of a rank."""
+    from datasets import Dataset  # noqa: PLC0415 -- ours does not need it here
+    from peft import LoraConfig  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification  # noqa: PLC0415
     from trl.experimental.ppo import PPOConfig, PPOTrainer  # noqa: PLC0415 -- only TRL 1.12 has it
 
-    batch = PPO["batch"]
+    imports_mb = read_mb("VmRSS")
     arguments = PPOConfig(
-        **{**trainer_settings(folder, -1), "per_device_train_batch_size": batch},
-        total_episodes=batch * PPO["rollouts"],
-        num_ppo_epochs=PPO["epochs"],
+        output_dir=f"{folder}/trl-{lora_rank}",
+        per_device_train_batch_size=BATCH,
+        total_episodes=BATCH * n_rollouts,
+        num_ppo_epochs=EPOCHS,
         num_mini_batches=1,
         gradient_accumulation_steps=1,
-        local_rollout_forward_batch_size=batch,
-        response_length=PPO["n_new"],
+        local_rollout_forward_batch_size=BATCH,
+        response_length=N_COMPLETION,
         num_sample_generations=0,
         temperature=1.0,
         missing_eos_penalty=1.0,
         stop_token="eos",
+        logging_steps=EPOCHS,
+        seed=0,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
     )
-    ended_s: list[float] = []
-
-    class Updates(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            ended_s.append(time.perf_counter())
-
+    load_policy = partial(AutoModelForCausalLM.from_pretrained, f"{folder}/base")
+    load_judge = partial(AutoModelForSequenceClassification.from_pretrained, f"{folder}/checkpoints/final")
+    prompts = [{"input_ids": ids} for ids in draw_prompts(n_rollouts)]
+    clock = Clock()
     trainer = PPOTrainer(
         args=arguments,
         processing_class=TOKENIZER,
-        model=build_model(),
-        ref_model=build_model(),
-        reward_model=build_model(score=True),
-        value_model=build_model(score=True),
-        train_dataset=Dataset.from_list([{"input_ids": ids} for ids in ppo_prompts()]),
-        eval_dataset=Dataset.from_list([{"input_ids": ids} for ids in ppo_prompts()[:batch]]),
-        callbacks=[Updates()],
+        model=load_policy(),
+        ref_model=None if lora_rank else load_policy(),
+        reward_model=load_judge(),
+        value_model=load_judge(),
+        train_dataset=Dataset.from_list(prompts),
+        eval_dataset=Dataset.from_list(prompts[:BATCH]),
+        callbacks=[clock],
+        peft_config=LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM") if lora_rank else None,
     )
-    started_s = time.perf_counter()
     trainer.train()
-    return measure_ppo([started_s, *ended_s])
+    return {**clock.measure(1), "imports_mb": imports_mb}  # it calls back once a rollout
 
 
-def ppo_prompts() -> list[list[int]]:
+def draw_prompts(n_rollouts: int) -> list[list[int]]:
+    """Return a prompt of random ids for every completion of the run."""
     draw = random.Random(2)
-    return [draw.choices(range(400, VOCAB), k=PPO["n_prompt"]) for _ in range(PPO["batch"] * PPO["rollouts"])]
+    return [draw.choices(range(400, VOCAB), k=N_PROMPT) for _ in range(BATCH * n_rollouts)]
 
 
-def measure_ppo(marks_s: list[float]) -> dict[str, float]:
-    """Return samples a second over the rollouts but the first, and the process's peak memory in MB."""
-    rollouts_s = [later - sooner for sooner, later in itertools.pairwise(marks_s[1:])]
-    return {
-        "samples_per_s": PPO["batch"] / statistics.median(rollouts_s),
-        "peak_mb": peak_mb(),
-    }
-
-
-def peak_mb() -> float:
-    """Return this process's peak memory; getrusage would count what its parent had before it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def compare_ppo() -> None:
-    """Run both trainers in processes of their own and print one row."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, LAST_PPO],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
-        found = {}
-        for side, path in (("ours", []), ("trl", [folder])):
-            with tempfile.TemporaryDirectory() as run_dir:
-                found[side] = run_side(side, path, run_dir)
-    ours, theirs = found["ours"], found["trl"]
-    print(
-        f"ppo     ours {ours['samples_per_s']:.2f} samples/s in {ours['peak_mb']:,.0f} MB, {LAST_PPO} "
-        f"{theirs['samples_per_s']:.2f} in {theirs['peak_mb']:,.0f} MB: "
-        f"{ours['samples_per_s'] / theirs['samples_per_s']:.2f} times faster in "
-        f"{ours['peak_mb'] / theirs['peak_mb']:.2f} of the memory",
-        flush=True,
-    )
-
-
-SIDES: dict[str, Callable[[str], dict[str, float]]] = {
-    "ours": ppo_ours,
-    "trl": ppo_theirs,
-    "folders": prepare_folders,
-    "whole": partial(ppo_from_folders, lora_rank=0),
-    "adapters": partial(ppo_from_folders, lora_rank=LORA_RANK),
+SIDES: dict[str, Callable[[Path, int], Measured]] = {
+    "adapters": partial(run_ours, lora_rank=LORA_RANK),
+    "whole": partial(run_ours, lora_rank=0),
+    "trl": partial(run_theirs, lora_rank=0),
+    "trl-adapter": partial(run_theirs, lora_rank=LORA_RANK),
 }
 
 
+def compare(sides: list[str], n_rollouts: int, trl: Path) -> None:
+    """Run the sides one after the other, each in a process of its own, and print a row each."""
+    head = f"{'':12}{'samples/s':>10}{'CPU-s a rollout':>17}{'peak MB':>9}{'above imports':>15}"
+    print(f"{head}   against TRL's four whole models")
+    found: dict[str, Measured] = {}
+    with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
+        write_folders(Path(folder))
+        for side in sorted(sides, key="trl".__ne__):  # what the others are compared with comes first
+            found[side] = run_side(side, Path(folder), n_rollouts, path=[str(trl)] if side.startswith("trl") else [])
+            print(f"{side:12}{describe(found[side], found.get('trl'))}", flush=True)
+
+
+def describe(side: Measured, peer: Measured | None) -> str:
+    """Return the figures of a side, and how they stand to the peer's."""
+    above = side["peak_mb"] - side["imports_mb"]
+    row = f"{side['samples_per_s']:10.2f}{side['cpu_s']:17.2f}{side['peak_mb']:9,.0f}{above:15,.0f}"
+    if not peer or peer is side:
+        return row
+    return (
+        f"{row}   {side['samples_per_s'] / peer['samples_per_s']:.2f} times the samples/s, "
+        f"{peer['cpu_s'] / side['cpu_s']:.2f} times less CPU, {side['peak_mb'] / peer['peak_mb']:.2f} of the memory, "
+        f"{above / (peer['peak_mb'] - peer['imports_mb']):.2f} of that above the imports"
+    )
+
+
+def run_side(side: str, folder: Path, n_rollouts: int, *, path: list[str]) -> Measured:
+    """Return what one side measured in a process of its own. path: where it looks for packages first."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[1])])}
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--rollouts", str(n_rollouts)]
+    answer = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if answer.returncode:
+        raise SystemExit(f"{side} failed:\n{answer.stderr[-3000:]}")
+    found: Measured = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share-base", action="store_true", help="whole models against adapters over one base")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rollouts", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--trl", type=Path, help=f"a folder into which {LAST_PPO} was installed before")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     quieten()
     if options.side:
-        print(json.dumps(SIDES[options.side](options.folder)))
-    elif options.share_base:
-        compare_bases()
+        print(json.dumps(SIDES[options.side](options.folder, options.rollouts)))
+    elif options.trl:
+        compare(options.only, options.rollouts, options.trl)
     else:
-        compare_ppo()
+        with tempfile.TemporaryDirectory(prefix="trl-") as folder:
+            install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, LAST_PPO]
+            subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
+            compare(options.only, options.rollouts, Path(folder))
 
 
 if __name__ == "__main__":

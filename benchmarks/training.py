@@ -4,7 +4,8 @@
 
 A 20-million-parameter Llama with 32 thousand tokens on the CPU, fp32, random weights and random ids. DPO, reward and
 SFT run against the installed TRL: ours and theirs in turn, `rounds` times; printed are the medians of the seconds a step,
-their ratio, and the first losses, which must agree. PPO has a script of its own.
+their ratio, that of the CPU seconds, which a busy neighbour hardly moves, and the first losses, which must agree. PPO has a
+script of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from transformers.utils import logging
 from rlhf.learning.tokenization import train_tokenizer
 
 VOCAB = 32_000
+SHAPE = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
 N_PROMPT, N_COMPLETION = 128, 48
 BATCH = 4
+SAME_LOSS = 1e-4
 LOGGING = 4  # both sides log the mean loss of as many steps, which they pay for equally
 
 
@@ -47,20 +50,24 @@ class Watch(TrainerCallback):
     """Notes when each step ended, and each logged loss."""
 
     def __init__(self) -> None:
-        self.ended_s: list[float] = []
+        self.ended: list[tuple[float, float]] = []  # seconds of the wall and of the processor
         self.losses: list[float] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.ended_s.append(time.perf_counter())
+        self.note_step()
+
+    def note_step(self) -> None:
+        """A step ends now."""
+        self.ended.append((time.perf_counter(), time.process_time()))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if "loss" in logs:
             self.losses.append(float(logs["loss"]))
 
     @property
-    def steps_s(self) -> list[float]:
-        """Seconds of every step but the first two, which warm up."""
-        return [later - sooner for sooner, later in itertools.pairwise(self.ended_s[1:])]
+    def steps_s(self) -> list[tuple[float, float]]:
+        """Seconds of every step but the first two, which warm up, by both clocks."""
+        return [(later[0] - sooner[0], later[1] - sooner[1]) for sooner, later in itertools.pairwise(self.ended[1:])]
 
 
 def build_tokenizer() -> Any:
@@ -72,15 +79,12 @@ def build_tokenizer() -> Any:
 TOKENIZER = build_tokenizer()
 
 
-def build_model(*, score: bool = False) -> Any:
-    """Return the model of the benchmark, the same at every call."""
+def build_model(*, score: bool = False, **sizes: int) -> Any:
+    """Return the model of the benchmark, the same at every call. sizes: other ones than those of 20 million parameters."""
     torch.manual_seed(0)
     shape = LlamaConfig(
         vocab_size=VOCAB,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        **(SHAPE | sizes),
         pad_token_id=TOKENIZER.pad_token_id,
         eos_token_id=TOKENIZER.eos_token_id,
         bos_token_id=TOKENIZER.bos_token_id,
@@ -243,7 +247,12 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
 
     def ours() -> Watch:
         config = SFTConfig(
-            batch_size=BATCH, max_steps=n_steps, logging_steps=LOGGING, learning_rate=1e-4, dtype="float32"
+            batch_size=BATCH,
+            max_steps=n_steps,
+            logging_steps=LOGGING,
+            learning_rate=1e-4,
+            warmup_ratio=0.0,
+            dtype="float32",
         )
         prepare_run_dir(Path(folder), config)
         model, watch, seen = build_model(), Watch(), []
@@ -254,7 +263,7 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         )
 
         def compute_loss(step: int) -> torch.Tensor:
-            watch.ended_s.append(time.perf_counter())  # of the step before
+            watch.note_step()  # of the step before
             chosen = [pairs[row] for row in order[step * BATCH : (step + 1) * BATCH]]
             prompts, answers = ([pair[side] for pair in chosen] for side in ("prompt_ids", "chosen_ids"))
             loss = answer_loss(model, build_batch(prompts, answers, pad_id=TOKENIZER.pad_token_id))
@@ -269,7 +278,8 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         rows = [
             {
                 "input_ids": pair["prompt_ids"] + pair["chosen_ids"],
-                "completion_mask": [0] * len(pair["prompt_ids"]) + [1] * len(pair["chosen_ids"]),
+                # What TRL makes of a completion_mask while it prepares rows, which these need not be.
+                "labels": [-100] * len(pair["prompt_ids"]) + pair["chosen_ids"],
                 "n_tokens": length,
             }
             for pair, length in zip(pairs, n_tokens, strict=True)
@@ -288,7 +298,7 @@ def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
     """Run ours and theirs in turn and print one row."""
     build = {"dpo": run_dpo, "reward": run_reward, "sft": run_sft}[method]
     pairs = draw_pairs(BATCH * n_steps, varied=varied)
-    found: dict[str, list[float]] = {"ours": [], "trl": []}
+    found: dict[str, list[tuple[float, float]]] = {"ours": [], "trl": []}
     losses: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         sides = build(pairs, folder, n_steps)
@@ -297,13 +307,23 @@ def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
                 watch = run()
                 found[side] += watch.steps_s
                 losses[side] = watch.losses[0]
-    ours, theirs = statistics.median(found["ours"]), statistics.median(found["trl"])
+    (ours, ours_cpu), (theirs, theirs_cpu) = (
+        [statistics.median(seconds) for seconds in zip(*found[side], strict=True)] for side in ("ours", "trl")
+    )
     tokens = sum(len(pair["prompt_ids"]) + len(pair["chosen_ids"]) for pair in pairs)
     tokens += 0 if method == "sft" else sum(len(pair["prompt_ids"]) + len(pair["rejected_ids"]) for pair in pairs)
+    if abs(losses["ours"] - losses["trl"]) > SAME_LOSS:
+        raise SystemExit(
+            f"{method}: the first losses are {losses['ours']:.5f} and {losses['trl']:.5f}: not the same run"
+        )
     lengths = "varied lengths" if varied else "equal lengths"
+    rows_per_s = (
+        f"{BATCH / ours:.1f} {'rows' if method == 'sft' else 'pairs'}/s, {tokens / n_steps / ours:,.0f} tokens/s"
+    )
     print(
-        f"{method:7} {lengths:15} ours {ours:.3f} s a step ({tokens / n_steps / ours:,.0f} tokens/s), TRL {theirs:.3f} s: "
-        f"{theirs / ours:.2f} times faster; their first losses {losses['ours']:.5f} and {losses['trl']:.5f}",
+        f"{method:7} {lengths:15} ours {ours:.3f} s a step ({rows_per_s}), TRL {theirs:.3f} s: "
+        f"{theirs / ours:.2f} times faster, {theirs_cpu / ours_cpu:.2f} times less CPU; "
+        f"their first losses {losses['ours']:.5f} and {losses['trl']:.5f}",
         flush=True,
     )
 

@@ -16,17 +16,9 @@ from rlhf.contract.run_dir import USAGE
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder
 from rlhf.domain.errors import DoesNotFit, ModelRefused
-from rlhf.domain.estimating import (
-    REFUSED_ABOVE,
-    Estimate,
-    ModelShape,
-    RowShape,
-    describe_bytes,
-    describe_seconds,
-    estimate_run,
-    pretrained_shape,
-)
+from rlhf.domain.estimating import REFUSED_ABOVE, Estimate, describe_bytes, describe_seconds, estimate_run
 from rlhf.domain.sizing import read_shape, shape_rows
+from rlhf.domain.weighing import CPU, GPU, ModelShape, RowShape, pretrained_shape
 from rlhf.models import Checkpoint, Dataset, Run
 
 logger = logging.getLogger(__name__)
@@ -39,17 +31,16 @@ N_RUNS_READ = 5
 
 def estimate_new_run(config: RunConfig, *, dataset: Dataset | None, base: Checkpoint | None) -> Estimate | None:
     """Return what a run would cost where runs are done; None when that cannot be known: no such kind, a model that is
-    not on this machine or of an unknown shape, rows that cannot be read, or a host that learns on a GPU."""
+    not on this machine or of an unknown shape, or rows that cannot be read."""
     if dataset is None:
         return None
     usage = newest_usage()
-    if "device" in usage:
-        return None
+    machine = GPU if "device" in usage else CPU
     try:
         shape = find_shape(config, base)
         rows = measure_rows(dataset)
-        total_bytes = usage.get("total_memory_bytes") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return estimate_run(config, shape, rows, total_bytes=total_bytes, took=list(past_ratios(config.kind, usage)))
+        took = list(past_ratios(config.kind, usage))
+        return estimate_run(config, shape, rows, total_bytes=memory_there(usage), took=took, machine=machine)
     except UNKNOWABLE as error:
         logger.info("a %s run on %s is not estimated: %r", config.kind, dataset, error)
         return None
@@ -62,6 +53,14 @@ def require_fit(estimate: Estimate) -> None:
             f"the run {estimate}: over {REFUSED_ABOVE:g} times what there is. Lower batch_size or max_length, set "
             "gradient_checkpointing=on, or take a smaller model; manage.py train --force starts it all the same"
         )
+
+
+def memory_there(usage: dict[str, Any]) -> int:
+    """Return the bytes there are to learn in: what others leave of the GPU that the last run was on, else the host's."""
+    for name in ("free_device_bytes", "total_device_bytes", "total_memory_bytes"):
+        if usage.get(name):
+            return int(usage[name])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def newest_usage() -> dict[str, Any]:
@@ -92,7 +91,8 @@ def past_ratios(kind: str, usage: dict[str, Any]) -> Iterator[float]:
     done = Run.objects.filter(kind=kind, state=Run.State.SUCCEEDED, attempt=1, estimate__has_key="uncorrected_s")
     for run in done.order_by("-pk")[:N_RUNS_READ]:
         took = run.result.get(USAGE, {})
-        if "seconds" in took and took.get("host") == usage.get("host") and run.estimate["uncorrected_s"]:
+        is_same = all(took.get(name) == usage.get(name) for name in ("host", "device"))
+        if "seconds" in took and is_same and run.estimate["uncorrected_s"]:
             yield took["seconds"] / run.estimate["uncorrected_s"]
 
 
@@ -106,4 +106,5 @@ def describe_usage(run: Run) -> str:
     usage = run.result.get(USAGE, {})
     if "peak_memory_bytes" not in usage:
         return ""
-    return f"took {describe_bytes(usage['peak_memory_bytes'])} and {describe_seconds(usage['seconds'])}"
+    peak = usage.get("peak_device_bytes") or usage["peak_memory_bytes"]
+    return f"took {describe_bytes(peak)} and {describe_seconds(usage['seconds'])}"

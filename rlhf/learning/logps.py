@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from rlhf.contract.errors import ContractError
 
+CPU_ROWS = 64  # of logits that are worked on at once
+
 
 @dataclass(frozen=True)
 class CompletionBatch:
@@ -103,7 +105,39 @@ def completion_logits(model: nn.Module, batch: CompletionBatch) -> Tensor:
 
 def token_logps(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Return log softmax(logits / temperature) at the targets, nats. logits: (N, V), targets: (N,). Returns: (N,)."""
-    return -F.cross_entropy(logits / temperature if temperature != 1.0 else logits, targets, reduction="none")
+    logps: Tensor = TokenLogps.apply(logits, targets, temperature)  # type: ignore[no-untyped-call]
+    return logps
+
+
+class TokenLogps(torch.autograd.Function):
+    """`token_logps` that keeps nothing of the logits' size but the logits, and makes one more: their gradient.
+
+    cross_entropy keeps a softmax besides, and its backward pass fills a second matrix before it fills the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """Return the log-probabilities: (N,)."""
+        warmed = (part if temperature == 1.0 else part / temperature for part in split_rows(logits))
+        totals = torch.cat([part.logsumexp(-1) for part in warmed])  # (N,)
+        ctx.save_for_backward(logits, targets, totals)
+        ctx.temperature = temperature
+        return logits.gather(1, targets[:, None]).squeeze(1) / temperature - totals
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the logits: (one-hot - softmax) slope / temperature. slopes: (N,)."""
+        logits, targets, totals = ctx.saved_tensors
+        scaled = slopes / ctx.temperature  # (N,)
+        gradient = torch.empty_like(logits)  # (N, V)
+        for part, found, total, slope in zip(*map(split_rows, (gradient, logits, totals, scaled)), strict=True):
+            torch.div(found, ctx.temperature, out=part).sub_(total[:, None]).exp_().mul_(-slope[:, None])
+        return gradient.scatter_add_(1, targets[:, None], scaled[:, None]), None, None
+
+
+def split_rows(values: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows some at a time where that spares memory and fits in a cache, on a CPU."""
+    return values.split(CPU_ROWS if values.device.type == "cpu" else max(1, len(values)))
 
 
 def align_left(values: Tensor, lengths: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -63,9 +64,10 @@ class PolicyUpdate:
         micro_batches = self.cut(rows)
         for number, (part, is_real) in enumerate(micro_batches, 1):
             with self.syncing(model, now=number == len(micro_batches)):
-                loss = process_count() * self.micro_loss(model, part, is_real=is_real) / n_tokens
-                self.accelerator.backward(loss)
-            total += loss.detach()
+                for summed in self.micro_losses(model, part, is_real=is_real):
+                    loss = process_count() * summed / n_tokens
+                    self.accelerator.backward(loss)
+                    total += loss.detach()
         return total, self.metrics.close_minibatch(n_tokens)
 
     def syncing(self, model: Any, *, now: bool) -> AbstractContextManager[Any]:
@@ -88,12 +90,36 @@ class PolicyUpdate:
         mine = cuts[process_rank()]
         return mine + [(longest_first[-1:], False)] * (max(map(len, cuts)) - len(mine))
 
-    def micro_loss(self, model: Any, rows: list[int], *, is_real: bool = True) -> Tensor:
-        """Return the summed loss of the completion tokens of some rows; 0, with a graph, where they are not real."""
-        experience = self.experience
-        batch = experience.batch(rows, pad_id=self.pad_id).to(self.accelerator.device)
+    def micro_losses(self, model: Any, rows: list[int], *, is_real: bool = True) -> Iterator[Tensor]:
+        """Yield the summed losses of the completion tokens of some rows; 0, with a graph, where they are not real.
+
+        First the critic's, then the policy's, which share no trained weight: whoever calls backward on each as it comes
+        holds one model's activations at a time. Gradients are exchanged once for both, so several processes hold both.
+        """
+        batch = self.experience.batch(rows, pad_id=self.pad_id).to(self.accelerator.device)
+        if process_count() == 1:
+            yield self.ask(model, batch, rows, is_real=is_real, with_policy=False)
+            if self.with_policy:
+                yield self.ask(model, batch, rows, is_real=is_real, with_critic=False)
+        else:
+            yield self.ask(model, batch, rows, is_real=is_real, with_policy=self.with_policy)
+
+    def ask(self, model: Any, batch: CompletionBatch, rows: list[int], *, is_real: bool, **who: bool) -> Tensor:
+        """Return the summed loss of those who are asked."""
         with autocast(self.accelerator.device, self.dtype):
-            logits, values = model(batch, with_policy=self.with_policy)  # (N, V), (N,)
+            logits, values = model(batch, **who)  # (N, V), (N,)
+        losses = []
+        if values is not None:
+            losses.append(self.config.vf_coef * self.value_losses(values, rows, is_real=is_real).sum())
+        if logits is not None:
+            policy_losses, ratios = self.policy_losses(logits, batch, rows)
+            self.metrics.add_policy(policy_losses * is_real, ratios if is_real else ratios[:0])
+            losses.append(policy_losses.sum())
+        return torch.stack(losses).sum() * is_real
+
+    def value_losses(self, values: Tensor, rows: list[int], *, is_real: bool) -> Tensor:
+        """Return the clipped squared error of every completion token's value: (N,)."""
+        experience = self.experience
         value_losses, value_clipped = ppo_value_losses(
             values,
             experience.tokens(experience.values, rows),
@@ -101,12 +127,7 @@ class PolicyUpdate:
             value_clip=self.config.value_clip,
         )
         self.metrics.add_values(value_losses * is_real, value_clipped & is_real)
-        loss = self.config.vf_coef * value_losses.sum()
-        if logits is not None:
-            policy_losses, ratios = self.policy_losses(logits, batch, rows)
-            self.metrics.add_policy(policy_losses * is_real, ratios if is_real else ratios[:0])
-            loss = loss + policy_losses.sum()
-        return loss * is_real
+        return value_losses
 
     def policy_losses(self, logits: Tensor, batch: CompletionBatch, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Return the clipped surrogate and the ratio of every completion token: (N,) each. logits: (N, V)."""

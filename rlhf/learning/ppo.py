@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from rlhf.contract.errors import ContractError
-from rlhf.contract.kinds.ppo import PPOConfig, parse_weights
+from rlhf.contract.kinds.ppo import TOKENS_AT_ONCE, PPOConfig, parse_weights
 from rlhf.contract.records import Message, PromptRow, read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.backends import pick_backend
@@ -81,6 +81,7 @@ def build_trainer(
         config, tokenizer, longest_row=longest, reward_tokenizer=None if reads_ids else own
     )
     policy, pad_id = models.policy, tokenizer.pad_token_id
+    config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     stop_ids = find_stop_ids(policy, tokenizer)
     scores = pick_scorer(

@@ -19,6 +19,8 @@ from rlhf.contract.run_dir import ALLOWED_REWARDS, DATA
 # Raw rewards (B,) of completions, given the ids of prompts and of completions.
 Reward = Callable[[list[list[int]], list[list[int]]], Tensor]
 MODEL = "model"
+BRACKETS = ("()", "[]", "{}")
+ENDS = (".", "!", "?", "…", '"', "”", "»", ")", "```", "。", "！", "？")
 
 
 def measure_length(prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
@@ -32,7 +34,19 @@ def measure_distinct(prompts: list[list[int]], completions: list[list[int]]) -> 
     return torch.tensor([len(set(found)) / len(found) if found else 1.0 for found in pairs])
 
 
+def measure_format(prompts: list[str], completions: list[str]) -> list[float]:
+    """Return 1 for each text that is whole: it says something, ends a sentence and closes what it opens; 0 for the others."""
+    return [float(is_whole(text.strip())) for text in completions]
+
+
+def is_whole(text: str) -> bool:
+    """Say whether a text ends where a sentence, a quotation or a block of code may end, with as many closed as opened."""
+    is_closed = text.count("```") % 2 == 0 and all(text.count(first) == text.count(last) for first, last in BRACKETS)
+    return is_closed and text.endswith(ENDS)
+
+
 MEASURES: dict[str, Reward] = {"length": measure_length, "distinct": measure_distinct}
+TEXT_MEASURES = {"format": measure_format}
 
 
 def build_rewards(
@@ -49,7 +63,8 @@ def build_rewards(
     allowed: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     rewards = {}
     for name, weight in weights.items():
-        known = {MODEL: model, **MEASURES}
+        of_texts = {own: read_texts(function, own, tokenizer) for own, function in TEXT_MEASURES.items()}
+        known = {MODEL: model, **MEASURES, **of_texts}
         if name in known:
             rewards[name] = weigh(known[name], weight)
         elif name in allowed:

@@ -16,7 +16,7 @@ def measure_usage(started_s: float) -> dict[str, Any]:
 
     Args: started_s: when the run began, by time.monotonic().
     Returns: seconds; peak_memory_bytes, the largest resident set, libraries included; host and its total_memory_bytes;
-        of a run on a GPU also device, peak_device_bytes and total_device_bytes.
+        of a run on a GPU also device, peak_device_bytes, total_device_bytes, and what others left of it, free_device_bytes.
     """
     return {
         "seconds": round(time.monotonic() - started_s, 3),
@@ -46,5 +46,6 @@ def describe_device() -> dict[str, Any]:
     return {
         "device": facts.name,
         "peak_device_bytes": torch.cuda.max_memory_allocated(),
+        "free_device_bytes": torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved(),
         "total_device_bytes": facts.total_memory,
     }

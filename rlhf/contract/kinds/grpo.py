@@ -27,7 +27,7 @@ class GRPOConfig(AdapterConfig):
     )
     rewards: str = setting(
         "model=1",
-        "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, or a name in rewards.json.",
+        "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, format, or one in rewards.json.",
     )
     ensemble: str = setting(
         "mean",

@@ -9,18 +9,19 @@ import pytest
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.evaluate import EvaluateConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.sft import SFTConfig
-from rlhf.domain.estimating import (
-    LIBRARIES_BYTES,
-    Estimate,
+from rlhf.domain.estimating import Estimate, describe_bytes, describe_seconds, estimate_run
+from rlhf.domain.weighing import (
+    CPU,
+    GPU,
     ModelShape,
     RowShape,
-    describe_bytes,
-    describe_seconds,
-    estimate_run,
+    activation_bytes,
     forward_flops,
+    load_seconds,
     pretrained_shape,
     trained_bytes,
     weigh_run,
@@ -77,7 +78,7 @@ def test_nothing_that_grows_makes_a_run_cheaper(kind: str):
     for shape, rows in ((larger, ROWS), (SHAPE, RowShape(640, 40.0, 80.0, 160.0))):
         other = estimate_run(CONFIGS[kind](), shape, rows, total_bytes=1)
 
-        assert other.memory_bytes >= small.memory_bytes > LIBRARIES_BYTES
+        assert other.memory_bytes >= small.memory_bytes > CPU.idle_bytes
         assert other.seconds >= small.seconds > 0
     assert estimate_run(CONFIGS[kind](), larger, ROWS, total_bytes=1).memory_bytes > small.memory_bytes
 
@@ -98,6 +99,43 @@ def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_b
 
     assert apart >= (2 * 16 + 2 * 4) * SHAPE.n_parameters
     assert shared < 10 * SHAPE.n_parameters
+
+
+def test_on_a_gpu_a_weight_costs_its_copy_in_half_precision_besides_and_activations_half():
+    assert trained_bytes(SFTConfig(), SHAPE, GPU) == (16 + 2) * SHAPE.n_parameters
+    assert trained_bytes(SFTConfig(lora_rank=4), SHAPE, GPU) - trained_bytes(SFTConfig(lora_rank=4), SHAPE) == 2e6
+    per_token = 12 * 100 + 3 * 200  # and no square of the row
+    assert activation_bytes(SHAPE, 3, 7.0, machine=GPU) == 2 * 3 * 7 * per_token * 10
+
+
+def test_a_run_that_asks_for_full_precision_has_it_on_a_gpu_too():
+    half, full = (weigh_run(SFTConfig(dtype=dtype), SHAPE, ROWS, GPU) for dtype in ("auto", "float32"))
+
+    assert half.held - full.held == 2 * SHAPE.n_parameters
+    assert full.step > half.step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_estimate_for_a_gpu_is_of_its_memory_and_its_speed(kind: str):
+    config = CONFIGS[kind]()
+    load = weigh_run(config, SHAPE, ROWS, GPU)
+
+    estimate = estimate_run(config, SHAPE, ROWS, total_bytes=8 * 10**9, machine=GPU)
+
+    assert estimate.memory_bytes == pytest.approx(GPU.idle_bytes + 1.1 * (load.held + load.step), abs=1)
+    assert estimate.uncorrected_s == pytest.approx(load_seconds(load, GPU), abs=1e-3)
+    assert load.flops / GPU.flops_per_s < load.flops / CPU.flops_per_s
+    assert estimate.total_bytes == 8 * 10**9
+
+
+def test_groups_hold_a_reference_of_their_own_only_where_no_adapter_is_one():
+    apart, none, adapters = (
+        weigh_run(GRPOConfig(**settings), SHAPE, ROWS).held
+        for settings in ({}, {"kl_coef": 0.0, "kl_limit": 0.0}, {"lora_rank": 1})
+    )
+
+    assert apart - none == 4 * SHAPE.n_parameters
+    assert adapters < none
 
 
 def test_time_is_corrected_by_how_long_earlier_runs_took():

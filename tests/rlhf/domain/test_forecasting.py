@@ -105,10 +105,33 @@ def test_the_memory_is_that_of_the_host_which_learned_last_and_its_time_corrects
     assert corrected.seconds == pytest.approx(3 * first.uncorrected_s, abs=0.05)
 
 
-@pytest.mark.parametrize("reason", ["no dataset", "a model that is elsewhere", "a host with a GPU"])
+def test_on_a_gpu_the_memory_is_what_others_leave_of_it(project, base):
+    dataset = make_dataset(project)
+    on_the_host = estimate_new_run(DPOConfig(), dataset=dataset, base=base)
+    device = {"device": "a GPU", "peak_device_bytes": 1, "total_device_bytes": 6 * GIGABYTE}
+    make_run(project, state="succeeded", result={"usage": usage(**device)})
+    whole = estimate_new_run(DPOConfig(), dataset=dataset, base=base)
+    make_run(project, state="succeeded", result={"usage": usage(**device, free_device_bytes=GIGABYTE)})
+
+    shared = estimate_new_run(DPOConfig(), dataset=dataset, base=base)
+
+    assert [each.total_bytes for each in (whole, shared)] == [6 * GIGABYTE, GIGABYTE]
+    assert shared.memory_bytes == whole.memory_bytes != on_the_host.memory_bytes
+
+
+def test_seconds_on_a_processor_say_nothing_of_those_on_a_gpu(project, base):
+    dataset = make_dataset(project)
+    for device in ({}, {"device": "a GPU"}):
+        made = make_run(project, state="succeeded", result={"usage": usage(seconds=70.0, **device)})
+        Run.objects.filter(pk=made.pk).update(estimate={"uncorrected_s": 10.0 if device else 1.0})
+
+    corrected = estimate_new_run(DPOConfig(), dataset=dataset, base=base)
+
+    assert corrected.seconds == pytest.approx(7 * corrected.uncorrected_s, abs=0.05)
+
+
+@pytest.mark.parametrize("reason", ["no dataset", "a model that is elsewhere"])
 def test_what_cannot_be_known_is_not_estimated(reason: str, project, base):
-    if reason == "a host with a GPU":
-        make_run(project, state="succeeded", result={"usage": usage(device="a GPU")})
     dataset = None if reason == "no dataset" else make_dataset(project)
     model = make_checkpoint(project) if reason == "a model that is elsewhere" else base
 

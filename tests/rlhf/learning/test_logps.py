@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -15,12 +16,14 @@ from transformers import (
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.logps import (
+    CPU_ROWS,
     align_left,
     build_batch,
     completion_logits,
     completion_logps,
     require_compact_head,
     sum_rows,
+    token_logps,
 )
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -124,3 +127,36 @@ def test_the_head_keeps_its_precision_where_the_trunk_gives_some_up():
     assert trunk.dtype == torch.bfloat16
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probabilities_and_their_gradient_are_those_of_cross_entropy(temperature: float):
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(2 * CPU_ROWS + 5, 40, dtype=torch.float64)).requires_grad_()
+    targets, slopes = torch.randint(0, 40, (len(logits),)), torch.randn(len(logits), dtype=torch.float64)
+    expected = -torch.nn.functional.cross_entropy(logits / temperature, targets, reduction="none")
+    (gradient,) = torch.autograd.grad(expected, logits, slopes)
+
+    logps = token_logps(logits, targets, temperature=temperature)
+
+    torch.testing.assert_close(logps, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(torch.autograd.grad(logps, logits, slopes)[0], gradient, atol=1e-12, rtol=0)
+    assert torch.autograd.gradcheck(lambda some: token_logps(some, targets[:6], temperature=temperature), logits[:6])
+
+
+def test_log_probabilities_make_one_more_matrix_of_the_size_of_the_logits():
+    logits = torch.randn(3 * CPU_ROWS, 50, requires_grad=True)
+    targets = torch.zeros(len(logits), dtype=torch.long)
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.shape == logits.shape:
+                storages.add(made.untyped_storage().data_ptr())
+            return made
+
+    storages = {logits.untyped_storage().data_ptr()}
+    with Count():
+        token_logps(logits, targets).sum().backward()
+
+    assert len(storages) == 2

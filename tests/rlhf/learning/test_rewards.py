@@ -7,7 +7,7 @@ import torch
 from rlhf.contract.errors import ConfigError, ContractError
 from rlhf.contract.kinds.ppo import parse_weights
 from rlhf.learning.models import load_tokenizer
-from rlhf.learning.rewards import build_rewards
+from rlhf.learning.rewards import build_rewards, measure_format
 
 
 def count_vowels(prompts: list[str], completions: list[str]) -> list[float]:
@@ -43,6 +43,29 @@ def test_rewards_are_weighted_by_name(build):
     assert found == {"model": [7.0, 9.0], "length": [-2.0, -0.5], "distinct": [pytest.approx(2 * 2 / 3), 2.0]}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Yes, of course.", 1.0),
+        ("Yes, of", 0.0),
+        ("  ", 0.0),
+        ("See (the map.", 0.0),
+        ("See [the map] (and me)!", 1.0),
+        ("```\nprint(1)\n```", 1.0),
+        ("```\nprint(1).", 0.0),
+    ],
+)
+def test_a_text_is_in_form_when_it_ends_and_closes_what_it_opens(text: str, value: float):
+    assert measure_format(["Hello?"], [text]) == [value]
+
+
+def test_the_form_is_read_of_what_a_completion_spells(build):
+    rewards, tokenizer = build("format=2")
+    completions = [tokenizer.encode(text, add_special_tokens=False) for text in ("Yes, thank you.", "Yes, thank")]
+
+    assert rewards["format"]([[1], [1]], completions).tolist() == [2.0, 0.0]
+
+
 def test_a_function_the_host_allowed_reads_texts(build):
     rewards, tokenizer = build("count_vowels=10")
     completions = [[*tokenizer.encode("a tree", add_special_tokens=False), tokenizer.eos_token_id]]
@@ -53,7 +76,7 @@ def test_a_function_the_host_allowed_reads_texts(build):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("os.system=1", "unknown reward os.system; there are model, length, distinct, count_vowels"),
+        ("os.system=1", "unknown reward os.system; there are model, length, distinct, format, count_vowels"),
         ("missing=1", "cannot be imported"),
     ],
 )
