@@ -1,5 +1,6 @@
 // The judge page. Each module listens for what it has to do with; here it begins.
 import "./answers.js";
+import "./copying.js";
 import "./keys.js";
 import "./refused.js";
 import { main } from "./page.js";

@@ -378,3 +378,27 @@ def test_nothing_is_hard_to_read_or_reach_with_all_of_it_open(kitchen, grace, op
     page.set_viewport_size({"width": 390, "height": 844})
 
     assert faults + list_faults(page) == []
+
+
+def test_a_block_of_code_is_copied_whole_and_as_it_was_written(kitchen, grace, open_page):
+    add_pair(kitchen, "1", text_a="Run this:\n\n```python\nif hungry:\n    eat('<egg>')\n```", text_b="Just eat.")
+    page = open_page(grace, PAGE)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    wait_for_pair(page)
+
+    page.get_by_role("button", name="Copy").click()
+
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "if hungry:\n    eat('<egg>')\n"
+
+
+def test_where_the_browser_lends_no_clipboard_the_code_is_marked(kitchen, grace, open_page):
+    add_pair(kitchen, "1", text_a="```\nboil(egg)\n```", text_b="Just eat.")
+    page = open_page(grace, PAGE)
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no permission')); }")
+    wait_for_pair(page)
+
+    page.get_by_role("button", name="Copy").click()
+
+    page.get_by_role("button", name="Marked").wait_for()
+    assert page.evaluate("getSelection().toString()").strip() == "boil(egg)"
