@@ -11,7 +11,7 @@ a partial index in a prepared plan, and SQLite a prepared statement at all, only
 
     list_held(labeler.pk, project.pk)  # a list of slots
 
-PostgreSQL prepares them on the server (settings: prepare_threshold); behind pgbouncer that takes its release 1.21.
+PostgreSQL prepares them on the server: see prepared.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Model, QuerySet
 from django.db.models.query import get_related_populators
 from django.db.models.sql import InsertQuery, UpdateQuery
-from psycopg import Cursor
+
+from labeling.prepared import Rows, run_prepared
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=Model)
@@ -65,10 +65,17 @@ class Statement:
     sql: str
     places: tuple[int, ...]
 
-    def execute(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> CursorWrapper:
-        cursor = open_cursor(connection)
-        cursor.execute(self.sql, adapt([values[place] for place in self.places], connection))
-        return cursor
+    def run(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> tuple[Rows, int]:
+        """Return the rows, and how many rows were met; where statements are logged, Django runs them and shows them whole."""
+        given = [values[place] for place in self.places]
+        if connection.vendor == "postgresql" and not (connection.queries_logged or connection.execute_wrappers):
+            connection.ensure_connection()
+            connection.validate_no_broken_transaction()
+            with connection.wrap_database_errors:
+                return run_prepared(connection.connection, self.sql, given)
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, adapt(given, connection))
+            return cursor.fetchall() if cursor.description else [], cursor.rowcount
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,7 @@ class Read(Statement):
     names: list[str]
 
     def fetch(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Iterator[Any]:
-        with self.execute(connection, values) as cursor:
-            rows = cursor.fetchall()
+        rows, _ = self.run(connection, values)
         model = self.compiler.klass_info["model"]
         fields = self.compiler.klass_info["select_fields"]
         for row in self.compiler.apply_converters(rows, self.converters) if self.converters else rows:
@@ -111,8 +117,8 @@ def compiled_change(make: Callable[P, Change]) -> Callable[P, int]:
     @wraps(make)
     def change(*values: P.args, **shape: P.kwargs) -> int:
         connection = connections["default"]
-        with find_compiled(connection, make, shape, compile_change).execute(connection, values) as cursor:
-            return cursor.rowcount
+        _, n_met = find_compiled(connection, make, shape, compile_change).run(connection, values)
+        return n_met
 
     return change
 
@@ -123,8 +129,7 @@ def insert(row: Model) -> None:
     fields = [field for field in row._meta.concrete_fields if not field.primary_key]
     values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
     statement = find_compiled(connection, type(row), {}, compile_insert)
-    with statement.execute(connection, values) as cursor:
-        (row.pk,) = cursor.fetchone()
+    (((row.pk,),), _) = statement.run(connection, values)
     row._state.adding, row._state.db = False, connection.alias
 
 
@@ -191,14 +196,3 @@ def adapt(values: list[Any], connection: BaseDatabaseWrapper) -> list[Any]:
         return values
     adapt_one = connection.ops.adapt_unknown_value
     return [value.hex if isinstance(value, uuid.UUID) else adapt_one(value) for value in values]
-
-
-def open_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
-    """Return a cursor; on PostgreSQL one that sends values beside the text, which is how a statement is prepared.
-
-    Where statements are logged, they are shown whole.
-    """
-    if connection.vendor != "postgresql" or connection.queries_logged:
-        return connection.cursor()
-    connection.ensure_connection()
-    return connection.make_cursor(Cursor(connection.connection))
