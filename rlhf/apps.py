@@ -20,6 +20,6 @@ class RLHFConfig(AppConfig):
 
 def tell_loop(judgment: Any, **_: Any) -> None:
     """Let the project's loop hear of a new vote once it is committed; whatever goes wrong there, the vote is stored."""
-    from rlhf.domain.loop import hear_judgment  # noqa: PLC0415 -- models are not there yet when this file is imported
+    from rlhf.domain.hearing import hear_judgment  # noqa: PLC0415 -- models are not there yet when this file is imported
 
     transaction.on_commit(partial(hear_judgment, judgment), robust=True)

@@ -7,19 +7,17 @@ anybody at any time - a task, the sweeper, a vote that reaches the threshold - a
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from labeling.domain.audit import record_event
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
-from labeling.models import Judgment, Project, Slot, User
-from labeling.statements import compiled
+from labeling.models import Project, Slot, User
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.counting import count_new, count_new_judgments, last_judgment_used, list_new_votes, measure_agreement
+from rlhf.domain.counting import count_new, count_new_judgments, measure_agreement
 from rlhf.domain.errors import NotReady
+from rlhf.domain.hearing import listen_again
 from rlhf.domain.promoting import find_pending, is_votes_dry, settle_round
 from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
 from rlhf.domain.terms import get_loop
@@ -106,6 +104,7 @@ def move_loop(loop: Loop, state: str, *, sources: list[Loop.State], user: User |
         state=state, cause=cause, changed_at=timezone.now()
     )
     loop.refresh_from_db()
+    listen_again()
     if not n_moved:
         raise NotReady(
             f"the loop of {loop.project} is {loop.state} already" + (f": {loop.cause}" if loop.cause else "")
@@ -247,22 +246,3 @@ def list_due() -> list[int]:
     loops = list(idle.annotate(has_pairs=Exists(waiting)).only("pk", "project", "slice", "threshold"))
     n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
     return [loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or not loop.has_pairs]
-
-
-def hear_judgment(judgment: Judgment) -> None:
-    """Ring for a running loop when this vote is the one that reaches its threshold; the sweeper hears what this misses.
-
-    Ids grow by at least one a vote, so until as many ids as the threshold have passed nothing needs to be counted.
-    """
-    for loop in list_listening(judgment.comparison.project_id):
-        if judgment.pk - last_judgment_used(loop.project) < loop.threshold:
-            continue
-        from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
-        if list(from_threshold) == [judgment.pk]:
-            ring("rlhf.advance_loop", loop.pk)
-
-
-@compiled
-def list_listening(project: Any) -> QuerySet[Loop]:
-    """The project's loop if it goes by itself: each vote asks."""
-    return Loop.objects.select_related("project").filter(project=project, state=Loop.State.RUNNING)

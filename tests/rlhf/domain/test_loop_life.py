@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from labeling.domain.people import add_member
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slice, Slot, User
+from rlhf.domain import hearing, runs
 from rlhf.domain import loop as life
-from rlhf.domain import runs
 from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.errors import NotReady
 from rlhf.domain.promoting import roll_back
@@ -399,13 +399,28 @@ def test_the_sweeper_rings_for_what_is_due_and_nothing_else(loop):
 @pytest.mark.django_db(transaction=True)
 def test_the_vote_that_reaches_the_threshold_rings_and_no_other(loop, monkeypatch):
     rung = []
-    monkeypatch.setattr(life, "ring", lambda task, pk: rung.append((task, pk, Judgment.objects.count())))
+    monkeypatch.setattr(hearing, "ring", lambda task, pk: rung.append((task, pk, Judgment.objects.count())))
     Loop.objects.update(state="running")
     queue_pairs(loop.project, 10)
 
     judge(loop.project, 7)
 
     assert rung == [("rlhf.advance_loop", loop.pk, 4)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_votes_before_a_loop_is_let_go_leave_it_no_less_attentive(loop, monkeypatch):
+    rung = []
+    monkeypatch.setattr(hearing, "ring", lambda task, pk: rung.append(task))
+    queue_pairs(loop.project, 10)
+    with CaptureQueriesContext(connection) as captured:
+        judge(loop.project, 3)
+    n_asked = sum('"rlhf_loop"' in row["sql"] for row in captured.captured_queries)
+
+    life.start_loop(loop)
+    judge(loop.project, 1)
+
+    assert (n_asked, rung) == (1, ["rlhf.advance_loop"])
 
 
 def test_advancing_a_loop_twice_at_every_moment_does_everything_once(loop):
