@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("house")
 django.setup()  # a conftest below may import models
 
 from labeling.domain.idling import forget_walks  # noqa: E402 -- its models need Django set up
-from labeling.domain.selection import RNG  # noqa: E402 -- its models need Django set up
+from labeling.domain.turns import RNG  # noqa: E402 -- its models need Django set up
 from rlhf.domain.hearing import listen_again  # noqa: E402 -- its models need Django set up
 
 

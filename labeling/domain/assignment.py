@@ -24,7 +24,8 @@ from labeling.domain.leases import (
     renew_lease,
     reservation_of,
 )
-from labeling.domain.selection import RNG, Turn, may_judge, select_slot
+from labeling.domain.selection import select_slot
+from labeling.domain.turns import RNG, Turn, may_judge
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
 from labeling.statements import compiled

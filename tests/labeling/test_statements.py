@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import accounts, sessions
-from labeling.domain import assignment, flood, leases, placing, selection, tallying
+from labeling.domain import assignment, flood, leases, placing, probes, selection, tallying
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Judgment, Slot, User
 from labeling.statements import Change, compiled, compiled_change, insert
@@ -31,7 +31,7 @@ READS = [
     (sessions.list_sessions, ("key", NOW), {}),
     (accounts.list_users, (2,), {}),
     (tallying.list_strengths, (4,), {}),
-    *((selection.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
+    *((probes.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
     *((selection.list_unsliced, (1, 2), {"order": order}) for order in selection.ORDERS.values()),
     (selection.list_unsliced, (1, 2), {"order": selection.RANDOM_ORDER}),
 ]
@@ -65,7 +65,7 @@ def spell(sql):
 def test_a_compiled_read_is_what_its_queryset_says(read, values, shape):
     def ask_django():
         # A key stands for its row where a statement is compiled; Django wants the row.
-        asks_by_row = read in (selection.list_unsliced, selection.list_drawn)
+        asks_by_row = read in (selection.list_unsliced, probes.list_drawn)
         list(read.__wrapped__(*((*values[:1], User(pk=values[1])) if asks_by_row else values), **shape))
 
     assert spell(*capture(lambda: read(*values, **shape))) == spell(*capture(ask_django))
