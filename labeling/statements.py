@@ -26,7 +26,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, Model, QuerySet
-from django.db.models.query import get_related_populators
+from django.db.models.base import ModelState
+from django.db.models.signals import post_init, pre_init
 from django.db.models.sql import InsertQuery, UpdateQuery
 
 from labeling.prepared import Rows, run_prepared
@@ -84,20 +85,54 @@ class Read(Statement):
 
     compiler: Any
     converters: dict[int, Any]
-    populators: list[Any]
-    names: list[str]
+    maker: Maker
 
     def fetch(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Iterator[Any]:
         rows, _ = self.run(connection, values)
-        model = self.compiler.klass_info["model"]
-        fields = self.compiler.klass_info["select_fields"]
         for row in self.compiler.apply_converters(rows, self.converters) if self.converters else rows:
-            made = model.from_db(connection.alias, self.names, row[fields[0] : fields[-1] + 1])
-            for populator in self.populators:
-                populator.populate(row, made)
+            made = self.maker.make(row, connection.alias)
             for name, column in self.compiler.annotation_col_map.items():
                 setattr(made, name, row[column])
             yield made
+
+
+class Maker:
+    """Makes a model out of its part of a row, and what is related to it out of the rest, as Django does.
+
+    A vote makes fifteen. Where nobody listens to it, and the model does not mind, its fields are not asked one by one.
+    """
+
+    def __init__(self, info: dict[str, Any], select: Sequence[Any]) -> None:
+        self.model: type[Model] = info["model"]
+        columns = info["select_fields"]
+        self.part = slice(columns[0], columns[-1] + 1)
+        self.names = [column.target.attname for column, *_ in select[self.part]]
+        self.key = self.names.index(self.model._meta.pk.attname)
+        related = info.get("related_klass_infos", [])
+        self.related = [(Maker(other, select), other["local_setter"], other["remote_setter"]) for other in related]
+        is_heard = pre_init.has_listeners(self.model) or post_init.has_listeners(self.model)
+        is_plain = (self.model.__init__, self.model.from_db.__func__) == (Model.__init__, Model.from_db.__func__)  # type: ignore[attr-defined]
+        self.is_quick = is_plain and not is_heard
+
+    def make(self, row: Sequence[Any], alias: str) -> Any:
+        """Return the model, None where there is none."""
+        values = row[self.part]
+        if values[self.key] is None:
+            return None
+        made = self.make_quickly(values, alias) if self.is_quick else self.model.from_db(alias, self.names, values)
+        for maker, set_here, set_there in self.related:
+            other = maker.make(row, alias)
+            set_here(made, other)
+            if other is not None:
+                set_there(other, made)
+        return made
+
+    def make_quickly(self, values: Sequence[Any], alias: str) -> Model:
+        made = self.model.__new__(self.model)
+        state = ModelState()
+        state.adding, state.db = False, alias
+        vars(made).update(zip(self.names, values, strict=True), _state=state)
+        return made
 
 
 def compiled(make: Callable[P, QuerySet[Row]]) -> Callable[P, list[Row]]:
@@ -148,15 +183,8 @@ def compile_read(connection: BaseDatabaseWrapper, make: Callable[..., QuerySet[A
     compiler = make(*list_givens(make), **shape).query.get_compiler(connection=connection)
     sql, places = read_places(connection, *compiler.as_sql())
     selected = [row[0] for row in compiler.select[: compiler.col_count]]
-    first, *_, last = [*compiler.klass_info["select_fields"], compiler.klass_info["select_fields"][-1]]
-    return Read(
-        sql,
-        places,
-        compiler,
-        compiler.get_converters(selected),
-        get_related_populators(compiler.klass_info, compiler.select, connection.alias),
-        [column.target.attname for column in selected[first : last + 1]],
-    )
+    maker = Maker(compiler.klass_info, compiler.select)
+    return Read(sql, places, compiler, compiler.get_converters(selected), maker)
 
 
 def compile_change(connection: BaseDatabaseWrapper, make: Callable[..., Change], shape: dict[str, Any]) -> Statement:

@@ -6,7 +6,8 @@ import uuid
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.sessions.backends.db import SessionStore as DjangosSessionStore
-from django.db import connection
+from django.db import connection, connections
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -184,3 +185,28 @@ def test_whose_account_was_closed_is_nobody(grace):
 
     assert backend.get_user(grace.pk) is None
     assert authenticate(username="grace", password="correct horse") is None
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_model_made_of_a_row_is_like_one_django_makes(kitchen, grace, is_heard):
+    add_pair(kitchen)
+    claim_slot(kitchen, grace)
+    heard = []
+    if is_heard:
+        post_init.connect(lambda instance, **_: heard.append(type(instance)), sender=Slot, weak=False, dispatch_uid="t")
+    vars(connections["default"]).pop("compiled_statements", None)
+
+    try:
+        (made,) = placing.list_given(Slot.objects.get().pk)
+    finally:
+        post_init.disconnect(sender=Slot, dispatch_uid="t")
+        vars(connections["default"]).pop("compiled_statements", None)
+
+    django = Slot.objects.with_texts().get()
+    facts = [(row._meta.label, {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}) for row in (
+        made, made.project, made.comparison, made.comparison.prompt, made.comparison.completion_a,
+        django, django.project, django.comparison, django.comparison.prompt, django.comparison.completion_a,
+    )]  # fmt: skip
+    assert facts[:5] == facts[5:]
+    assert (made._state.adding, made._state.db) == (django._state.adding, django._state.db)
+    assert (Slot in heard) == is_heard
