@@ -1,17 +1,18 @@
 """Every address of the house."""
 
 from allauth.account.decorators import secure_admin_login
-from csp.decorators import csp_update
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from config.csp import with_sources
+
 # One door for everyone: the same login, with the same limits.
 admin.site.login = secure_admin_login(admin.site.login)
 # Swagger writes style attributes; nothing of ours is shown on that page.
 show_docs = SpectacularSwaggerSplitView.as_view(url_name="schema")
-show_docs = login_required(csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(show_docs))
+show_docs = login_required(with_sources(show_docs, {"style-src": ["'self'", "'unsafe-inline'"]}))
 
 
 urlpatterns = [

@@ -25,7 +25,8 @@ hypothesis.settings.load_profile("house")
 django.setup()  # a conftest below may import models
 
 from labeling.domain.idling import forget_walks  # noqa: E402 -- its models need Django set up
-from labeling.domain.selection import RNG  # noqa: E402 -- its models need Django set up
+from labeling.domain.turns import RNG  # noqa: E402 -- its models need Django set up
+from rlhf.domain.listening import listen_again  # noqa: E402 -- its models need Django set up
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +45,9 @@ def chance_keeps_out() -> None:
 
 @pytest.fixture(autouse=True)
 def nobody_has_walked_the_queue() -> None:
-    """What the process remembers of labelers is of another test's, whose ids come again."""
+    """What the process remembers of labelers and of projects is of another test's, whose ids come again."""
     forget_walks()
+    listen_again()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

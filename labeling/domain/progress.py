@@ -8,8 +8,9 @@ from typing import Any
 
 from django.db.models import Count, Exists, IntegerField, OuterRef, Q, QuerySet, Subquery
 
-from labeling.domain.selection import RANDOM_ORDER, may_judge
+from labeling.domain.selection import RANDOM_ORDER
 from labeling.domain.skipping import find_last_skip
+from labeling.domain.turns import may_judge
 from labeling.domain.waiting import find_midnight
 from labeling.models import PROBES, Judgment, Membership, Project, Skip, Slice, Slot, User
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from labeling.domain.selection import Turn, list_slices
+from labeling.domain.turns import Turn, list_slices
 from labeling.models import Comparison, Judgment, Membership, Project, Slot, User
 from labeling.querysets import SlotQuerySet
 

@@ -38,7 +38,8 @@ class Comparison(models.Model):
         SETTLED = "settled", _("settled by a reviewer")
         RETIRED = "retired", _("retired")
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    # Whatever is asked of a project's comparisons, an index below or that of the constraint begins with it.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons", db_index=False)
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
     completion_a = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
     completion_b = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
@@ -107,7 +108,7 @@ class Slot(models.Model):
     id = models.BigIntegerField(primary_key=True, default=draw_slot_id, editable=False)
     # Indexes of these columns alone would tempt PostgreSQL, whose statistics lag behind, away from those below.
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="slots", db_index=False)
-    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="slots")
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="slots", db_index=False)
     slice = models.ForeignKey(Slice, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
     number = models.PositiveBigIntegerField(help_text="0 .. overlap - 1.")
     priority = models.SmallIntegerField(default=0)

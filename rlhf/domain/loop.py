@@ -17,6 +17,7 @@ from labeling.models import Project, Slot, User
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.counting import count_new_judgments, measure_agreement
 from rlhf.domain.errors import NotReady
+from rlhf.domain.listening import listen_again
 from rlhf.domain.promoting import NO_MORE_VOTES, find_pending, is_votes_dry, settle_round
 from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
 from rlhf.domain.terms import get_loop
@@ -103,6 +104,7 @@ def move_loop(loop: Loop, state: str, *, sources: list[Loop.State], user: User |
         state=state, cause=cause, changed_at=timezone.now()
     )
     loop.refresh_from_db()
+    listen_again()
     if not n_moved:
         raise NotReady(
             f"the loop of {loop.project} is {loop.state} already" + (f": {loop.cause}" if loop.cause else "")

@@ -15,7 +15,8 @@ from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.domain.progress import measure_progress
-from labeling.domain.selection import ORDERS, RANDOM_ORDER, RNG, Turn, find_best, find_random, list_unsliced
+from labeling.domain.selection import ORDERS, RANDOM_ORDER, find_best, find_random, list_unsliced
+from labeling.domain.turns import RNG, Turn
 from labeling.models import Comparison, Judgment, Membership, Skip, Slice, Slot
 from labeling.statements import compile_read, find_compiled
 from tests.labeling.conftest import make_member

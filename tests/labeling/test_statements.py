@@ -6,12 +6,13 @@ import uuid
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.sessions.backends.db import SessionStore as DjangosSessionStore
-from django.db import connection
+from django.db import connection, connections
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import accounts, sessions
-from labeling.domain import assignment, flood, leases, placing, selection, tallying
+from labeling.domain import assignment, flood, leases, placing, probes, selection, tallying
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Judgment, Slot, User
 from labeling.statements import Change, compiled, compiled_change, insert
@@ -31,7 +32,7 @@ READS = [
     (sessions.list_sessions, ("key", NOW), {}),
     (accounts.list_users, (2,), {}),
     (tallying.list_strengths, (4,), {}),
-    *((selection.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
+    *((probes.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
     *((selection.list_unsliced, (1, 2), {"order": order}) for order in selection.ORDERS.values()),
     (selection.list_unsliced, (1, 2), {"order": selection.RANDOM_ORDER}),
 ]
@@ -65,7 +66,7 @@ def spell(sql):
 def test_a_compiled_read_is_what_its_queryset_says(read, values, shape):
     def ask_django():
         # A key stands for its row where a statement is compiled; Django wants the row.
-        asks_by_row = read in (selection.list_unsliced, selection.list_drawn)
+        asks_by_row = read in (selection.list_unsliced, probes.list_drawn)
         list(read.__wrapped__(*((*values[:1], User(pk=values[1])) if asks_by_row else values), **shape))
 
     assert spell(*capture(lambda: read(*values, **shape))) == spell(*capture(ask_django))
@@ -184,3 +185,28 @@ def test_whose_account_was_closed_is_nobody(grace):
 
     assert backend.get_user(grace.pk) is None
     assert authenticate(username="grace", password="correct horse") is None
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_model_made_of_a_row_is_like_one_django_makes(kitchen, grace, is_heard):
+    add_pair(kitchen)
+    claim_slot(kitchen, grace)
+    heard = []
+    if is_heard:
+        post_init.connect(lambda instance, **_: heard.append(type(instance)), sender=Slot, weak=False, dispatch_uid="t")
+    vars(connections["default"]).pop("compiled_statements", None)
+
+    try:
+        (made,) = placing.list_given(Slot.objects.get().pk)
+    finally:
+        post_init.disconnect(sender=Slot, dispatch_uid="t")
+        vars(connections["default"]).pop("compiled_statements", None)
+
+    django = Slot.objects.with_texts().get()
+    facts = [(row._meta.label, {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}) for row in (
+        made, made.project, made.comparison, made.comparison.prompt, made.comparison.completion_a,
+        django, django.project, django.comparison, django.comparison.prompt, django.comparison.completion_a,
+    )]  # fmt: skip
+    assert facts[:5] == facts[5:]
+    assert (made._state.adding, made._state.db) == (django._state.adding, django._state.db)
+    assert (Slot in heard) == is_heard

@@ -24,6 +24,16 @@ def vote_on(claimed, **changes):
     return fields | {"idempotency_key": str(uuid.uuid4())} | changes
 
 
+@pytest.mark.parametrize(
+    ("accept", "query", "status"),
+    [("*/*", "", 200), ("application/json", "", 200), ("text/html", "", 406), ("*/*", "?format=xml", 404)],
+)
+def test_whoever_wants_what_is_not_json_is_told(as_grace, accept, query, status):
+    answer = as_grace.get(f"/api/v1/projects/{query}", headers={"Accept": accept})
+
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
+
+
 def test_strangers_get_nothing():
     answers = [Client().get("/api/v1/projects/"), post(Client(), "judgments/"), post(Client(), "projects/x/claims/")]
 

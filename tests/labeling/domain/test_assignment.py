@@ -2,6 +2,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from labeling.domain.assignment import (
@@ -385,6 +386,35 @@ def test_eight_tabs_of_one_labeler_hold_one_slot_and_reserve_another(kitchen, gr
     assert held.filter(shown_at__isnull=False).count() == 1
     assert held.filter(shown_at__isnull=True).count() <= 1
     assert held.values("comparison").distinct().count() == held.count()
+
+
+def see_flushing(act):
+    """Return whether each change an act makes waits for the disk, and what the act returned."""
+    seen = []
+
+    def look(execute, sql, params, many, context):
+        if sql.startswith("UPDATE"):
+            with context["connection"].connection.cursor() as cursor:
+                seen.append(cursor.execute("SHOW synchronous_commit").fetchone()[0])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(look):
+        made = act()
+    return set(seen), made
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_does_not_wait_for_the_disk_and_whatever_stands_beside_it_does(kitchen, grace):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite waits for the disk once for a vote and its next claim")
+    add_pairs(kitchen, 2)
+
+    claims, slot = see_flushing(lambda: claim_slot(kitchen, grace))
+    votes, _ = see_flushing(lambda: judge(slot, grace))
+    with transaction.atomic():
+        beside, _ = see_flushing(lambda: claim_slot(kitchen, grace))
+
+    assert (claims, votes, beside) == ({"off"}, {"on"}, {"on"})
 
 
 def judge_and_reserve(project, labeler):

@@ -10,8 +10,10 @@ from labeling.domain.errors import InvalidContent
 from labeling.domain.gold import make_gold
 from labeling.domain.overlap import shut_slots
 from labeling.domain.pairing import Pair, propose_comparisons
-from labeling.domain.selection import RNG, Turn, draw_strategies, score_comparisons
+from labeling.domain.scoring import score_comparisons
+from labeling.domain.selection import draw_strategies
 from labeling.domain.skipping import skip_comparison
+from labeling.domain.turns import RNG, Turn
 from labeling.models import Comparison, Judgment, Membership, Project, Slot
 from tests.labeling.rows import add_pair, add_pairs, claim, judge, run_together
 

@@ -408,6 +408,21 @@ def test_the_vote_that_reaches_the_threshold_rings_and_no_other(loop, monkeypatc
     assert rung == [("rlhf.advance_loop", loop.pk, 4)]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_votes_before_a_loop_is_let_go_leave_it_no_less_attentive(loop, monkeypatch):
+    rung = []
+    monkeypatch.setattr(listening, "ring", lambda task, pk: rung.append(task))
+    queue_pairs(loop.project, 10)
+    with CaptureQueriesContext(connection) as captured:
+        judge(loop.project, 3)
+    n_asked = sum('"rlhf_loop"' in row["sql"] for row in captured.captured_queries)
+
+    life.start_loop(loop)
+    judge(loop.project, 1)
+
+    assert (n_asked, rung) == (1, ["rlhf.advance_loop"])
+
+
 def test_advancing_a_loop_twice_at_every_moment_does_everything_once(loop):
     life.start_loop(loop)
     judge(loop.project, 4)

@@ -1,0 +1,57 @@
+"""Django's PostgreSQL, with fewer questions to the server: a commit asks libpq alone, and a connection that lay in the
+pool is asked whether it lives only where there is doubt."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+from django.db.backends.postgresql import base
+from django.db.backends.utils import debug_transaction
+from psycopg import Connection, OperationalError
+from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool
+
+from labeling.prepared import command
+
+TRUSTED_S = 10.0  # a host that is gone says nothing; a server that stops, or ends a connection, does
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
+        """Return a connection of the pool; one the server has left is closed, and the next is taken."""
+        while True:
+            connection: Connection = super().get_new_connection(conn_params)
+            if not self.pool or is_alive(connection):
+                return connection
+            connection.close()
+            self.pool.putconn(connection)
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.rested_at_s = time.monotonic()
+        super()._close()
+
+    def _commit(self) -> None:
+        if self.connection is not None and self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
+                command(self.connection, b"COMMIT")
+
+
+def is_alive(connection: Connection) -> bool:
+    """Say whether the server still listens; it is asked if it has said something unasked, or nothing for long."""
+    rested_s = time.monotonic() - vars(connection).get("rested_at_s", 0.0)
+    if rested_s < TRUSTED_S and not is_readable(connection.fileno()):
+        return True
+    try:
+        ConnectionPool.check_connection(connection)
+    except OperationalError:
+        return False
+    return True
+
+
+def is_readable(fileno: int) -> bool:
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(0))
