@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlhf.learning.sharding import read_whole
 from rlhf.learning.stops import require_finite
 
 
@@ -42,7 +43,7 @@ class FiniteSteps:
 
     def note_norm(self, norm: Any) -> None:
         """Remember the gradient norm of the step whose loss was noted last."""
-        self._unread[-1]["norm"] = torch.as_tensor(norm).detach()
+        self._unread[-1]["norm"] = read_whole(torch.as_tensor(norm).detach())
 
     def require_finite_steps(self) -> None:
         """Read what was remembered in one transfer. Raises: NonFiniteError, naming the first bad step and its rows."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,17 @@ ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
 
-def run_in_two(*run_dirs: Path, meeting: bool = True) -> None:
+def run_in_two(
+    *run_dirs: Path, meeting: bool = True, way: Sequence[str] = ("--multi_gpu",), door: str = "go_through_door"
+) -> str:
     """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them.
 
-    meeting: whether the processes are to work together.
+    meeting: whether the processes are to work together. way: how, in accelerate's words. Returns what they said.
     """
-    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launcher = ["accelerate.commands.launch", *way, "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", "tests.rlhf.learning.go_through_door", *map(str, run_dirs)],
+        [sys.executable, "-m", *launcher, "-m", f"tests.rlhf.learning.{door}", *map(str, run_dirs)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -51,6 +54,7 @@ def run_in_two(*run_dirs: Path, meeting: bool = True) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("of 2 is here") == (2 if meeting else 0)
+    return done.stdout
 
 
 def write_demonstrations(run_dir: Path) -> None:
