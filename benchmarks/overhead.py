@@ -1,10 +1,11 @@
 """What it costs to run inside Prefloop: the worker's claim, heartbeats, metrics and publishing, against the bare process.
 
-    PYTHONPATH=. python benchmarks/overhead.py [--rounds 3] [--steps 300]
+    PYTHONPATH=. python benchmarks/overhead.py [--rounds 3] [--seconds 20]
 
 The same pre-training run on one fork server, in turn bare (started, waited for) and through `execute_run` on an SQLite
-database of its own. Prints the medians of the seconds from start to end and their ratio, and what the worker itself
-computed: its CPU seconds over the run's, which a busy neighbour does not blur. The target is 2 %.
+database of its own. How many steps a run has is found first, so that one takes the seconds asked for and all of it less
+than three minutes, on any machine. Prints the medians of the seconds from start to end and their ratio, and what the
+worker itself computed: its CPU seconds over the run's, which a busy neighbour does not blur. The target is 2 %.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from rlhf.domain.launching import LearningServer  # noqa: E402 -- after the envi
 from rlhf.models import Dataset  # noqa: E402 -- after the environment it reads
 
 TARGET = 0.02
+N_PROBED = 5
 ROWS = [
     {"text": f"The cat number {number} sat on the mat and looked at the moon over the harbour."}
     for number in range(400)
@@ -65,20 +67,30 @@ def time_watched(
     return time.monotonic() - started_s, time.process_time() - computed_s
 
 
-def main(n_rounds: int, n_steps: int) -> None:
+def find_steps(config: PretrainConfig, dataset: Dataset, server: LearningServer, *, seconds: float) -> int:
+    """Return how many steps take about so many seconds, by the difference of two short runs; the first warms up."""
+    _, few, more = (
+        time_bare(config.replace(max_steps=n), dataset, Path(HOME) / f"probe-{place}", server)
+        for place, n in enumerate((N_PROBED, N_PROBED, 3 * N_PROBED))
+    )
+    return max(N_PROBED, round(2 * N_PROBED * seconds / max(more - few, 0.01)))
+
+
+def main(n_rounds: int, seconds: float) -> None:
     """Measure in turn and print."""
     call_command("migrate", verbosity=0)
     project = Project.objects.create(slug="overhead", name="Overhead")
     dataset = freeze_rows(project, kind="text", name="cats", train=ROWS, test=ROWS[:20], rule={})
-    config = PretrainConfig(max_steps=n_steps, vocab_size=512, save_steps=10_000)
+    config = PretrainConfig(vocab_size=512, save_steps=10_000)
     server = LearningServer()
     bare, watched, computed = [], [], []
     try:
-        time_bare(config.replace(max_steps=5), dataset, Path(HOME) / "warm-up", server)
+        config = config.replace(max_steps=find_steps(config, dataset, server, seconds=seconds))
+        print(f"{config.max_steps} steps a run, {n_rounds} runs each way", flush=True)
         for number in range(n_rounds):
             bare.append(time_bare(config, dataset, Path(HOME) / f"bare-{number}", server))
-            seconds, computed_s = time_watched(project, config, dataset, server)
-            watched.append(seconds)
+            took_s, computed_s = time_watched(project, config, dataset, server)
+            watched.append(took_s)
             computed.append(computed_s)
     finally:
         server.stop()
@@ -92,6 +104,6 @@ def main(n_rounds: int, n_steps: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of one run")
     arguments = parser.parse_args()
-    main(arguments.rounds, arguments.steps)
+    main(arguments.rounds, arguments.seconds)

@@ -1,7 +1,7 @@
 """The run directory: its names, atomic writes, sealed folders, and how metrics travel.
 
     config.json  data/  preview.json  metrics.jsonl  progress.json  checkpoints/checkpoint-N/  checkpoints/final/
-    samples.jsonl  scores.jsonl  feedback.jsonl  result.json  learning.log
+    samples.jsonl  scores.jsonl  feedback.jsonl  hits.jsonl  result.json  learning.log
 
 The worker writes config.json and data/, the learning process everything else.
 """
@@ -34,6 +34,7 @@ SAMPLES = "samples.jsonl"
 SCORES = "scores.jsonl"
 PREVIEW = "preview.json"
 FEEDBACK = "feedback.jsonl"
+HITS = "hits.jsonl"  # of a reward model: {line, hit} of data/test.jsonl, lines from 1, ties left out
 RESULT = "result.json"
 USAGE = "usage"  # in result.json: what the run took
 LOG = "learning.log"

@@ -31,6 +31,7 @@ from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, Los
 from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.feedback.routing import route_scored
+from rlhf.domain.labeler_hits import count_by_labeler
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
 from rlhf.domain.planning import find_ptx
@@ -226,7 +227,7 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
     with heartbeat(run):
         manifest_sha256 = seam.verify_sealed(folder / seam.CHECKPOINTS / seam.FINAL) if is_training else ""
     with transaction.atomic():
-        runs.end_run(run, Run.State.SUCCEEDED, result=metrics)
+        runs.end_run(run, Run.State.SUCCEEDED, result={**metrics, **count_by_labeler(run, folder)})
         if is_training:
             register_final(run, manifest_sha256)
         elif run.kind == Run.Kind.SAMPLE:

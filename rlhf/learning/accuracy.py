@@ -108,6 +108,15 @@ def describe_slices(pairs: Sequence[EncodedPair], differences: Sequence[float]) 
     return rows
 
 
+def list_hits(pairs: Sequence[EncodedPair], differences: Sequence[float]) -> list[dict[str, float]]:
+    """Return which lines of the file are agreed with, ties left out. The host knows who judged them; learning does not."""
+    return [
+        {"line": pair.line, "hit": credit(difference, pair.target)}
+        for pair, difference in zip(pairs, differences, strict=True)
+        if pair.target != 0.5
+    ]
+
+
 def name_slices(pair: EncodedPair) -> Iterator[str]:
     """Yield the slices a pair falls into."""
     if pair.margin:

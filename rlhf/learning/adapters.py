@@ -24,6 +24,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.records import hash_lines
 from rlhf.contract.run_dir import hash_file
 from rlhf.contract.settings import AdapterConfig
+from rlhf.learning.sharding import overwrite
 
 ADAPTER = "policy"  # what the adapter of a run is called that has only one
 FOLDER = "adapter"  # in a published model's folder
@@ -170,9 +171,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str = ADAPTER) -> N
     weights = adapter_weights(model, name, heads=find_heads(model))
     if found.keys() != weights.keys():
         raise ContractError(f"{folder} holds an adapter of another shape: start over in a new run directory")
-    with torch.no_grad():
-        for key, parameter in weights.items():
-            parameter.copy_(found[key])
+    for key, parameter in weights.items():
+        overwrite(parameter, found[key])
 
 
 def merged_weights(model: PreTrainedModel, name: str = ADAPTER) -> dict[str, Tensor]:

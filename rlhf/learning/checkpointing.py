@@ -23,8 +23,10 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from rlhf.contract.run_dir import CHECKPOINTS, FINAL, folder_aside, newest_checkpoint, sealed_folder
 from rlhf.learning.adapters import adapter_layers, load_adapter, publish_adapter, save_adapter
 from rlhf.learning.finite_steps import FiniteSteps
+from rlhf.learning.gathering import gather_model
 from rlhf.learning.processes import is_first_process, wait_for_all
 from rlhf.learning.reporting import HandedBack, Reporter, stop_requested
+from rlhf.learning.sharding import is_sharded, read_whole
 from rlhf.learning.stops import NonFiniteError, Rule, require_finite, require_rules
 
 KEPT_CHECKPOINTS = 2
@@ -64,14 +66,16 @@ class SealedCheckpoints(FiniteSteps):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         if adapter_layers(self.model):
-            save_adapter(self.model, folder)  # type: ignore[arg-type]
+            whole = gather_model(self.model)  # type: ignore[arg-type]
+            if whole is not None and is_first_process():
+                save_adapter(whole, folder)
             return
         super()._save(output_dir, state_dict)  # type: ignore[misc]
         # A pickle of the arguments that nothing of ours reads.
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if adapter_layers(self.model):
+        if adapter_layers(self.model) and not is_sharded(self.model):  # whose checkpoints hold the whole model besides
             load_adapter(self.model, Path(resume_from_checkpoint))  # type: ignore[arg-type]
             return
         super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
@@ -151,15 +155,17 @@ def save_final(
 ) -> Path:
     """Publish the trained model with its tokenizer, and what write_more puts beside them, as checkpoints/final.
 
-    A policy is whole: an adapter is merged into the model first, and lies beside it in the folder `adapter`.
+    A policy is whole: an adapter is merged into the model first, and lies beside it in the folder `adapter`. Weights that
+    lie in pieces are gathered by the first process, with the help of all.
 
     Returns: the folder.
     """
     folder = run_dir / CHECKPOINTS / FINAL
+    whole = gather_model(model)
     with sealed_together(folder) as part:
-        if is_first_process():
-            publish_adapter(model, part)
-            model.save_pretrained(part)
+        if whole is not None and is_first_process():
+            publish_adapter(whole, part)
+            whole.save_pretrained(part)
             tokenizer.save_pretrained(part)
             if write_more is not None:
                 write_more(part)
@@ -187,7 +193,7 @@ def sealed_together(folder: Path) -> Iterator[Path]:
 def require_finite_weights(model: nn.Module, step: int) -> None:
     """Raise NonFiniteError, naming a parameter, when the model holds NaN or infinity: such a model is never saved."""
     for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
+        if not read_whole(parameter.isfinite().all()):
             raise NonFiniteError(f"non-finite weights in {name} at step {step}; lower learning_rate or max_grad_norm")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
 from rlhf.contract.settings import RunConfig
-from rlhf.learning.processes import is_first_process, join_processes, wait_for_all, work_alone
+from rlhf.learning.processes import is_first_process, join_processes, require_shardable, wait_for_all, work_alone
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.stops import StopError
 from rlhf.learning.usage import measure_usage
@@ -69,6 +69,7 @@ def train_together(config: RunConfig, run_dir: Path) -> dict[str, Any]:
         if not is_first_process():
             return {}
         work_alone()
+    require_shardable(config.kind)
     join_processes()
     metrics = train(config, run_dir)
     wait_for_all()

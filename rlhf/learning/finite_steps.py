@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlhf.learning.processes import any_process, gather_parts
+from rlhf.learning.sharding import read_whole
 from rlhf.learning.stops import require_finite
+
+
+class BadStep(NamedTuple):
+    """What a process saw of a step that was not finite."""
+
+    step: int
+    loss: float
+    norm: float
+    rows: list[int]
 
 
 class FiniteSteps:
@@ -42,19 +54,36 @@ class FiniteSteps:
 
     def note_norm(self, norm: Any) -> None:
         """Remember the gradient norm of the step whose loss was noted last."""
-        self._unread[-1]["norm"] = torch.as_tensor(norm).detach()
+        self._unread[-1]["norm"] = read_whole(torch.as_tensor(norm).detach())
 
     def require_finite_steps(self) -> None:
-        """Read what was remembered in one transfer. Raises: NonFiniteError, naming the first bad step and its rows."""
+        """Read what was remembered in one transfer. Raises: NonFiniteError, naming the first bad step and its rows.
+
+        Of several processes all raise it together. A gradient that is not finite is so in each of them: the rows named
+        are those of the processes whose own loss is not, and of all where every loss is finite.
+        """
         noted, self._unread = self._unread, []
         if not noted:
             return
-        losses = torch.stack([torch.stack([each["loss"], each.get("norm", each["loss"])]).float() for each in noted])
-        for each, (loss, norm) in zip(noted, losses.tolist(), strict=True):
-            rows = each["rows"].tolist() if isinstance(each["rows"], Tensor) else each["rows"]
-            require_finite(each["step"], {"loss": loss, "grad_norm": norm}, rows=rows)
+        values = torch.stack([torch.stack([each["loss"], each.get("norm", each["loss"])]).float() for each in noted])
+        bad = [
+            BadStep(each["step"], loss, norm, list_rows(each["rows"]))
+            for each, (loss, norm) in zip(noted, values.tolist(), strict=True)
+            if not (math.isfinite(loss) and math.isfinite(norm))
+        ]
+        if any_process(bool(bad)):
+            seen = [each for part in gather_parts(bad) for each in part]
+            first = [each for each in seen if each.step == min(other.step for other in seen)]
+            named = [each for each in first if not math.isfinite(each.loss)] or first
+            rows = [row for each in named for row in each.rows]
+            require_finite(named[0].step, {"loss": named[0].loss, "grad_norm": named[0].norm}, rows=rows)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, unless a step since the last time was not finite."""
         self.require_finite_steps()
         super().log(logs, start_time)  # type: ignore[misc]
+
+
+def list_rows(rows: Any) -> list[int]:
+    """Return the numbers of a step's rows, a tensor or a list, as a list."""
+    return rows.tolist() if isinstance(rows, Tensor) else list(rows)

@@ -84,7 +84,7 @@ class PPOTrainer(SealedCheckpoints, Trainer):
     @property
     def warming_up(self) -> bool:
         """Whether the rollout under way trains the critic alone."""
-        return self.rollouts_started <= self.config.critic_warmup_rollouts
+        return self.rollouts_started <= self.config.n_warmup_rollouts
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.train_dataset)
@@ -94,8 +94,8 @@ class PPOTrainer(SealedCheckpoints, Trainer):
         if self.optimizer is None:
             of_policy, of_critic = self.model.trained_parameters()
             groups = [
-                {"params": of_policy, "lr": self.config.learning_rate},
-                {"params": of_critic, "lr": self.config.value_learning_rate},
+                {"params": of_policy, "lr": self.config.policy_rate},
+                {"params": of_critic, "lr": self.config.critic_rate},
             ]
             # Fused: over a model of 20 million weights a step takes a third of the time on a CPU.
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0, fused=True)

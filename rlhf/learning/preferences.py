@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +22,8 @@ class EncodedPair:
     """One comparison as ids. A row the model reads is prompt_ids + chosen_ids, or prompt_ids + rejected_ids.
 
     target: p(chosen is better). weight: >= 0. margin: 0..1. *_chars: characters of the completion's text. source: whose
-    judgment it is, and slice: what its prompt is about; both empty when the row does not say.
+    judgment it is, and slice: what its prompt is about; both empty when the row does not say. line: its
+    place in the file, from 1; 0 where it is of none.
     """
 
     prompt_ids: list[int]
@@ -35,6 +36,7 @@ class EncodedPair:
     rejected_chars: int
     source: str = ""
     slice: str = ""
+    line: int = field(default=0, compare=False)
 
     @property
     def n_tokens(self) -> int:
@@ -87,7 +89,7 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
     """
     pairs: list[EncodedPair] = []
     n_dropped = n_cut = 0
-    for row, prompt_ids, whole_chosen, whole_rejected in render_rows(rows, tokenizer):
+    for line, (row, prompt_ids, whole_chosen, whole_rejected) in enumerate(render_rows(rows, tokenizer), 1):
         chosen_ids = cut_completion(whole_chosen, prompt_ids, end_id=tokenizer.eos_token_id)
         rejected_ids = cut_completion(whole_rejected, prompt_ids, end_id=tokenizer.eos_token_id)
         room = max_length - max(len(chosen_ids), len(rejected_ids))
@@ -96,7 +98,7 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
             n_dropped += 1
             continue
         n_cut += len(prompt_ids) > room
-        pairs.append(build_pair(row, fitted, chosen_ids, rejected_ids))
+        pairs.append(replace(build_pair(row, fitted, chosen_ids, rejected_ids), line=line))
     return EncodedPairs(pairs, n_dropped, n_cut)
 
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # What a launcher tells each process; without it the libraries take themselves for the only one.
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+# The methods whose models may lie in pieces in several processes.
+TRAINERS = ("reward", "dpo", "kto")
+SHARDABLE = ("sft", *TRAINERS)
+WHOLE_INSTEAD = "use data parallelism instead: LEARNING_PROCESSES, or a configuration such as trl's multi_gpu.yaml"
+
 
 def process_count() -> int:
     """Return how many processes work on this run."""
@@ -58,6 +63,41 @@ def leave_processes() -> None:
 
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def wants_shards() -> bool:
+    """Whether the launcher's configuration asks for weights in pieces (FSDP), and there is more than one process."""
+    return process_count() > 1 and is_set("ACCELERATE_USE_FSDP")
+
+
+def is_set(name: str) -> bool:
+    """Whether a launcher said yes to something."""
+    return os.environ.get(name, "").lower() in ("1", "true", "yes")
+
+
+def require_shardable(kind: str) -> None:
+    """Refuse what a launcher's configuration asks for and this kind of run cannot do, before any model is loaded.
+
+    Each process loads whole weights, whatever the configuration says: what is checked and computed before they are cut
+    up (the head, the reference's log-probabilities) needs them in every process.
+
+    Raises: ContractError.
+    """
+    keeps_weights = kind in TRAINERS and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") in ("1", "2")
+    if process_count() > 1 and is_set("ACCELERATE_USE_DEEPSPEED") and not keeps_weights:
+        raise ContractError(
+            f"a {kind} run cannot publish what DeepSpeed cuts up; use FSDP of version 2 where the kind is one of "
+            f"{', '.join(SHARDABLE)}, or {WHOLE_INSTEAD}"
+        )
+    if not wants_shards():
+        return
+    if kind not in SHARDABLE:
+        raise ContractError(f"a {kind} run keeps whole weights in each process and knows no FSDP; {WHOLE_INSTEAD}")
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise ContractError(f"FSDP of version 1 cannot be published from; set fsdp_version: 2, or {WHOLE_INSTEAD}")
+    if os.environ.get("FSDP_STATE_DICT_TYPE") != "FULL_STATE_DICT":  # torch's files of pieces are pickles
+        raise ContractError("checkpoints are written in one piece: set fsdp_state_dict_type: FULL_STATE_DICT")
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
 
 
 def work_alone() -> None:
@@ -117,13 +157,20 @@ def max_over_processes(tensor: Tensor) -> Tensor:
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace every gradient by its sum over the processes; where a process has none, it adds 0."""
+    """Replace every gradient by its sum over the processes; where a process has none, it adds 0.
+
+    Those of weights in pieces have been averaged when they were cut up, and are made a sum.
+    """
     if process_count() == 1:
         return
     import torch  # noqa: PLC0415 -- see above
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 -- see above
 
     for parameter in parameters:
-        if parameter.requires_grad:
+        if isinstance(parameter, DTensor):
+            if parameter.grad is not None:
+                parameter.grad.mul_(process_count())
+        elif parameter.requires_grad:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             sum_over_processes(parameter.grad)

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig as RewardArguments
 
 from rlhf.contract.kinds.reward import RewardConfig
-from rlhf.contract.run_dir import DATA
-from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, log_loss
+from rlhf.contract.records import write_rows
+from rlhf.contract.run_dir import DATA, HITS
+from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, list_hits, log_loss
 from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
@@ -21,7 +22,7 @@ from rlhf.learning.models import choose_attention, choose_recomputing
 from rlhf.learning.pair_batches import PairRows
 from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
-from rlhf.learning.processes import process_count
+from rlhf.learning.processes import is_first_process, process_count
 from rlhf.learning.prompt_packs import PackBatch, pack_dataset, pack_prompts
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
 from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer
@@ -72,6 +73,8 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     final = save_final(run_dir, model, tokenizer, write_more=lambda part: write_card(part, card))
     # What was published is what was measured.
     require_parity(load_reward_model(final, tokenizer, seed=config.seed), final)
+    if is_first_process():
+        write_rows(run_dir / HITS, list_hits(test_set.pairs, differences))
     return {
         **describe_agreement(test_set.pairs, differences, name="eval_accuracy"),
         **calibration,

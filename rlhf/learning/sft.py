@@ -26,6 +26,7 @@ from rlhf.learning.logps import CompletionBatch, completion_logps, require_compa
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.preview import preview_conversations, write_preview
 from rlhf.learning.processes import share_of
+from rlhf.learning.sharding import shard_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.training_loop import TrainingLoop
 
@@ -52,6 +53,7 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
     require_compact_head(model, build_conversation_batch(conversations[:1], pad_id).to(model.device))
     if config.packs:
         require_packable(model, conversations, pad_id)
+    shard_model(model)
     batches = StepBatches(lengths, batch_size=config.batch_size, seed=config.seed)
     n_targets = [sum(conversation.loss_mask[1:]) for conversation in conversations]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

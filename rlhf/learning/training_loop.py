@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -15,8 +16,10 @@ from rlhf.contract.run_dir import CHECKPOINTS
 from rlhf.contract.settings import TrainingConfig
 from rlhf.learning.adapters import adapter_layers, load_adapter, save_adapter
 from rlhf.learning.checkpointing import save_final, sealed_together
+from rlhf.learning.gathering import gather_model
 from rlhf.learning.processes import is_first_process, sum_gradients, sum_over_processes
 from rlhf.learning.reporting import HandedBack, Reporter
+from rlhf.learning.sharding import gather_optimizer, read_whole, restore_optimizer
 from rlhf.learning.stops import require_finite
 
 STATE = "training_state.pt"
@@ -108,7 +111,7 @@ class TrainingLoop:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self._unlogged.append((sum_over_processes(loss.detach().clone()), grad_norm.detach()))
+        self._unlogged.append((sum_over_processes(loss.detach().clone()), read_whole(grad_norm.detach())))
         self.finished_steps += 1
 
     def _log(self, reporter: Reporter) -> dict[str, float]:
@@ -129,19 +132,25 @@ class TrainingLoop:
     def save_checkpoint(self) -> None:
         """Seal everything a resumed run needs, and drop older checkpoints but one."""
         folder = self.run_dir / CHECKPOINTS / f"checkpoint-{self.finished_steps}"
+        model = gather_model(self.model)
+        optimizers = [gather_optimizer(self.model, optimizer) for optimizer in self.optimizers]
         with sealed_together(folder) as part:
-            if is_first_process():
-                self._save_state(part)
+            if model is not None and is_first_process():
+                self._save_state(part, model, optimizers)
         if is_first_process():
             for old in list_checkpoints(self.run_dir)[:-KEPT_CHECKPOINTS]:
                 shutil.rmtree(old)
 
-    def _save_state(self, part: Path) -> None:
-        """Write model, optimizers and random state. Every process has the same of each."""
-        self._save_model(part)
+    def _save_state(self, part: Path, model: PreTrainedModel, optimizers: list[dict[str, Any]]) -> None:
+        """Write model, optimizers and random state, which is the same in every process."""
+        if adapter_layers(model):
+            save_adapter(model, part)
+        else:
+            model.save_pretrained(part)
+            self.tokenizer.save_pretrained(part)
         state = {
             "finished_steps": self.finished_steps,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": optimizers,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all(),
         }
@@ -151,20 +160,13 @@ class TrainingLoop:
         """Seal the model and its tokenizer as checkpoints/final."""
         save_final(self.run_dir, self.model, self.tokenizer)
 
-    def _save_model(self, folder: Path) -> None:
-        if adapter_layers(self.model):
-            save_adapter(self.model, folder)
-            return
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-
     def resume(self, checkpoint: Path) -> None:
         """Take up optimizers, random state and step from a checkpoint whose weights the model has; and its adapter."""
         if adapter_layers(self.model):
             load_adapter(self.model, checkpoint)
         state = torch.load(checkpoint / STATE, weights_only=True)
         for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(optimizer_state)
+            restore_optimizer(self.model, optimizer, optimizer_state)
         torch.set_rng_state(state["rng"])
         torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.finished_steps = state["finished_steps"]

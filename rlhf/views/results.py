@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.contract.run_dir import USAGE
+from rlhf.domain.labeler_hits import LABELERS
 
 # The shares that say how good the run is, best known first, and the rules that know nothing but length.
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate", "doubt_win_rate")
 BASELINES = {"baseline_longer": "the longer is better", "baseline_shorter": "the shorter is better"}
 
 SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own
-APART = (SLICES, USAGE)
+APART = (SLICES, USAGE, LABELERS)
 
 
 @dataclass(frozen=True)

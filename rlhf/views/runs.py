@@ -21,6 +21,7 @@ from rlhf.contract.config import CONFIGS
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.errors import LearningError
 from rlhf.domain.forecasting import describe_estimate, describe_usage
+from rlhf.domain.labeler_hits import list_labeler_slices
 from rlhf.domain.planning import PLANNED, plan_run, preview_run
 from rlhf.domain.runs import cancel_run
 from rlhf.forms.projects import ProjectForm
@@ -29,7 +30,7 @@ from rlhf.models import Loop, Metric, Run
 from rlhf.permissions import manager_required, of_managed_projects
 from rlhf.views.charts import draw_charts
 from rlhf.views.evaluations import build_report, strip_report
-from rlhf.views.results import list_figures, weigh_result
+from rlhf.views.results import SLICES, list_figures, weigh_result
 
 PAGE_SIZE = 25
 MAX_METRIC_ROWS = 2000
@@ -129,6 +130,7 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
         "run": run,
         "figures": figures,
         "report": report,
+        "slices": [*run.result.get(SLICES, []), *list_labeler_slices(run)],
         "has_shares": any(figure.is_share for figure in figures),
         "weighing": weigh_result(run.result),
         "estimate": describe_estimate(run),

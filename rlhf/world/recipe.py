@@ -23,4 +23,14 @@ REWARD = RewardConfig(batch_size=16, epochs=4.0, learning_rate=3e-4)
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
 # Rewarded by the hidden rule itself, one pass at this rate wins 0.755 after 16 rollouts, two passes at 1e-4 with 0.05 as the
 # penalty 0.722 (seed 1). The reward model knows less: at a penalty of 0.02 the proxy rose and right answers fell to 40%.
-PPO = PPOConfig(rollouts=12, ppo_epochs=1, learning_rate=3e-4, value_learning_rate=1e-3, kl_coef=0.1, max_new_tokens=80)
+PPO = PPOConfig(
+    rollouts=12,
+    ppo_epochs=1,
+    learning_rate=3e-4,
+    value_learning_rate=1e-3,
+    kl_coef=0.1,
+    max_new_tokens=80,
+    max_prompt_tokens=256,
+    target_kl=0.05,
+    critic_warmup_rollouts=1,
+)

@@ -13,6 +13,20 @@ from rlhf.contract.settings import AdapterConfig, setting
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}
 
 
+@dataclass(frozen=True)
+class Start:
+    """Rates and warm-up of the critic that suit models of a billion weights and more."""
+
+    policy_rate: float
+    critic_rate: float
+    n_warmup_rollouts: int
+
+
+# Source: OpenRLHF and NeMo-RL (1e-6 and 2e-6 to 9e-6), ten times as much for LoRA; critic first: VC-PPO, arXiv 2503.01491.
+WEIGHTS = Start(1e-6, 5e-6, 4)
+ADAPTERS = Start(1e-5, 5e-5, 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(AdapterConfig):
     """PPO with a KL penalty (arXiv 1707.06347, 1909.08593) on data/prompts.jsonl, scored by a reward model."""
@@ -47,8 +61,8 @@ class PPOConfig(AdapterConfig):
         "Padded tokens per forward pass; 0 takes 1024 on a CPU and 8192 on a GPU, for speed and little memory.",
         low=0,
     )
-    max_prompt_tokens: int = setting(256, "Longest prompt; older turns are cut whole.", low=8)
-    max_new_tokens: int = setting(48, "Longest completion.", low=1)
+    max_prompt_tokens: int = setting(512, "Longest prompt; older turns are cut whole.", low=8)
+    max_new_tokens: int = setting(256, "Longest completion.", low=1)
     temperature: float = setting(1.0, "Sampling temperature; every log-probability is divided by it.", above=0)
     gamma: float = setting(1.0, "Discount.", low=0, high=1)
     lam: float = setting(0.95, "GAE lambda.", low=0, high=1)
@@ -59,8 +73,12 @@ class PPOConfig(AdapterConfig):
     )
     value_clip: float = setting(0.2, "How far a value may move from the rollout's; 0 sets no limit.", low=0)
     vf_coef: float = setting(0.1, "Weight of the value loss.", low=0)
-    learning_rate: float = setting(1e-4, "Rate of the policy.", above=0, high=1)
-    value_learning_rate: float = setting(3e-4, "Rate of the critic.", above=0, high=1)
+    learning_rate: float = setting(
+        0.0, "Rate of the policy; 0 takes 1e-6 for whole weights and 1e-5 for adapters.", low=0, high=1
+    )
+    value_learning_rate: float = setting(
+        0.0, "Rate of the critic; 0 takes 5e-6 for whole weights and 5e-5 for adapters.", low=0, high=1
+    )
     kl_coef: float = setting(
         0.05, "Weight of the KL penalty in the reward (k1); where it starts, with a kl_goal.", low=0
     )
@@ -68,7 +86,7 @@ class PPOConfig(AdapterConfig):
         0.0, "KL to the reference, nats a completion, that kl_coef is steered to; 0 keeps kl_coef.", low=0
     )
     kl_horizon: int = setting(10_000, "Completions over which kl_coef is steered.", low=1)
-    target_kl: float = setting(0.05, "Per-token KL to the rollout's policy at which its passes stop early.", above=0)
+    target_kl: float = setting(0.02, "Per-token KL to the rollout's policy at which its passes stop early.", above=0)
     reward_norm: str = setting(
         "reference",
         "What scores are measured in: mean and spread of the first rollout's, which is the reference's, or as they are.",
@@ -107,7 +125,9 @@ class PPOConfig(AdapterConfig):
         16, "Prompts on which the alarm takes the measure of the reference's completions.", low=2
     )
     alarm_samples: int = setting(16, "Completions of each of them.", low=2)
-    critic_warmup_rollouts: int = setting(1, "First rollouts in which only the critic learns.", low=0)
+    critic_warmup_rollouts: int = setting(
+        -1, "First rollouts in which only the critic learns; -1 takes 4 for whole weights and 1 for adapters.", low=-1
+    )
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     ptx_coef: float = setting(
         0.0, "Weight of a fine-tuning loss on data/ptx.jsonl in every step, against forgetting; 0 leaves it out.", low=0
@@ -155,6 +175,26 @@ class PPOConfig(AdapterConfig):
     def n_completions(self) -> int:
         """Completions of a rollout."""
         return self.rollout_batch_size * self.samples_per_prompt
+
+    @property
+    def policy_rate(self) -> float:
+        """Peak rate of the policy."""
+        return self.learning_rate or self.start.policy_rate
+
+    @property
+    def critic_rate(self) -> float:
+        """Peak rate of the critic."""
+        return self.value_learning_rate or self.start.critic_rate
+
+    @property
+    def n_warmup_rollouts(self) -> int:
+        """First rollouts in which only the critic learns."""
+        return self.start.n_warmup_rollouts if self.critic_warmup_rollouts < 0 else self.critic_warmup_rollouts
+
+    @property
+    def start(self) -> Start:
+        """What suits what is trained, where the settings leave it open."""
+        return ADAPTERS if self.lora_rank else WEIGHTS
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -93,7 +93,7 @@ def test_recomputed_activations_take_less_memory():
 
 def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_base_one():
     apart, shared = (
-        weigh_run(PPOConfig(rollout_batch_size=4, **settings), SHAPE, ROWS).held
+        weigh_run(PPOConfig(rollout_batch_size=4, max_new_tokens=48, **settings), SHAPE, ROWS).held
         for settings in ({}, {"lora_rank": 1, "share_base": "on"})
     )
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from rlhf.learning.accuracy import (
     describe_agreement,
     describe_slices,
     fit_temperature,
+    list_hits,
     log_loss,
     wilson_interval,
 )
@@ -92,6 +94,16 @@ def test_nothing_held_out_leaves_the_score_as_it_is():
 
 def test_the_brier_score_is_the_mean_squared_error_of_the_probability():
     assert brier_score([1.0, 0.0], [0.0, math.log(3)]) == pytest.approx((0.25 + 0.5625) / 2)
+
+
+def test_hits_are_by_line_and_leave_ties_out():
+    pairs = [replace(pair(target), line=line) for line, target in ((1, 1.0), (3, 0.5), (4, 0.2), (7, 0.9))]
+
+    assert list_hits(pairs, [2.0, 1.0, 1.0, 0.0]) == [
+        {"line": 1, "hit": 1.0},
+        {"line": 4, "hit": 0.0},
+        {"line": 7, "hit": 0.5},
+    ]
 
 
 def test_slices_are_by_strength_length_and_source():

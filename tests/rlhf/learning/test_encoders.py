@@ -231,6 +231,9 @@ def test_ppo_learns_from_an_encoder_that_reads_other_tokens(
         num_minibatches=2,
         max_new_tokens=6,
         learning_rate=1e-3,
+        value_learning_rate=3e-4,
+        critic_warmup_rollouts=1,
+        target_kl=0.05,
         lora_rank=lora_rank,
         missing_eos_penalty=0.0,
     )

@@ -33,6 +33,8 @@ SMALL = {
     "target_kl": 100.0,
     "save_rollouts": 1,
     "learning_rate": 1e-3,
+    "value_learning_rate": 3e-4,
+    "critic_warmup_rollouts": 1,
 }
 # The learning test rewards the first twenty of 400 tokens: one in twenty of what a random policy emits.
 WANTED = range(20)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,11 +22,11 @@ from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
-from rlhf.contract.records import write_rows
-from rlhf.contract.run_dir import EXIT_DONE, prepare_run_dir, read_result, tail_metrics, verify_sealed
+from rlhf.contract.records import read_rows, write_rows
+from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result, tail_metrics, verify_sealed
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import execute_run
-from rlhf.learning.models import load_tokenizer
+from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
 from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
@@ -34,23 +37,31 @@ ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
 
-def run_in_two(*run_dirs: Path, meeting: bool = True) -> None:
+def run_in_two(
+    *run_dirs: Path,
+    meeting: bool = True,
+    way: Sequence[str] = ("--multi_gpu",),
+    door: str = "go_through_door",
+    code: int = EXIT_DONE,
+) -> str:
     """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them.
 
-    meeting: whether the processes are to work together.
+    meeting: whether the processes are to work together. way: how, in accelerate's words. code: what they are to end
+    with. Returns what they said.
     """
-    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launcher = ["accelerate.commands.launch", *way, "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", "tests.rlhf.learning.go_through_door", *map(str, run_dirs)],
+        [sys.executable, "-m", *launcher, "-m", f"tests.rlhf.learning.{door}", *map(str, run_dirs)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=900,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == code, done.stderr[-3000:]
     assert done.stdout.count("of 2 is here") == (2 if meeting else 0)
+    return done.stdout
 
 
 def write_demonstrations(run_dir: Path) -> None:
@@ -93,6 +104,8 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
             num_minibatches=2,
             max_new_tokens=8,
             micro_batch_tokens=64,
+            learning_rate=1e-4,
+            value_learning_rate=3e-4,
             critic_warmup_rollouts=1,
             save_rollouts=1,
             ptx_coef=0.5,
@@ -205,6 +218,31 @@ def test_two_processes_share_a_rollout_to_the_digit(homes: tuple[Path, Path]):
         for name in expected:
             if not name.startswith("time/") and name != "tokens_per_s":
                 assert found[name] == pytest.approx(expected[name], abs=1e-4), name
+
+
+def test_the_rows_named_are_those_of_the_process_that_saw_what_is_no_number(tiny_policy: Path, tmp_path: Path):
+    tokenizer, model = load_tokenizer(tiny_policy), load_policy(tiny_policy)
+    model.get_input_embeddings().weight.data[tokenizer.encode("Z", add_special_tokens=False)] = math.nan
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    bad_rows = (1, 4, 7, 10)
+    run_dirs = {number: tmp_path / str(number) for number in bad_rows}
+    for number, run_dir in run_dirs.items():
+        prepare_run_dir(run_dir, configure("reward", tmp_path / "base", tmp_path).replace(save_steps=100))
+        write_pairs(run_dir, n_train=13, n_test=4)
+        rows = list(read_rows(run_dir / "data" / "train.jsonl"))
+        rows[number]["chosen"][0]["content"] += "Z"
+        write_rows(run_dir / "data" / "train.jsonl", rows)
+
+    run_in_two(*run_dirs.values(), code=EXIT_FAILED)
+
+    for number, run_dir in run_dirs.items():
+        cause = read_result(run_dir)["cause"]
+        found = re.search(r"non-finite loss at step \d \(rows ([\d, ]+) of those learned from", cause)
+        assert found, cause
+        named = [int(text) for text in found.group(1).split(", ")]
+        assert number in named
+        assert len(named) <= 2, "half of a batch of four"
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.reward import RewardConfig
-from rlhf.contract.records import write_rows
+from rlhf.contract.records import read_rows, write_rows
 from rlhf.contract.run_dir import prepare_run_dir, tail_metrics, verify_sealed
 from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.models import load_tokenizer
@@ -114,6 +114,7 @@ def test_a_run_learns_the_rule_and_publishes_the_model_it_scored_with(tiny_polic
     assert metrics["eval_accuracy"] == right == 1.0
     assert metrics["eval_accuracy_low"] == pytest.approx(0.8389, abs=1e-4)
     assert (metrics["n_train"], metrics["n_test"], metrics["n_dropped"], metrics["n_cut"]) == (64, 20, 0, 0)
+    assert list(read_rows(tmp_path / "hits.jsonl")) == [{"line": line, "hit": 1.0} for line in range(1, 21)]
     longer = sum(pair.chosen_chars > pair.rejected_chars for pair in test_pairs)
     same = sum(pair.chosen_chars == pair.rejected_chars for pair in test_pairs)
     assert metrics["baseline_longer"] == pytest.approx((longer + same / 2) / 20)

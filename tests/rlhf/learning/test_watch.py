@@ -26,6 +26,10 @@ SMALL = {
     "ppo_epochs": 1,
     "num_minibatches": 1,
     "max_new_tokens": 8,
+    "learning_rate": 1e-4,
+    "value_learning_rate": 3e-4,
+    "critic_warmup_rollouts": 1,
+    "target_kl": 0.05,
     "alarm_prompts": 3,
     "alarm_samples": 4,
 }

@@ -58,6 +58,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_new_tokens": 6,
         "save_rollouts": 2,
         "kl_goal": 1.0,
+        "learning_rate": 1e-4,
+        "value_learning_rate": 3e-4,
+        "target_kl": 0.05,
+        "critic_warmup_rollouts": 1,
     },
 }
 

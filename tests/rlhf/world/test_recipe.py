@@ -1,0 +1,19 @@
+"""The demo's settings stay what its figures were measured with, whatever the defaults become."""
+
+from __future__ import annotations
+
+from rlhf.domain.demo import run_settings
+
+
+def test_the_demo_names_all_that_its_ppo_depends_on():
+    assert run_settings()["ppo"] == {
+        "rollouts": 12,
+        "ppo_epochs": 1,
+        "learning_rate": 3e-4,
+        "value_learning_rate": 1e-3,
+        "kl_coef": 0.1,
+        "max_prompt_tokens": 256,
+        "max_new_tokens": 80,
+        "target_kl": 0.05,
+        "critic_warmup_rollouts": 1,
+    }
