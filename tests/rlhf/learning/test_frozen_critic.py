@@ -137,6 +137,19 @@ def test_gradients_depend_neither_on_micro_batches_nor_on_the_order_of_rows(buil
         torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_an_update_begins_with_the_values_of_the_rollout(build):
+    trainer = build()
+    start_learning_rollout(trainer)
+    experience, rows = trainer.experience, [0, 2, 5]
+
+    trainer.learn(trainer.model, rows)
+
+    error = (experience.values - experience.returns)[rows][experience.mask[rows]]
+    assert trainer.update.metrics.read()["loss/value_avg"] == pytest.approx(
+        0.5 * error.square().mean().item(), rel=1e-5
+    )
+
+
 def test_the_first_minibatch_of_a_rollout_has_ratio_one(build, tmp_path: Path):
     finish(build(micro_batch_tokens=64, learning_rate=1e-2), tmp_path)
 
