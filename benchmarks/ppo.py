@@ -5,10 +5,13 @@
 The same folders of a policy of 33 million parameters and of a reward model that is an adapter over it, the same prompts (as
 long as those of benchmarks/training.py), as many completions and optimizer steps on every side, on the CPU in fp32:
 
-    adapters      ours as recommended: policy, critic and reward model are adapters over one base
-    whole         ours with four whole models
-    trl           TRL's with four whole models, its default
-    trl-adapter   TRL's with its policy as an adapter; it has none for the critic
+    adapters           ours: policy, critic and reward model are adapters over one base
+    adapters-frozen    the same with a critic that is a head on the reward model's states
+    adapters-sampler   the same again with the sampler's log-probabilities for the rollout's
+    whole              ours with four whole models
+    whole-frozen       ours with three: the critic is a head on the reward model's states
+    trl                TRL's with four whole models, its default
+    trl-adapter        TRL's with its policy as an adapter; it has none for the critic
 
 TRL 1.12 is installed beside the other packages into a folder of its own (or taken from one). Each side runs in a process of
 its own, so that its peak memory tells; what its imports alone hold is told beside it. Medians are of all rollouts but the
@@ -87,7 +90,7 @@ def write_folders(folder: Path) -> None:
     save_final(folder, reward_model, TOKENIZER)
 
 
-def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
+def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int, **settings: Any) -> Measured:
     """Run our PPO as a run does, with adapters of a rank over one base, or with whole models for 0."""
     from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415 -- as above
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
@@ -109,8 +112,9 @@ def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
         critic_warmup_rollouts=0,
         save_rollouts=1000,
         seed=0,
+        **settings,
     )
-    run_dir = folder / f"run-{lora_rank}"
+    run_dir = Path(tempfile.mkdtemp(dir=folder))
     prepare_run_dir(run_dir, config)
     trainer = build_trainer(config, run_dir, prompts=draw_prompts(n_rollouts), tokenizer=TOKENIZER)
     clock = Clock()
@@ -177,8 +181,11 @@ def draw_prompts(n_rollouts: int) -> list[list[int]]:
 
 
 SIDES: dict[str, Callable[[Path, int], Measured]] = {
-    "adapters": partial(run_ours, lora_rank=LORA_RANK),
-    "whole": partial(run_ours, lora_rank=0),
+    "adapters": partial(run_ours, lora_rank=LORA_RANK, critic="trained"),
+    "adapters-frozen": partial(run_ours, lora_rank=LORA_RANK, critic="frozen"),
+    "adapters-sampler": partial(run_ours, lora_rank=LORA_RANK, critic="frozen", old_logps="sampler"),
+    "whole": partial(run_ours, lora_rank=0, critic="trained"),
+    "whole-frozen": partial(run_ours, lora_rank=0, critic="frozen"),
     "trl": partial(run_theirs, lora_rank=0),
     "trl-adapter": partial(run_theirs, lora_rank=LORA_RANK),
 }
@@ -186,14 +193,14 @@ SIDES: dict[str, Callable[[Path, int], Measured]] = {
 
 def compare(sides: list[str], n_rollouts: int, trl: Path) -> None:
     """Run the sides one after the other, each in a process of its own, and print a row each."""
-    head = f"{'':12}{'samples/s':>10}{'CPU-s a rollout':>17}{'peak MB':>9}{'above imports':>15}"
+    head = f"{'':18}{'samples/s':>10}{'CPU-s a rollout':>17}{'peak MB':>9}{'above imports':>15}"
     print(f"{head}   against TRL's four whole models")
     found: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
         write_folders(Path(folder))
         for side in sorted(sides, key="trl".__ne__):  # what the others are compared with comes first
             found[side] = run_side(side, Path(folder), n_rollouts, path=[str(trl)] if side.startswith("trl") else [])
-            print(f"{side:12}{describe(found[side], found.get('trl'))}", flush=True)
+            print(f"{side:18}{describe(found[side], found.get('trl'))}", flush=True)
 
 
 def describe(side: Measured, peer: Measured | None) -> str:

@@ -171,7 +171,10 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
 
 
 def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Machine) -> Load:
-    """Return the load of PPO: completions are drawn, scored by four models and learned from by two, one after the other."""
+    """Return the load of PPO: completions are drawn, scored by four models and learned from by two, one after the other.
+
+    With a critic that is a head on the reward model's states there is one model less of either, and the states are kept.
+    """
     n = config.rollout_batch_size * config.samples_per_prompt
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
     length = prompt + new
@@ -183,14 +186,21 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     per_minibatch = math.ceil(n_micro / config.num_minibatches)
     shares = config.lora_rank > 0 and config.share_base != "off"
     others = 0 if shares else 2 * WEIGHT * shape.n_parameters
-    trained = 2 * trained_bytes(config, shape, machine) - (WEIGHT * shape.n_parameters if shares else 0)
+    is_frozen = config.critic == "frozen"
+    n_learning = 1 if is_frozen else 2
+    twin = WEIGHT * shape.n_parameters if shares and not is_frozen else 0
+    trained = n_learning * trained_bytes(config, shape, machine) - twin
+    states = 2 * WEIGHT * n * (new + 1) * shape.hidden_size if is_frozen else 0  # as they were read, and side by side
     return Load(
-        held=trained + others + cache_bytes(shape, n, length),
+        held=trained + others + states + cache_bytes(shape, n, length),
         step=activation_bytes(shape, n_together, length, machine=machine)
         + LOGITS_KEPT * WEIGHT * n_together * new * shape.vocab_size,
         n_steps=n_steps,
-        n_blocks=shape.n_layers * (config.rollouts * (new + 4 * n_micro) + 6 * n_steps * per_minibatch),
-        flops=config.rollouts * n * (5 * trunk + 3 * head + config.ppo_epochs * 3 * (2 * trunk + head)),
+        n_blocks=shape.n_layers
+        * (config.rollouts * (new + (2 + n_learning) * n_micro) + 3 * n_learning * n_steps * per_minibatch),
+        flops=config.rollouts
+        * n
+        * ((3 + n_learning) * trunk + 3 * head + config.ppo_epochs * 3 * (n_learning * trunk + head)),
     )
 
 

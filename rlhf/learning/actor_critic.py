@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlhf.learning.adapters import using
+from rlhf.learning.adapters import find_heads, using
 from rlhf.learning.logps import CompletionBatch, completion_logits
 
+if TYPE_CHECKING:
+    from rlhf.learning.frozen_critic import FrozenCritic
 
-class Critic(nn.Module):
+
+class ValueScale(nn.Module):
+    """What normalises the scores also brings a reward model's head to their scale: a critic starts near them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    def set_scale(self, mean: float, std: float) -> None:
+        """Declare the raw rewards' mean and standard deviation."""
+        self.mean.fill_(mean)
+        self.std.fill_(std)
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Return values in units of the normalised reward. raw: of any shape, in the reward model's units."""
+        return (raw - self.mean) / self.std
+
+
+class Critic(ValueScale):
     """A reward model that gives every state a value, in units of the normalised reward.
 
     Args:
@@ -25,14 +47,6 @@ class Critic(nn.Module):
         super().__init__()
         self.model = reward_model
         self.adapter = adapter
-        # What normalises the scores also brings the reward model's head to their scale: the critic starts near them.
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
-
-    def set_scale(self, mean: float, std: float) -> None:
-        """Declare the raw rewards' mean and standard deviation."""
-        self.mean.fill_(mean)
-        self.std.fill_(std)
 
     def forward(self, batch: CompletionBatch) -> Tensor:
         """Return the value of the state before each completion token: (N,) fp32, row by row."""
@@ -41,7 +55,19 @@ class Critic(nn.Module):
         # The head computes in fp32 whatever the trunk was told: values are compared with sums of small rewards.
         with torch.autocast(hidden.device.type, enabled=False):
             raw = self.model.score(hidden[batch.predicting].float()).mean(-1)  # (N,), over the heads
-        return (raw - self.mean) / self.std
+        return self.normalise(raw)
+
+    def trained_heads(self) -> list[nn.Module]:
+        """Return what learns whole, whatever adapters do."""
+        return [getattr(self.model, head) for head in find_heads(self.model)]
+
+    def save(self, folder: Path) -> None:
+        """Write the whole critic into a folder."""
+        self.model.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up the weights of a folder that `save` wrote."""
+        load_weights(self.model, folder)
 
 
 class FreshCritic(Critic):
@@ -56,19 +82,27 @@ class FreshCritic(Critic):
 
 
 class ActorCritic(nn.Module):
-    """policy: a causal language model. critic: a `Critic` with a trunk of its own."""
+    """policy: a causal language model. critic: a `Critic` with a trunk of its own, or a head on states of a frozen one."""
 
-    def __init__(self, policy: PreTrainedModel, critic: Critic) -> None:
+    def __init__(self, policy: PreTrainedModel, critic: Critic | FrozenCritic) -> None:
         super().__init__()
         self.policy = policy
         self.critic = critic
 
     def forward(
-        self, batch: CompletionBatch, *, with_policy: bool = True, with_critic: bool = True
+        self,
+        batch: CompletionBatch,
+        states: Tensor | None = None,
+        *,
+        with_policy: bool = True,
+        with_critic: bool = True,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the logits (N, V) and the value (N,) of each completion token, None for who is not asked."""
+        """Return the logits (N, V) and the value (N,) of each completion token, None for who is not asked.
+
+        Args: states: before each completion token, (N, H), for a critic that reads none itself.
+        """
         logits = completion_logits(self.policy, batch) if with_policy else None
-        return logits, self.critic(batch) if with_critic else None
+        return logits, self.critic(batch if states is None else states) if with_critic else None
 
     def trained_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return what is trained of the policy, and of the critic."""
@@ -80,12 +114,12 @@ class ActorCritic(nn.Module):
     def save(self, folder: Path) -> None:
         """Write what `load` needs into a folder."""
         self.policy.save_pretrained(folder / "policy")
-        self.critic.model.save_pretrained(folder / "critic")
+        self.critic.save(folder / "critic")
 
     def load(self, folder: Path) -> None:
         """Take up the weights of a folder that `save` wrote."""
         load_weights(self.policy, folder / "policy")
-        load_weights(self.critic.model, folder / "critic")
+        self.critic.load(folder / "critic")
 
 
 def load_weights(model: PreTrainedModel, folder: Path) -> None:

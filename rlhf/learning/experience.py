@@ -38,7 +38,8 @@ class Experience:
 
     scores: (B,), normalised, penalty included. raw_scores: (B,). logps, reference_logps, sampler_logps: nats, by the code
     that trains and, where it tells, the one that drew. values, rewards, returns: in units of normalised score. entropies:
-    nats. advantages: whitened.
+    nats. advantages: whitened. states: (B, C + 1, H), what a critic with a frozen trunk gives values to: before each token
+    and after the last; None for a critic that reads tokens.
     """
 
     prompts: list[list[int]]
@@ -55,6 +56,7 @@ class Experience:
     rewards: Tensor
     advantages: Tensor
     returns: Tensor
+    states: Tensor | None = None
 
     @property
     def row_lengths(self) -> list[int]:
@@ -66,7 +68,7 @@ class Experience:
         return build_batch([self.prompts[row] for row in rows], [self.completions[row] for row in rows], pad_id=pad_id)
 
     def tokens(self, values: Tensor, rows: Sequence[int]) -> Tensor:
-        """Return values (B, C) of some rows as the models list them: (N,), row by row."""
+        """Return values (B, C) or (B, C, H) of some rows as the models list them: (N,) or (N, H), row by row."""
         index = torch.as_tensor(rows, device=values.device)
         return values[index][self.mask[index]]
 
@@ -100,23 +102,28 @@ def build_experience(
     config: PPOConfig,
     pad_id: int,
     dtype: torch.dtype = torch.float32,
+    states: Tensor | None = None,
 ) -> Experience:
     """Return the experience of sampled completions. Several processes compute a part each and all return the whole.
 
     Args:
         prompts, rollouts: B of each. raw_scores: (B,), the reward model's. kl_coef: weight of the KL penalty now.
         models: policy and critic as they are now. reference: the frozen policy of the KL penalty.
-        dtype: of the trunks' matrix products.
+        dtype: of the trunks' matrix products. states: (B, C + 1, H), where the critic is a head on them.
     """
     completions = [rollout.ids for rollout in rollouts]
     device = next(models.parameters()).device
     finished = torch.tensor([rollout.finished for rollout in rollouts], device=device)
     mask = length_mask(torch.tensor([len(ids) for ids in completions], device=device))  # (B, C)
     scorer = TokenScorer(models, reference, config=config, pad_id=pad_id, dtype=dtype)
-    columns = scorer.score(prompts, rollouts, mask)
+    columns = scorer.score(prompts, rollouts, mask, with_critic=states is None)
     scores = normalise_scores(raw_scores.to(device), finished, scale, config)
     rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=kl_coef)
-    end_values = scorer.expect(prompts, completions, finished) if config.truncated_value == "critic" else None
+    if states is not None:
+        columns["values"] = models.critic(states)[:, :-1] * mask
+    end_values = None
+    if config.truncated_value == "critic":
+        end_values = scorer.expect(prompts, completions, finished, states=states)
     advantages, returns = gae(
         rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam, end_values=end_values
     )
@@ -131,6 +138,7 @@ def build_experience(
         rewards=rewards,
         advantages=whiten(advantages, mask),
         returns=returns,
+        states=states,
     )
 
 
@@ -147,39 +155,48 @@ class TokenScorer:
     pad_id: int
     dtype: torch.dtype
 
-    def score(self, prompts: list[list[int]], rollouts: list[Rollout], mask: Tensor) -> dict[str, Tensor]:
-        """Return TOKEN_COLUMNS of every completion token: (B, C) each, 0 outside the mask."""
+    def score(
+        self, prompts: list[list[int]], rollouts: list[Rollout], mask: Tensor, *, with_critic: bool
+    ) -> dict[str, Tensor]:
+        """Return TOKEN_COLUMNS of every completion token: (B, C) each, 0 outside the mask, and for who is not asked."""
         columns = torch.zeros(len(TOKEN_COLUMNS), *mask.shape, device=mask.device)
         completions = [rollout.ids for rollout in rollouts]
         for rows in self.plan(prompts, completions):
             batch = build_batch([prompts[row] for row in rows], [completions[row] for row in rows], pad_id=self.pad_id)
             batch = batch.to(mask.device)
             drawn = torch.tensor([logp for row in rows for logp in rollouts[row].logps], device=mask.device)
-            found = self.ask(batch, drawn)
+            found = self.ask(batch, drawn, with_critic=with_critic)
             for name, tokens in found.items():
                 put_rows(columns[TOKEN_COLUMNS.index(name)], rows, tokens, batch)
         return dict(zip(TOKEN_COLUMNS, sum_over_processes(columns), strict=True))
 
-    def ask(self, batch: CompletionBatch, drawn: Tensor) -> dict[str, Tensor]:
+    def ask(self, batch: CompletionBatch, drawn: Tensor, *, with_critic: bool) -> dict[str, Tensor]:
         """Return what is known of the tokens of one batch: (N,) each. drawn: (N,) or nothing, by whoever sampled, nats."""
         temperature = self.config.temperature
         with autocast(batch.input_ids.device, self.dtype):
             reference_logps = completion_logps(self.reference, batch, temperature=temperature)
-            if self.config.old_logps == "sampler":
+            is_sampler = self.config.old_logps == "sampler"
+            logits, values = self.models(batch, with_policy=not is_sampler, with_critic=with_critic)
+            if is_sampler:
                 # -log p of a drawn token is the entropy in the mean.
-                found = {"logps": drawn, "entropies": -drawn, "values": self.models.critic(batch)}
+                found = {"logps": drawn, "entropies": -drawn}
             else:
-                logits, values = self.models(batch)
                 found = {
                     "logps": token_logps(logits, batch.targets, temperature=temperature),
                     "entropies": token_entropies(logits / temperature),
-                    "values": values,
                 }
         known = {"sampler_logps": drawn} if len(drawn) else {}
-        return {**found, **known, "reference_logps": reference_logps}
+        valued = {"values": values} if with_critic else {}
+        return {**found, **known, **valued, "reference_logps": reference_logps}
 
-    def expect(self, prompts: list[list[int]], completions: list[list[int]], finished: Tensor) -> Tensor:
+    def expect(
+        self, prompts: list[list[int]], completions: list[list[int]], finished: Tensor, *, states: Tensor | None
+    ) -> Tensor:
         """Return what the critic expects after the last token of each unfinished completion: (B,), 0 for the others."""
+        if states is not None:
+            ends = torch.tensor([len(ids) for ids in completions], device=finished.device)  # (B,)
+            values: Tensor = self.models.critic(states[torch.arange(len(ends), device=finished.device), ends])
+            return values * ~finished
         expected = torch.zeros(len(prompts), device=finished.device)
         cut = [row for row, done in enumerate(finished.tolist()) if not done]
         # A value is read before each completion token; one more token makes it read after the last.

@@ -106,8 +106,10 @@ class PolicyUpdate:
 
     def ask(self, model: Any, batch: CompletionBatch, rows: list[int], *, is_real: bool, **who: bool) -> Tensor:
         """Return the summed loss of those who are asked."""
+        known = self.experience.states
+        states = None if known is None else self.experience.tokens(known[:, :-1], rows)  # (N, H)
         with autocast(self.accelerator.device, self.dtype):
-            logits, values = model(batch, **who)  # (N, V), (N,)
+            logits, values = model(batch, states, **who)  # (N, V), (N,)
         losses = []
         if values is not None:
             losses.append(self.config.vf_coef * self.value_losses(values, rows, is_real=is_real).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +17,13 @@ from rlhf.contract.records import Message, PromptRow, read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import save_final, train_sealed
+from rlhf.learning.frozen_critic import FrozenCritic
 from rlhf.learning.logps import build_batch, require_compact_head
 from rlhf.learning.models import find_stop_ids, load_tokenizer, pick_device, pick_dtype
 from rlhf.learning.ppo_models import load_models
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.ptx import load_ptx
-from rlhf.learning.rewards import build_rewards
+from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
 from rlhf.learning.scoring import load_scoring_tokenizer
@@ -84,15 +86,18 @@ def build_trainer(
     config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     stop_ids = find_stop_ids(policy, tokenizer)
-    scores = pick_scorer(
-        reward_model,
-        own,
-        tokenizer,
-        conversations=conversations,
-        stop_ids=stop_ids,
-        ensemble=config.ensemble,
-        max_length=find_limit(config.reward_model),
-    )
+    if reads_ids and isinstance(models.critic, FrozenCritic):
+        scores: Reward = partial(models.critic.reader.score, ensemble=config.ensemble)
+    else:
+        scores = pick_scorer(
+            reward_model,
+            own,
+            tokenizer,
+            conversations=conversations,
+            stop_ids=stop_ids,
+            ensemble=config.ensemble,
+            max_length=find_limit(config.reward_model),
+        )
     source = RolloutSource(
         config,
         prompts=prompts,

@@ -11,6 +11,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic, Critic, FreshCritic
 from rlhf.learning.adapters import add_adapter, describe_adapter, put_adapter
+from rlhf.learning.frozen_critic import FrozenCritic, StateReader
 from rlhf.learning.models import choose_attention, load_policy
 from rlhf.learning.reward_card import require_parity
 from rlhf.learning.scoring import load_reward_model
@@ -72,9 +73,14 @@ def find_models(module: nn.Module) -> list[PreTrainedModel]:
 
 
 def load_whole(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, policy: PreTrainedModel) -> PPOModels:
-    """Return four models that share nothing."""
-    reward_model, critic = (load_reward_model(config.reward_model, tokenizer, seed=config.seed) for _ in range(2))
-    return PPOModels(ActorCritic(policy, Critic(critic)), load_policy(config.base_model), reward_model.eval())
+    """Return four models that share nothing, or three of which the reward model's trunk is the critic's too."""
+    reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
+    critic: Critic | FrozenCritic
+    if config.critic == "frozen":
+        critic = FrozenCritic(StateReader(reward_model), seed=config.seed)
+    else:
+        critic = Critic(load_reward_model(config.reward_model, tokenizer, seed=config.seed))
+    return PPOModels(ActorCritic(policy, critic), load_policy(config.base_model), reward_model)
 
 
 def load_apart(
@@ -88,6 +94,8 @@ def load_apart(
         raise ContractError("share_base=on needs a reward model over base_model, and this one reads other tokens")
     reward_model = load_reward_model(config.reward_model, reward_tokenizer, seed=config.seed).eval()
     value_model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
+    if config.critic == "frozen":
+        return stand_on_reference(config, policy, value_model, reward_model)
     if not config.lora_rank:
         return PPOModels(ActorCritic(policy, FreshCritic(value_model)), load_policy(config.base_model), reward_model)
     add_adapter(policy, config)
@@ -96,10 +104,29 @@ def load_apart(
     return PPOModels(trained, Seen(policy, None), reward_model)
 
 
+def stand_on_reference(
+    config: PPOConfig, policy: PreTrainedModel, value_model: PreTrainedModel, reward_model: PreTrainedModel
+) -> PPOModels:
+    """Return a critic that is a new head on the reference's states. value_model: gives up its trunk for the reference's."""
+    if config.lora_rank:
+        add_adapter(policy, config)
+    reference = Seen(policy, None) if config.lora_rank else load_policy(config.base_model)
+    trunk = policy if config.lora_rank else reference
+    setattr(value_model, value_model.base_model_prefix, trunk.base_model)
+    reader = StateReader(Seen(value_model, None) if config.lora_rank else value_model.eval())
+    kind = AdapterActorCritic if config.lora_rank else ActorCritic
+    return PPOModels(kind(policy, FrozenCritic(reader, seed=config.seed, is_fresh=True)), reference, reward_model)
+
+
 def load_over_one_base(config: PPOConfig, policy: PreTrainedModel) -> PPOModels:
     """Return policy, critic and reward model as adapters over the policy's base, which bare is the reference."""
     add_adapter(policy, config)
     reward_model = read_over(policy, config.reward_model)
+    if config.critic == "frozen":
+        seen = Seen(reward_model, REWARD)
+        return PPOModels(
+            AdapterActorCritic(policy, FrozenCritic(StateReader(seen), seed=config.seed)), Seen(policy, None), seen
+        )
     critic = share_trunk(reward_model)
     copy_adapter(policy, source=REWARD, target=VALUE)
     trained = AdapterActorCritic(policy, Critic(critic, adapter=VALUE))
@@ -110,6 +137,9 @@ def load_over_two_bases(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, p
     """Return the policy as an adapter over the reference, and the critic as one over the reward model."""
     add_adapter(policy, config)
     reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
+    if config.critic == "frozen":
+        trained = AdapterActorCritic(policy, FrozenCritic(StateReader(reward_model), seed=config.seed))
+        return PPOModels(trained, Seen(policy, None), reward_model)
     put_adapter(reward_model, describe_adapter(reward_model, config), name=VALUE, seed=config.seed)
     trained = AdapterActorCritic(policy, Critic(share_trunk(reward_model), adapter=VALUE))
     return PPOModels(trained, Seen(policy, None), Seen(reward_model, None))

@@ -14,6 +14,7 @@ from rlhf.learning.advantages import steer_kl_coef
 from rlhf.learning.backends import Backend
 from rlhf.learning.batching import split_evenly
 from rlhf.learning.experience import Experience, ScoreScale, build_experience, measure_scale
+from rlhf.learning.frozen_critic import FrozenCritic
 from rlhf.learning.generation import Decoding, Rollout
 from rlhf.learning.models import autocast
 from rlhf.learning.processes import gather_parts, share_of, sum_over_processes
@@ -22,6 +23,11 @@ from rlhf.learning.rollout_metrics import describe_rollout
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
 ROLLOUT_SEED_STRIDE = 1_000_003
+
+
+def share_by_length(completions: list[Rollout]) -> list[int]:
+    """Return the rows that this process scores, long ones first."""
+    return share_of(sorted(range(len(completions)), key=lambda row: -len(completions[row].ids)))
 
 
 class RolloutSource:
@@ -67,6 +73,7 @@ class RolloutSource:
         prompts = [prompt for prompt in chosen for _ in range(self.config.samples_per_prompt)]
         generated_s = time.monotonic()
         parts = self.score(prompts, completions)
+        states = self.read_states(prompts, completions, models)
         raw_scores = torch.stack(list(parts.values())).sum(0)  # (B,)
         experience = build_experience(
             prompts,
@@ -79,6 +86,7 @@ class RolloutSource:
             config=self.config,
             pad_id=self.pad_id,
             dtype=self.dtype,
+            states=states,
         )
         metrics = {
             **describe_rollout(experience),
@@ -104,13 +112,22 @@ class RolloutSource:
 
     def score(self, prompts: list[list[int]], completions: list[Rollout]) -> dict[str, Tensor]:
         """Return the weighted rewards of completions by name: (B,) each. Processes score a part each."""
-        mine = share_of(sorted(range(len(prompts)), key=lambda row: -len(completions[row].ids)))
+        mine = share_by_length(completions)
         parts = torch.zeros(len(self.rewards), len(prompts))
         for part, reward in zip(parts, self.rewards.values(), strict=True):
             if mine:
                 part[mine] = reward([prompts[row] for row in mine], [completions[row].ids for row in mine]).cpu()
         whole = sum_over_processes(parts.to(self.reference.device))
         return dict(zip(self.rewards, whole, strict=True))
+
+    def read_states(self, prompts: list[list[int]], completions: list[Rollout], models: ActorCritic) -> Tensor | None:
+        """Return what a critic with a frozen trunk gives values to, (B, C + 1, H), or None for one that learns whole.
+
+        Each process brings what it scored: where the reward model's trunk is the critic's, that pass has read it already.
+        """
+        if not isinstance(models.critic, FrozenCritic):
+            return None
+        return models.critic.read(prompts, [rollout.ids for rollout in completions], share_by_length(completions))
 
     def sample(self, prompts: list[list[int]], number: int, models: ActorCritic) -> list[Rollout]:
         """Return samples_per_prompt completions of each prompt, prompt by prompt. Processes draw a part each."""

@@ -123,10 +123,17 @@ def score_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tenso
     return score_heads(model, rows).mean(1)
 
 
-@torch.no_grad()
 def score_heads(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tensor:
     """Return what each head says of each row of ids, prompt and completion together: (len(rows), K) fp32 on the CPU."""
     scores = torch.zeros(len(rows), model.config.num_labels)
+    for batch, heads in read_rows(model, rows):
+        scores[batch] = heads
+    return scores
+
+
+@torch.no_grad()
+def read_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Yield the numbers of rows that are read together, and what each head says of them: (b, K) fp32 on the CPU."""
     pad_id = model.config.get_text_config().pad_token_id
     with evaluating(model):
         for batch in batch_by_tokens([len(row) for row in rows], SCORING_TOKENS):
@@ -134,8 +141,7 @@ def score_heads(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tens
             logits = model(
                 input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device), use_cache=False
             ).logits
-            scores[batch] = logits.float().cpu()
-    return scores
+            yield batch, logits.float().cpu()
 
 
 def reward_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig
@@ -33,6 +33,9 @@ from rlhf.learning.adapters import (
     put_adapter,
     using,
 )
+
+if TYPE_CHECKING:
+    from rlhf.learning.frozen_critic import FrozenCritic
 
 VALUE, REWARD = "value", "reward"
 TRAINED = "trained.safetensors"
@@ -75,12 +78,12 @@ class Seen(nn.Module):
 class AdapterActorCritic(ActorCritic):
     """Policy and critic whose adapters and scalar head are trained, and nothing else."""
 
-    def __init__(self, policy: PreTrainedModel, critic: Critic) -> None:
+    def __init__(self, policy: PreTrainedModel, critic: Critic | FrozenCritic) -> None:
         super().__init__(policy, critic)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(f".{ADAPTER}." in name or f".{VALUE}." in name)
-        for head in find_heads(critic.model):
-            getattr(critic.model, head).requires_grad_(True)
+        for head in critic.trained_heads():
+            head.requires_grad_(True)
         activate(adapter_layers(policy), ADAPTER)
         self.trained = self.list_trained()
 

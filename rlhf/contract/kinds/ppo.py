@@ -42,6 +42,12 @@ class PPOConfig(AdapterConfig):
         "so where lora_rank is set and the reward model came with adapters of its own over the same base.",
         choices=("auto", "on", "off"),
     )
+    critic: str = setting(
+        "trained",
+        "What learns of the critic: all of it, or its adapter; or, a third cheaper, a small head on what the reward model "
+        "made of each token, which expects the reward less well.",
+        choices=("trained", "frozen"),
+    )
     rewards: str = setting(
         "model=1",
         "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, format, or one in rewards.json.",

@@ -101,6 +101,21 @@ def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_b
     assert shared < 10 * SHAPE.n_parameters
 
 
+@pytest.mark.parametrize("settings", [{}, {"lora_rank": 1, "share_base": "on"}], ids=["whole", "shared"])
+def test_a_critic_with_a_frozen_trunk_spares_what_a_second_model_learns_with_and_keeps_its_states(settings: dict):
+    trained, frozen = (
+        weigh_run(PPOConfig(rollout_batch_size=4, num_minibatches=1, critic=critic, **settings), SHAPE, ROWS)
+        for critic in ("trained", "frozen")
+    )
+
+    states = 2 * 4 * 4 * 49 * SHAPE.hidden_size
+    learning = trained_bytes(PPOConfig(**settings), SHAPE) - (4 * SHAPE.n_parameters if settings else 0)
+    assert trained.held - frozen.held == pytest.approx(learning - states)
+    assert frozen.step == trained.step
+    assert frozen.flops < 0.75 * trained.flops
+    assert frozen.n_blocks < trained.n_blocks
+
+
 def test_on_a_gpu_a_weight_costs_its_copy_in_half_precision_besides_and_activations_half():
     assert trained_bytes(SFTConfig(), SHAPE, GPU) == (16 + 2) * SHAPE.n_parameters
     assert trained_bytes(SFTConfig(lora_rank=4), SHAPE, GPU) - trained_bytes(SFTConfig(lora_rank=4), SHAPE) == 2e6

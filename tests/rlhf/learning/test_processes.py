@@ -31,8 +31,9 @@ from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
 from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
 
-# What is trained, and which kind of run that is. An epoch of 13 rows ends with a batch that two processes cannot share.
-KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo"}
+# What is trained, and which kind of run that is; head: PPO with a critic on a frozen trunk.
+# An epoch of 13 rows ends with a batch that two processes cannot share.
+KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo", "head": "ppo"}
 ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
@@ -94,7 +95,7 @@ def write_verdicts(run_dir: Path) -> None:
 
 def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
     base = {"base_model": str(policy)}
-    if kind == "ppo":
+    if kind in ("ppo", "head"):
         return PPOConfig(
             **base,
             reward_model=str(reward_model),
@@ -111,6 +112,8 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
             ptx_coef=0.5,
             ptx_batch_size=3,
             target_kl=100.0,
+            critic="frozen" if kind == "head" else "trained",
+            truncated_value="critic" if kind == "head" else "zero",
         )
     if kind == "dpo":
         return DPOConfig(**base, **SHORT, sft_coef=0.5)
@@ -147,7 +150,7 @@ def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPa
         for kind in KINDS:
             prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model))
             write_pairs(home / kind, n_train=13, n_test=4)
-            if kind in ("sft", "ppo"):
+            if kind in ("sft", "ppo", "head"):
                 write_demonstrations(home / kind)
                 write_prompts(home / kind)
             if kind == "kto":
@@ -165,7 +168,7 @@ def test_two_processes_learn_what_one_learns(kind: str, homes: tuple[Path, Path]
     logged = [[line["values"] for line in tail_metrics(home / kind, 0)[0]] for home in homes]
 
     losses = [[values["loss"] for values in lines if "loss" in values] for lines in logged]
-    assert len(losses[0]) == (2 if kind == "ppo" else 4)
+    assert len(losses[0]) == (2 if KINDS[kind] == "ppo" else 4)
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     weights = [load_file(home / kind / "checkpoints" / "final" / "model.safetensors") for home in homes]
     for name, value in weights[0].items():
@@ -206,9 +209,10 @@ def test_what_processes_do_not_share_the_first_one_does(tiny_policy: Path, rewar
     assert [line["step"] for line in tail_metrics(tmp_path, 0)[0]] == [1, 2, 2]
 
 
-def test_two_processes_share_a_rollout_to_the_digit(homes: tuple[Path, Path]):
+@pytest.mark.parametrize("kind", ["ppo", "head"])
+def test_two_processes_share_a_rollout_to_the_digit(kind: str, homes: tuple[Path, Path]):
     alone, together = (
-        [line["values"] for line in tail_metrics(home / "ppo", 0)[0] if "objective/kl" in line["values"]]
+        [line["values"] for line in tail_metrics(home / kind, 0)[0] if "objective/kl" in line["values"]]
         for home in homes
     )
 
