@@ -84,7 +84,12 @@ def train(config: RunConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def record_failure(run_dir: Path, cause: str, *, usage: dict[str, Any]) -> None:
-    """Write the failed result. On a full disk it may be impossible: then the exit code and the log must do."""
+    """Write the failed result. On a full disk it may be impossible: then the exit code and the log must do.
+
+    Of several processes the first one's word stands: what the others then fail of is often that it has gone.
+    """
+    if not is_first_process() and (run_dir / RESULT).exists():
+        return
     try:
         write_result(run_dir, succeeded=False, cause=cause, usage=usage)
     except OSError as error:
