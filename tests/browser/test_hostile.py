@@ -17,8 +17,8 @@ LOOT = """() => ({
   ran: window.pwned ?? null,
   stopped: window.violations,
   acting: document.querySelectorAll(
-    ".prose :is(script, iframe, object, embed, form, input, button, select, textarea, dialog, style, link, meta, base, " +
-    "img, video, audio, svg, template, slot, [style], [id], [name], [popovertarget], [autofocus])"
+    ".prose :is(script, iframe, object, embed, form, input, button:not(.code > [data-copies]), select, textarea, dialog, " +
+    "style, link, meta, base, img, video, audio, svg, template, slot, [style], [id], [name], [popovertarget], [autofocus])"
   ).length,
   steered: [...document.querySelectorAll(".prose *")].filter((element) =>
     element.getAttributeNames().some((name) => /^(on|hx-|data-hx|data-act|data-key|ws-|sse-|ping|src)/.test(name))

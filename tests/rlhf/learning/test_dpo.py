@@ -93,7 +93,13 @@ def test_plain_labels_give_trls_losses_gradients_and_metrics(
     assert theirs.train_dataset["ref_chosen_logps"] == pytest.approx(reference[:, 0].tolist(), rel=1e-5)
     assert len(found) == 4
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=2e-5, abs=2e-5)
+        assert one == pytest.approx(other | toss_ups(one, other), rel=2e-5, abs=2e-5)
+
+
+def toss_ups(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    """Return the accuracy as it is where the policy still is its reference: there the last digit decides each pair."""
+    is_decided = abs(other["rewards/margins"]) > 1e-6
+    return {} if is_decided else {"rewards/accuracies": one["rewards/accuracies"]}
 
 
 def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path: Path):

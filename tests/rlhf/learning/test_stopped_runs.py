@@ -64,7 +64,7 @@ def test_a_dpo_run_that_forgets_the_chosen_completions_is_stopped(models: TinyMo
     [
         ({"kl_limit": 0.0}, "logps/chosen_fall is ", "raise beta, lower learning_rate, or raise desirable_weight"),
         (
-            {"chosen_drop": 0.0, "kl_limit": 1.0},
+            {"chosen_drop": 0.0, "kl_limit": 0.25},
             "kl/per_token is ",
             "raise beta, lower learning_rate, or raise kl_limit",
         ),
