@@ -103,12 +103,12 @@ def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_b
 
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 1, "share_base": "on"}], ids=["whole", "shared"])
 def test_a_critic_with_a_frozen_trunk_spares_what_a_second_model_learns_with_and_keeps_its_states(settings: dict):
+    small = {"rollout_batch_size": 4, "num_minibatches": 1, "max_new_tokens": 48}
     trained, frozen = (
-        weigh_run(PPOConfig(rollout_batch_size=4, num_minibatches=1, critic=critic, **settings), SHAPE, ROWS)
-        for critic in ("trained", "frozen")
+        weigh_run(PPOConfig(**small, critic=critic, **settings), SHAPE, ROWS) for critic in ("trained", "frozen")
     )
 
-    states = 2 * 4 * 4 * 49 * SHAPE.hidden_size
+    states = 2 * 4 * 4 * 49 * SHAPE.hidden_size  # each token read before, and the one after the last
     learning = trained_bytes(PPOConfig(**settings), SHAPE) - (4 * SHAPE.n_parameters if settings else 0)
     assert trained.held - frozen.held == pytest.approx(learning - states)
     assert frozen.step == trained.step
