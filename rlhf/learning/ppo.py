@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import TOKENS_AT_ONCE, PPOConfig, parse_weights
@@ -85,33 +86,21 @@ def build_trainer(
     policy, pad_id = models.policy, tokenizer.pad_token_id
     config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
-    stop_ids = find_stop_ids(policy, tokenizer)
-    if reads_ids and isinstance(models.critic, FrozenCritic):
-        scores: Reward = partial(models.critic.reader.score, ensemble=config.ensemble)
-    else:
-        scores = pick_scorer(
+    scores: Reward = (
+        partial(models.critic.reader.score, ensemble=config.ensemble)
+        if reads_ids and isinstance(models.critic, FrozenCritic)
+        else pick_scorer(
             reward_model,
             own,
             tokenizer,
             conversations=conversations,
-            stop_ids=stop_ids,
+            stop_ids=find_stop_ids(policy, tokenizer),
             ensemble=config.ensemble,
             max_length=find_limit(config.reward_model),
         )
-    source = RolloutSource(
-        config,
-        prompts=prompts,
-        reference=reference,
-        rewards=build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer),
-        backend=pick_backend(
-            config.generation_backend,
-            device=policy.device,
-            base_model=config.base_model,
-            batch_size=config.n_completions,
-        ),
-        stop_ids=stop_ids,
-        pad_id=pad_id,
-        dtype=pick_trunk_dtype(config.dtype, policy.device),
+    )
+    source = build_source(
+        config, run_dir, prompts=prompts, tokenizer=tokenizer, policy=policy, reference=reference, scores=scores
     )
     # The judges read a rollout's ids: of a reward model with tokens of its own, only what texts show is told.
     watch = (
@@ -126,6 +115,34 @@ def build_trainer(
         watch=watch,
         arguments=trainer_arguments(config, run_dir),
         ptx=load_ptx(run_dir / DATA, tokenizer, config),
+    )
+
+
+def build_source(
+    config: PPOConfig,
+    run_dir: Path,
+    *,
+    prompts: list[list[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    policy: PreTrainedModel,
+    reference: nn.Module,
+    scores: Reward,
+) -> RolloutSource:
+    """Return what draws a run's rollouts and scores them. scores: the reward model's."""
+    return RolloutSource(
+        config,
+        prompts=prompts,
+        reference=reference,
+        rewards=build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer),
+        backend=pick_backend(
+            config.generation_backend,
+            device=policy.device,
+            base_model=config.base_model,
+            batch_size=config.n_completions,
+        ),
+        stop_ids=find_stop_ids(policy, tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        dtype=pick_trunk_dtype(config.dtype, policy.device),
     )
 
 
