@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
@@ -16,6 +16,7 @@ from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, pick_device, pick_dtype
+from rlhf.learning.muon import Muon
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows, part_documents
 from rlhf.learning.processes import is_first_process, share_of
 from rlhf.learning.shapes import IN_BLOCK, build_model
@@ -106,7 +107,7 @@ def build_optimizers(model: PreTrainedModel, config: PretrainConfig) -> list[Opt
     matrices = [parameter for name, parameter in named if name in hidden]
     others = [parameter for name, parameter in named if name not in hidden]
     return [
-        Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
+        Muon(matrices, dtype=pick_dtype("auto", model.device), lr=config.matrix_learning_rate, weight_decay=0.0),
         AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
