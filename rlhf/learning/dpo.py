@@ -91,6 +91,7 @@ def build_trainer(
         loss_type=config.loss_type,
         sft_coef=config.sft_coef,
         simpo_margin=config.simpo_margin,
+        length_coef=config.length_coef,
     )
 
 

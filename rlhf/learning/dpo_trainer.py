@@ -26,13 +26,24 @@ LABELS = ("row", "target", "weight", "ref_chosen_logps", "ref_rejected_logps")
 class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTrainer):
     """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's.
 
-    Args: loss_type, sft_coef, simpo_margin: the run's. The rest is DPOTrainer's.
+    Args: loss_type, sft_coef, simpo_margin, length_coef: the run's. The rest is DPOTrainer's.
     """
 
     def __init__(
-        self, *args: Any, loss_type: str, sft_coef: float = 0.0, simpo_margin: float = 0.0, **kwargs: Any
+        self,
+        *args: Any,
+        loss_type: str,
+        sft_coef: float = 0.0,
+        simpo_margin: float = 0.0,
+        length_coef: float = 0.0,
+        **kwargs: Any,
     ) -> None:
-        self.loss_type, self.sft_coef, self.simpo_margin = loss_type, sft_coef, simpo_margin
+        self.loss_type, self.sft_coef, self.simpo_margin, self.length_coef = (
+            loss_type,
+            sft_coef,
+            simpo_margin,
+            length_coef,
+        )
         super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
@@ -66,6 +77,7 @@ class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTr
             rejected_lengths=rejected_lengths,
             label_smoothing=self.label_smoothing,
             simpo_margin=self.simpo_margin,
+            length_coef=self.length_coef,
         )
         share = inputs["share"]
         loss = loss * share

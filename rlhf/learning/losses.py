@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlhf.contract.kinds.dpo import PER_TOKEN
+
 
 def bradley_terry_loss(
     chosen_rewards: Tensor,
@@ -61,6 +63,7 @@ def dpo_loss(
     rejected_lengths: Tensor,
     label_smoothing: float = 0.0,
     simpo_margin: float = 0.0,
+    length_coef: float = 0.0,
 ) -> Tensor:
     """Return the mean of w [p l(h) + (1 - p) l(-h)], where l is the named loss and h says how much likelier chosen is.
 
@@ -72,16 +75,19 @@ def dpo_loss(
         target, weight: (B,) as in `bradley_terry_loss`.
         chosen_lengths, rejected_lengths: (B,), completion tokens; ipo, simpo and orpo average over them.
         label_smoothing: the known share of flipped labels, for robust. simpo_margin: nats, for simpo.
+        length_coef: nats a token that what is longer is taken to owe to its length; for losses of whole completions.
     Returns: scalar.
     Raises: ValueError for an unknown loss_type.
     Source: sigmoid: arXiv 2305.18290 eq. 7; hinge: SLiC, arXiv 2305.10425 eq. 10 against a reference;
         ipo: arXiv 2310.12036 eq. 17, per token; robust: rDPO, arXiv 2403.00409 eq. 12; simpo: arXiv 2405.14734 eq. 6;
-        orpo: arXiv 2403.07691 eq. 7, without its SFT term.
+        orpo: arXiv 2403.07691 eq. 7, without its SFT term; length_coef: R-DPO, arXiv 2403.19159 eq. 9.
     """
     chosen, rejected = chosen_logratios, rejected_logratios
-    if loss_type in ("ipo", "simpo", "orpo"):
+    if loss_type in PER_TOKEN:
         chosen, rejected = chosen / chosen_lengths.clamp(min=1), rejected / rejected_lengths.clamp(min=1)
     difference = log_odds(chosen) - log_odds(rejected) if loss_type == "orpo" else chosen - rejected  # (B,)
+    if length_coef:
+        difference = difference + length_coef / beta * (chosen_lengths - rejected_lengths)
     better, worse = (
         one_sided_dpo_loss(h, loss_type, beta=beta, label_smoothing=label_smoothing, simpo_margin=simpo_margin)
         for h in (difference, -difference)

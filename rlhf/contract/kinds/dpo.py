@@ -8,6 +8,8 @@ from typing import ClassVar
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import TuningConfig, setting
 
+PER_TOKEN = ("ipo", "simpo", "orpo")  # losses of a completion's mean over its tokens
+
 
 @dataclass(frozen=True, kw_only=True)
 class DPOConfig(TuningConfig):
@@ -36,6 +38,13 @@ class DPOConfig(TuningConfig):
         0.0, "Weight of an SFT term on the chosen completions, which keeps them likely; orpo needs it.", low=0
     )
     simpo_margin: float = setting(0.5, "Reward difference that simpo asks for, nats.", low=0)
+    length_coef: float = setting(
+        0.0,
+        "What each token of a completion costs, nats of reward, so that length alone wins nothing; for losses that do not "
+        "average over tokens.",
+        low=0,
+        high=10,
+    )
     chosen_drop: float = setting(
         3.0,
         "Mean fall of the chosen completions under the reference, nats a token, at which the run stops; 0 sets no limit.",
@@ -46,6 +55,10 @@ class DPOConfig(TuningConfig):
         super().__post_init__()
         if self.label_smoothing and self.loss_type != "robust":
             raise ConfigError(f"label_smoothing acts on loss_type=robust only, got loss_type={self.loss_type}")
+        if self.length_coef and self.loss_type in PER_TOKEN:
+            raise ConfigError(
+                f"length_coef is for whole completions, but loss_type={self.loss_type} averages over tokens"
+            )
         if self.loss_type == "orpo" and not self.sft_coef:
             raise ConfigError("orpo learns to write from its SFT term alone: set sft_coef, 1 in its paper")
 

@@ -31,6 +31,12 @@ def test_settings_are_read_as_their_fields_type():
     assert (config.beta, config.batch_size, config.loss_type) == (0.25, 8, "ipo")
 
 
+@pytest.mark.parametrize("loss_type", ["ipo", "simpo"])
+def test_a_price_of_length_is_refused_where_the_loss_averages_over_tokens(loss_type):
+    with pytest.raises(ConfigError, match=f"length_coef is for whole completions, but loss_type={loss_type} averages"):
+        DPOConfig(loss_type=loss_type, length_coef=0.01)
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [

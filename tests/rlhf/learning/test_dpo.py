@@ -126,6 +126,25 @@ def test_a_run_learns_the_rule_against_its_own_start(tiny_policy: Path, tmp_path
     assert lines[0]["values"]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_a_price_of_length_is_in_the_loss_of_a_run(tiny_policy: Path, tmp_path: Path):
+    price = 0.05
+    tokenizer = load_tokenizer(tiny_policy)
+    config = DPOConfig(
+        base_model=str(tiny_policy), batch_size=8, max_steps=1, logging_steps=1, dtype="float32", length_coef=price
+    )
+    prepare_run_dir(tmp_path, config)
+    write_pairs(tmp_path, n_train=8, n_test=8)
+    pairs = encode_pairs(polite_pairs(8, seed=1), tokenizer, max_length=config.max_length).pairs
+    longer = torch.tensor([len(pair.chosen_ids) - len(pair.rejected_ids) for pair in pairs])
+
+    train(config, tmp_path)
+
+    first = next(row["values"] for row in tail_metrics(tmp_path, 0)[0] if "loss" in row["values"])
+    # Before its first step the policy is its reference, so nothing but length tells the completions apart.
+    assert longer.any()
+    assert first["loss"] == pytest.approx(-torch.nn.functional.logsigmoid(price * longer).mean().item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("loss_type", ["simpo", "orpo"])
 def test_a_loss_without_a_reference_learns_the_rule_too(loss_type: str, tiny_policy: Path, tmp_path: Path):
     config = DPOConfig(

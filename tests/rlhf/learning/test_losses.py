@@ -107,6 +107,23 @@ def test_robust_without_noise_is_sigmoid():
     assert dpo([0.3], [0.1], "robust") == pytest.approx(dpo([0.3], [0.1], "sigmoid"))
 
 
+@pytest.mark.parametrize("loss_type", ["sigmoid", "hinge", "robust"])
+def test_what_a_longer_completion_wins_by_its_length_is_no_reward(loss_type: str):
+    longer = {"chosen_lengths": [30], "rejected_lengths": [20]}
+
+    asked = dpo([1.0], [0.5], loss_type, length_coef=0.02, beta=0.5, **longer)
+    expected = dpo([1.0 + 10 * 0.02 / 0.5], [0.5], loss_type, beta=0.5)
+
+    assert asked == pytest.approx(expected)
+    assert asked < dpo([1.0], [0.5], loss_type, beta=0.5, **longer)
+
+
+def test_of_completions_as_long_as_each_other_length_says_nothing():
+    alike = {"chosen_lengths": [30], "rejected_lengths": [30]}
+
+    assert dpo([0.4], [0.1], "sigmoid", length_coef=0.5, **alike) == dpo([0.4], [0.1], "sigmoid", **alike)
+
+
 def test_an_unknown_dpo_loss_is_named():
     with pytest.raises(ValueError, match="got 'kto'"):
         dpo([0.0], [0.0], "kto")
