@@ -24,6 +24,7 @@ from pygments.token import STANDARD_TYPES
 
 from labeling.domain.formulas import read_bracketed_formula, render_formula
 from labeling.domain.invisibles import MARK_CHARS, UNSEEN, mark_all, mark_unseen
+from labeling.domain.tables import keep_cells
 
 MARKDOWN_CHARS = 20_000  # worst hostile text of this length: 0.3 s; a longer one is shown as plain text
 SHOWN_CHARS = 100_000  # of a longer one the page shows the beginning and links the whole
@@ -200,6 +201,7 @@ def make_markdown() -> MarkdownIt:
     markdown.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     markdown.inline.ruler.before("escape", "bracketed_formula", read_bracketed_formula)
     markdown.core.ruler.push("numbers", keep_numbers)
+    markdown.core.ruler.after("block", "cells", keep_cells)
     # The plugin wraps formulas its own way and puts that over the renderer's methods; ours again.
     for name in ("math_block", "math_inline", "math_inline_double"):
         markdown.add_render_rule(name, getattr(Renderer, name))

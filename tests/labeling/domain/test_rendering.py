@@ -95,6 +95,21 @@ def test_markdown_is_rendered_as_written():
     )
 
 
+@pytest.mark.parametrize("before", ["", "> "], ids=["by itself", "quoted"])
+def test_a_row_of_a_table_keeps_the_cells_its_head_has_no_column_for(before):
+    html = render_markdown(
+        "\n".join(before + line for line in ("| a |", "|---|", "| b | *more* | c\\|d |", "e | f", "| g |"))
+    )
+
+    rows = re.findall(r"<tr>(.*?)</tr>", re.sub(r"\s+", "", html))
+    assert rows == [
+        "<th>a</th>",
+        "<td>b</td><td><em>more</em></td><td>c|d</td>",
+        "<td>e</td><td>f</td>",
+        "<td>g</td>",
+    ]
+
+
 def test_a_list_of_sources_is_shown_as_it_is_written():
     html = render_markdown("Boil it [1].\n\n[1]: https://eggs.example 'eight minutes'\n[2]: https://other.example")
 
