@@ -48,10 +48,9 @@ def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float
     """
     judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.target != 0.5]
     n = len(judged)
-    right = sum(credit(difference, pair.target) for pair, difference in judged)
     longer = sum(credit(pair.chosen_chars - pair.rejected_chars, pair.target) for pair, _ in judged)
     return {
-        **describe_share(name, right, n),
+        **describe_accuracy(pairs, differences, name=name),
         **describe_share("baseline_longer", longer, n),
         **describe_share("baseline_shorter", n - longer, n),
         "eval_log_loss": log_loss([pair.target for pair in pairs], differences),
@@ -60,6 +59,16 @@ def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float
         "n_test": len(pairs),
         "n_test_ties": len(pairs) - n,
     }
+
+
+def describe_accuracy(pairs: Sequence[EncodedPair], differences: Sequence[float], *, name: str) -> dict[str, float]:
+    """Return {name, name_low, name_high}: how often score differences have the label's sign; as `describe_agreement`."""
+    hits = [
+        credit(difference, pair.target)
+        for pair, difference in zip(pairs, differences, strict=True)
+        if pair.target != 0.5
+    ]
+    return describe_share(name, sum(hits), len(hits))
 
 
 def fit_temperature(targets: Sequence[float], differences: Sequence[float]) -> float:

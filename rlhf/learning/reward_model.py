@@ -14,7 +14,14 @@ from trl.trainer.reward_config import RewardConfig as RewardArguments
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import DATA, HITS
-from rlhf.learning.accuracy import describe_agreement, describe_slices, fit_temperature, list_hits, log_loss
+from rlhf.learning.accuracy import (
+    describe_accuracy,
+    describe_agreement,
+    describe_slices,
+    fit_temperature,
+    list_hits,
+    log_loss,
+)
 from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
@@ -42,6 +49,7 @@ from rlhf.learning.shared_prefix import (
     spares_enough,
 )
 from rlhf.learning.tables import pair_dataset
+from rlhf.learning.words import word_differences
 
 
 def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
@@ -77,6 +85,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         write_rows(run_dir / HITS, list_hits(test_set.pairs, differences))
     return {
         **describe_agreement(test_set.pairs, differences, name="eval_accuracy"),
+        **describe_accuracy(test_set.pairs, word_differences(train_set.pairs, test_set.pairs), name="baseline_words"),
         **calibration,
         **describe_heads(by_head),
         "slices": describe_slices(test_set.pairs, differences),

@@ -1,4 +1,4 @@
-"""A run's final metrics as a person weighs them: each share with its 95% interval, beside what length alone reaches."""
+"""A run's final metrics as a person weighs them: each share with its 95% interval, beside what length or words alone reach."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 from rlhf.contract.run_dir import USAGE
 from rlhf.domain.labeler_hits import LABELERS
 
-# The shares that say how good the run is, best known first, and the rules that know nothing but length.
+# The shares that say how good the run is, best known first, and the rules that do not understand what they read.
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate", "doubt_win_rate")
-BASELINES = {"baseline_longer": "the longer is better", "baseline_shorter": "the shorter is better"}
+BASELINES = {
+    "baseline_longer": "the longer is better",
+    "baseline_shorter": "the shorter is better",
+    "baseline_words": "a list of good and bad words",
+}
 
 SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own
 APART = (SLICES, USAGE, LABELERS)
@@ -63,7 +67,7 @@ def list_figures(result: dict[str, Any]) -> list[Figure]:
 
 
 def weigh_result(result: dict[str, Any]) -> str:
-    """Say in one sentence whether the run learned more than length; an empty text when it cannot be said."""
+    """Say in one sentence whether the run learned more than length and words; an empty text when it cannot be said."""
     figures = {figure.key: figure for figure in list_figures(result)}
     share = next((figures[key] for key in SHARES if key in figures), None)
     baselines = [figures[key] for key in BASELINES if key in figures]
@@ -71,9 +75,9 @@ def weigh_result(result: dict[str, Any]) -> str:
         return ""
     best = max(baselines, key=lambda figure: figure.value)
     if share.low is not None and best.high is not None and share.low > best.high:
-        return f"Better than length alone: its whole interval lies above “{best.note}” ({best.value:.1%})."
+        return f"Better than “{best.note}” ({best.value:.1%}): its whole interval lies above it."
     if share.value > best.value:
         return (
             f"Ahead of “{best.note}” ({best.value:.1%}), but the intervals overlap: more held-out judgments would tell."
         )
-    return f"No better than “{best.note}” ({best.value:.1%}): it may have learned length, or the judgments are too few."
+    return f"No better than “{best.note}” ({best.value:.1%}): it may know no more than that, or the judgments are too few."

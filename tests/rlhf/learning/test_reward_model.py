@@ -119,6 +119,9 @@ def test_a_run_learns_the_rule_and_publishes_the_model_it_scored_with(tiny_polic
     same = sum(pair.chosen_chars == pair.rejected_chars for pair in test_pairs)
     assert metrics["baseline_longer"] == pytest.approx((longer + same / 2) / 20)
     assert metrics["baseline_shorter"] == pytest.approx(1 - metrics["baseline_longer"])
+    # The polite pairs differ by words alone.
+    assert metrics["baseline_words"] == 1.0
+    assert metrics["baseline_words_low"] == metrics["eval_accuracy_low"]
 
 
 def test_the_same_configuration_gives_the_same_losses(tiny_policy: Path, tmp_path: Path):

@@ -27,9 +27,7 @@ def test_a_lone_end_is_a_figure_of_its_own():
 
 
 @pytest.mark.parametrize("key", ["eval_accuracy", "eval_rewards/accuracies"])
-@pytest.mark.parametrize(
-    ("value", "verdict"), [(0.75, "Better than length alone"), (0.6, "Ahead of"), (0.55, "No better than")]
-)
+@pytest.mark.parametrize(("value", "verdict"), [(0.75, "Better than"), (0.6, "Ahead of"), (0.55, "No better than")])
 def test_the_verdict_weighs_the_share_against_the_better_baseline(key, value, verdict):
     result = share(key, value) | share("baseline_longer", 0.45) | share("baseline_shorter", 0.55)
 
@@ -37,6 +35,12 @@ def test_the_verdict_weighs_the_share_against_the_better_baseline(key, value, ve
 
     assert sentence.startswith(verdict)
     assert "“the shorter is better” (55.0%)" in sentence
+
+
+def test_a_model_that_only_ties_with_a_list_of_words_is_told_so():
+    result = share("eval_accuracy", 0.7) | share("baseline_longer", 0.45) | share("baseline_words", 0.71)
+
+    assert weigh_result(result).startswith("No better than “a list of good and bad words” (71.0%)")
 
 
 @pytest.mark.parametrize("result", [{}, {"eval_loss": 1.2}, share("eval_accuracy", 0.7), {"eval_accuracy": 0.7}])

@@ -136,7 +136,7 @@ def test_the_detail_shows_result_interval_and_baselines(as_manager, project):
 
     assert "0.660 to 0.750" in answer.text
     assert "“the longer is better”" in answer.text
-    assert "Better than length alone" in answer.text
+    assert "Better than “the longer is better”" in answer.text
     assert 'hx-get="/projects/harbour/quality/ceiling/" hx-trigger="load"' in answer.text
 
 
