@@ -1,4 +1,4 @@
-"""A run's final metrics as a person weighs them: each share with its 95% interval, beside what length or words alone reach."""
+"""A run's final metrics as a person weighs them: each share with its 95% interval, beside what length and words reach."""
 
 from __future__ import annotations
 
