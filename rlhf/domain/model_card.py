@@ -127,6 +127,18 @@ def fence(value: object) -> list[str]:
 
 def fence_python(checkpoint: Checkpoint) -> list[str]:
     """Return how the model is loaded."""
+    if checkpoint.run and checkpoint.run.config.get("head") == "tokens":
+        return [
+            "Transformers has no class for a reward model of words and likelihood; this is how it is read here:",
+            "",
+            "```python",
+            "from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_rows",
+            "",
+            f'tokenizer = load_scoring_tokenizer("{checkpoint.name}")',
+            f'model = load_reward_model("{checkpoint.name}", tokenizer, seed=0)',
+            "score_rows(model, rows)  # ids of prompt and completion as the chat template writes them",
+            "```",
+        ]
     auto = "AutoModelForCausalLM" if checkpoint.kind == Checkpoint.Kind.POLICY else "AutoModelForSequenceClassification"
     serve = [f"vllm serve {checkpoint.name}"] if checkpoint.kind == Checkpoint.Kind.POLICY else []
     return [

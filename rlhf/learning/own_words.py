@@ -195,12 +195,13 @@ def score_texts(folder: str, drawn: Sequence[Drawn], *, seed: int) -> Tensor:
     model = load_reward_model(folder, tokenizer, seed=seed).eval()
     require_parity(model, folder)
     max_length = find_limit(folder)
-    rows = []
+    rows, starts = [], []
     for each in drawn:
         for messages, text, finished in zip(each.messages, each.texts, each.finished, strict=True):
             prompt, ids = encode_answer(tokenizer, messages, text, is_finished=finished, max_length=max_length)
             rows.append(prompt + ids)
-    return score_heads(model, rows).view(len(drawn), -1, model.config.num_labels)
+            starts.append(len(prompt))
+    return score_heads(model, rows, starts=starts).view(len(drawn), -1, model.config.num_labels)
 
 
 def compare(

@@ -28,6 +28,7 @@ from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
 from rlhf.learning.scoring import load_scoring_tokenizer
+from rlhf.learning.token_scorer import is_token_scorer
 from rlhf.learning.tokenization import encode_prompt
 from rlhf.learning.watch import prepare_watch
 
@@ -80,15 +81,16 @@ def build_trainer(
     longest = max(len(prompt) for prompt in prompts) + config.max_new_tokens
     own = load_scoring_tokenizer(config.reward_model)
     reads_ids = reads_same_tokens(tokenizer, own)
+    lends_trunk = reads_ids and not is_token_scorer(config.reward_model)
     models, reference, reward_model = load_models(
-        config, tokenizer, longest_row=longest, reward_tokenizer=None if reads_ids else own
+        config, tokenizer, longest_row=longest, reward_tokenizer=None if lends_trunk else own
     )
     policy, pad_id = models.policy, tokenizer.pad_token_id
     config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
     scores: Reward = (
         partial(models.critic.reader.score, ensemble=config.ensemble)
-        if reads_ids and isinstance(models.critic, FrozenCritic)
+        if lends_trunk and isinstance(models.critic, FrozenCritic)
         else pick_scorer(
             reward_model,
             own,

@@ -44,7 +44,8 @@ def load_models(
 ) -> PPOModels:
     """Return the models of a run. The critic starts as the reward model, the policy as the reference.
 
-    Args: reward_tokenizer: of a reward model that reads other tokens than the policy's; the critic then starts anew.
+    Args: reward_tokenizer: of a reward model that reads other tokens than the policy's, or has no trunk to lend; the
+        critic then starts anew.
     Raises: ContractError for folders that cannot be used, a reward model that scores otherwise than when it was trained, or
     a base that cannot be shared and must.
     """

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig as RewardArguments
 
+from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import DATA, HITS
@@ -27,7 +28,7 @@ from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
 from rlhf.learning.models import choose_attention, choose_recomputing
 from rlhf.learning.pair_batches import PairRows
-from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
+from rlhf.learning.preferences import EncodedPair, EncodedPairs, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.processes import is_first_process, process_count
 from rlhf.learning.prompt_packs import PackBatch, pack_dataset, pack_prompts
@@ -49,6 +50,8 @@ from rlhf.learning.shared_prefix import (
     spares_enough,
 )
 from rlhf.learning.tables import pair_dataset
+from rlhf.learning.token_reward import learn_scorer
+from rlhf.learning.token_scorer import is_token_scorer
 from rlhf.learning.words import word_differences
 
 
@@ -58,18 +61,15 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     Raises: ContractError on a base model or rows that cannot be used, HandedBack, NonFiniteError.
     """
     tokenizer = load_scoring_tokenizer(config.base_model)
-    model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
-    add_adapter(model, config)
-    choose_recomputing(model, config.gradient_checkpointing)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
-    write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=True))
+    write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=config.head == "last"))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
-    require_positions(model, train_set.pairs + test_set.pairs)
-    choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
-    trainer = build_trainer(config, run_dir, model=model, tokenizer=tokenizer, pairs=train_set.pairs)
-    train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
-    # Training leaves autocast in the model's forward, and rounded scores would not be those of the published model.
-    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    model: Any
+    if config.head == "tokens":
+        pairs = weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs
+        model = learn_scorer(config, run_dir, tokenizer=tokenizer, pairs=pairs)
+    else:
+        model = train_trunk(config, run_dir, tokenizer=tokenizer, train_set=train_set, test_set=test_set)
     by_head = head_differences(model, test_set.pairs)  # (n, K)
     differences = by_head.mean(1).tolist()
     calibration = calibrate(test_set.pairs, differences)
@@ -93,6 +93,32 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         "n_dropped": train_set.n_dropped + test_set.n_dropped,
         "n_cut": train_set.n_cut + test_set.n_cut,
     }
+
+
+def train_trunk(
+    config: RewardConfig,
+    run_dir: Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    train_set: EncodedPairs,
+    test_set: EncodedPairs,
+) -> PreTrainedModel:
+    """Return a model whose trunk has learned to score, with its head on the last token.
+
+    Raises: ContractError for a base that cannot be used, HandedBack, NonFiniteError.
+    """
+    if is_token_scorer(config.base_model):
+        raise ContractError("base_model weighs words and has no trunk that learns: name a policy, or ask for head=tokens")
+    model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
+    add_adapter(model, config)
+    choose_recomputing(model, config.gradient_checkpointing)
+    require_positions(model, train_set.pairs + test_set.pairs)
+    choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
+    trainer = build_trainer(config, run_dir, model=model, tokenizer=tokenizer, pairs=train_set.pairs)
+    train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
+    # Training leaves autocast in the model's forward, and rounded scores would not be those of the published model.
+    trained: PreTrainedModel = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    return trained
 
 
 def build_trainer(

@@ -94,7 +94,8 @@ def score_ids(
     Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
     Source: worst-case optimization, arXiv 2310.02743 section 3.
     """
-    by_head = score_heads(model, [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)])  # (B, K)
+    rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
+    by_head = score_heads(model, rows, starts=[len(prompt) for prompt in prompts])  # (B, K)
     return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -21,6 +22,7 @@ from rlhf.contract.model_folder import check_model_folder
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.models import pick_device
 from rlhf.learning.preferences import EncodedPair
+from rlhf.learning.token_scorer import TokenScorer, is_token_scorer, load_token_scorer
 
 SCORING_TOKENS = 8192
 POSITION_TABLES = ("position_embeddings", ".wpe")
@@ -45,13 +47,20 @@ def load_reward_model(
     """
     check_model_folder(Path(folder))
     require_distinct_pad(tokenizer)
+    if is_token_scorer(folder):
+        return with_pad(load_token_scorer(folder), tokenizer)
     set_seed(seed)
     heads = {} if is_reward_model(folder) else {"num_labels": n_heads}
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
         folder, **heads, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
+    return with_pad(model.to(pick_device()), tokenizer)
+
+
+def with_pad(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Return the model, told which token pads: the score is read before it."""
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return model.to(pick_device())
+    return model
 
 
 def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -79,6 +88,8 @@ def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 def is_reward_model(folder: str | Path) -> bool:
     """Return whether a model folder holds scalar heads. Raises: ContractError when it is no model folder."""
     check_model_folder(Path(folder))
+    if is_token_scorer(folder):
+        return True
     architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
@@ -123,23 +134,35 @@ def score_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tenso
     return score_heads(model, rows).mean(1)
 
 
-def score_heads(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tensor:
-    """Return what each head says of each row of ids, prompt and completion together: (len(rows), K) fp32 on the CPU."""
+def score_heads(
+    model: PreTrainedModel, rows: Sequence[list[int]], *, starts: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Return what each head says of each row of ids, prompt and completion together: (len(rows), K) fp32 on the CPU.
+
+    Args: starts: where the completions begin, for a scorer of tokens; else it looks for the template's opening.
+    """
     scores = torch.zeros(len(rows), model.config.num_labels)
-    for batch, heads in read_rows(model, rows):
+    for batch, heads in read_rows(model, rows, starts=starts):
         scores[batch] = heads
     return scores
 
 
 @torch.no_grad()
-def read_rows(model: PreTrainedModel, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+def read_rows(
+    model: PreTrainedModel, rows: Sequence[list[int]], *, starts: Sequence[int] | None = None
+) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Yield the numbers of rows that are read together, and what each head says of them: (b, K) fp32 on the CPU."""
+    asks_starts = isinstance(model, TokenScorer) and starts is not None
     pad_id = model.config.get_text_config().pad_token_id
     with evaluating(model):
         for batch in batch_by_tokens([len(row) for row in rows], SCORING_TOKENS):
             input_ids, attention_mask = pad_rows([rows[number] for number in batch], pad_id)
+            known = {"starts": torch.tensor([starts[n] for n in batch], device=model.device)} if asks_starts else {}
             logits = model(
-                input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device), use_cache=False
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                use_cache=False,
+                **known,
             ).logits
             yield batch, logits.float().cpu()
 
@@ -153,7 +176,8 @@ def reward_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> 
 def head_differences(model: PreTrainedModel, pairs: Sequence[EncodedPair]) -> torch.Tensor:
     """Return each head's reward of chosen minus that of rejected for each pair: (n, K), nats."""
     rows = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    scores = score_heads(model, rows).view(len(pairs), 2, -1)  # (n, 2, K)
+    starts = [len(pair.prompt_ids) for pair in pairs for _ in range(2)]
+    scores = score_heads(model, rows, starts=starts).view(len(pairs), 2, -1)  # (n, 2, K)
     return scores[:, 0] - scores[:, 1]
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlhf.learning.preferences import EncodedPair
+from rlhf.learning.token_scorer import N_BUCKETS
 
-N_BUCKETS = 4096  # token ids share them, so that a large vocabulary costs no more than a small one
 N_PAIRS = 5000  # enough for a list of words, and a tenth of a second
 PRIOR = 4.0  # of a token's weight: the inverse of its variance, halved
 
@@ -20,25 +20,37 @@ def word_differences(train_pairs: Sequence[EncodedPair], test_pairs: Sequence[En
 
     The weights are those of logistic regression on the first train pairs, with targets and weights as they are.
 
-    Source: the bag of words as a baseline, Bradley and Terry 1952 with features; ridge prior.
+    Source: the bag of words as a baseline; Bradley and Terry 1952 with features and a ridge prior.
     """
     shown = train_pairs[:N_PAIRS]
-    counts = count_tokens(shown)  # (n, N_BUCKETS)
-    target = torch.tensor([pair.target for pair in shown])
-    weight = torch.tensor([pair.weight for pair in shown])
-    values = torch.zeros(N_BUCKETS, requires_grad=True)
+    values = fit_weights(
+        count_tokens(shown),
+        prior=torch.full((N_BUCKETS,), PRIOR),
+        target=torch.tensor([pair.target for pair in shown]),
+        weight=torch.tensor([pair.weight for pair in shown]),
+    )
+    differences: list[float] = (count_tokens(test_pairs) @ values).tolist()
+    return differences
+
+
+def fit_weights(features: Tensor, *, prior: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weights that make sigmoid(features @ weights) the target, by penalised likelihood: (F,).
+
+    Args: features: (n, F), of chosen less of rejected. prior: (F,), half the inverse of each weight's variance. target,
+        weight: (n,), as of `bradley_terry_loss`.
+    """
+    values = torch.zeros_like(prior, requires_grad=True)
     optimizer = torch.optim.LBFGS([values], max_iter=100, line_search_fn="strong_wolfe")
 
     def cost() -> Tensor:
         optimizer.zero_grad()
-        losses = F.binary_cross_entropy_with_logits(counts @ values, target, weight=weight, reduction="sum")
-        loss = (losses + PRIOR * values.square().sum()) / max(len(shown), 1)
+        losses = F.binary_cross_entropy_with_logits(features @ values, target, weight=weight, reduction="sum")
+        loss = (losses + (prior * values.square()).sum()) / max(len(features), 1)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(cost)  # type: ignore[no-untyped-call]
-    differences: list[float] = (count_tokens(test_pairs) @ values.detach()).tolist()
-    return differences
+    return values.detach()
 
 
 def count_tokens(pairs: Sequence[EncodedPair]) -> Tensor:

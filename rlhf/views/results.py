@@ -80,4 +80,6 @@ def weigh_result(result: dict[str, Any]) -> str:
         return (
             f"Ahead of “{best.note}” ({best.value:.1%}), but the intervals overlap: more held-out judgments would tell."
         )
-    return f"No better than “{best.note}” ({best.value:.1%}): it may know no more than that, or the judgments are too few."
+    return (
+        f"No better than “{best.note}” ({best.value:.1%}): it may know no more than that, or the judgments are too few."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import TuningConfig, setting
 
 
@@ -16,6 +17,12 @@ class RewardConfig(TuningConfig):
     needs: ClassVar[tuple[str, ...]] = ("train.jsonl", "test.jsonl")
 
     base_model: str = setting("", "Folder of the model whose trunk scores.")
+    head: str = setting(
+        "last",
+        "What scores: a head on the last token of a trunk that is trained; or, within seconds and better while judgments "
+        "are a few hundred, a weight for each word of a completion and for how likely base_model finds it.",
+        choices=("last", "tokens"),
+    )
     n_heads: int = setting(
         1, "Heads that learn from draws of the rows; several tell how sure they are.", low=1, high=16
     )
@@ -38,3 +45,10 @@ class RewardConfig(TuningConfig):
     margin_scale: float = setting(
         0.0, "Reward difference asked of the strongest preference, nats; 0 ignores strength.", low=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head == "tokens":
+            for name in ("lora_rank", "margin_scale", "tie_threshold"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name} acts on head=last only: leave it at 0 with head=tokens")
