@@ -108,7 +108,9 @@ def train_trunk(
     Raises: ContractError for a base that cannot be used, HandedBack, NonFiniteError.
     """
     if is_token_scorer(config.base_model):
-        raise ContractError("base_model weighs words and has no trunk that learns: name a policy, or ask for head=tokens")
+        raise ContractError(
+            "base_model weighs words and has no trunk that learns: name a policy, or ask for head=tokens"
+        )
     model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
     add_adapter(model, config)
     choose_recomputing(model, config.gradient_checkpointing)
