@@ -14,6 +14,7 @@ from labeling.domain.doorbell import ring
 from labeling.domain.errors import LabelingError
 from labeling.models import Judgment, Project
 from rlhf.contract.errors import ContractError
+from rlhf.domain.ancestry import find_previous
 from rlhf.domain.counting import last_judgment_used
 from rlhf.domain.errors import LearningError, LostRound, NotReady
 from rlhf.domain.freshness import apply_stale_rule
@@ -25,7 +26,6 @@ from rlhf.domain.stages import (
     PREVIOUS,
     SETTLED_BY_FIGURES,
     find_candidate,
-    find_previous,
     find_reward_model,
     find_runs,
     plan_queueing,

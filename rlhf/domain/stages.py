@@ -12,6 +12,7 @@ from django.db import IntegrityError
 from labeling.models import Project, Prompt
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.settings import RunConfig
+from rlhf.domain.ancestry import find_origin, find_previous, find_sampler
 from rlhf.domain.counting import last_judgment_learned
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
@@ -152,6 +153,8 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
         prompts = draw_learned(round, N_REWARDED_PROMPTS, runs)
         dataset = freeze_prompts(prompts, name=f"{project.slug} round {round.number}, prompts to learn on")
         return {"dataset": dataset, "base": base, "reward_model": find_reward_model(round, runs)}
+    if kind == Run.Kind.REWARD and read_terms(round).settings.get(kind, {}).get("head") == "tokens":
+        base = find_origin(base)
     return {"dataset": freeze_judgments(round, is_new=kind != Run.Kind.REWARD), "base": base}
 
 
@@ -195,19 +198,6 @@ def find_trained(round: Round, runs: dict[str, Run]) -> Checkpoint:
     """Return the policy the round has trained, before it is averaged."""
     making = [stage for stage in round.stages if split_stage(stage)[0] in POLICY_STAGES and stage != "merge"]
     return runs[making[-1]].checkpoint
-
-
-def find_sampler(round: Round) -> Checkpoint | None:
-    """Return the policy whose completions people are asked about: the candidate, unless it was turned down."""
-    return round.base if round.decision == Round.Decision.KEPT or round.candidate is None else round.candidate
-
-
-def find_previous(round: Round) -> Checkpoint | None:
-    """Return the policy on the other side of a duel: the one before the one that samples, if there is one."""
-    if round.candidate is not None:
-        return None if round.decision == Round.Decision.KEPT else round.base
-    made = Round.objects.filter(candidate=round.base).select_related("base").first() if round.base else None
-    return made.base if made else None
 
 
 def find_reward_model(round: Round, runs: dict[str, Run]) -> Checkpoint | None:

@@ -38,9 +38,9 @@ class QualityMix:
     """How often the demonstrations are good; what is missing is what preferences can teach."""
 
     correct: float = 0.6
-    polite: float = 0.25
-    rude: float = 0.4
-    brief: float = 0.5
+    polite: float = 0.35
+    rude: float = 0.45
+    brief: float = 0.4
     finished: float = 0.85
 
     def draw(self, rng: random.Random) -> Quality:

@@ -173,6 +173,23 @@ def test_the_stages_of_a_round_build_on_each_other(project, labeler, policy):
     assert (dpo.config["beta"], dpo.config["seed"]) == (0.3, 43)
 
 
+@pytest.mark.parametrize("head", ["last", "tokens"])
+def test_a_scorer_of_words_reads_likelihood_by_the_policy_before_any_judgment(head, project, labeler, policy):
+    own = loop.get_loop(project)
+    own.settings = own.settings | {"reward": {"head": head}}
+    own.save(update_fields=["settings"])
+    judge(project, labeler, 4)
+    go_round(loop.start_round(project))
+    judge_more(project, labeler)
+
+    round = go_round(loop.start_round(project))
+
+    reward, dpo, _ = round.runs.order_by("id")
+    assert dpo.base != policy
+    assert reward.base == (policy if head == "tokens" else dpo.base)
+    assert reward.config["head"] == head
+
+
 def test_the_reward_model_learns_from_all_judgments_and_the_policy_from_the_new_ones(project, labeler, policy):
     judge(project, labeler, 4)
     go_round(loop.start_round(project))
