@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from statistics import fmean
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import MD5, Cast, Coalesce, Concat
@@ -17,7 +16,7 @@ from labeling.domain.errors import InvalidContent
 from labeling.models import Project, Prompt, Slice, User
 from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.kinds.score import ScoreConfig
-from rlhf.contract.records import DemonstrationRow, PromptRow, ScorableRow, read_rows
+from rlhf.contract.records import PromptRow, ScorableRow, read_rows
 from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.domain.datasets.split import TEST, TRAIN
 from rlhf.domain.datasets.test_sets import find_reserved
@@ -26,7 +25,8 @@ from rlhf.models import Checkpoint, Dataset, Round, Run, Sample
 
 logger = logging.getLogger(__name__)
 CHUNK = 500
-BEST = "best"  # the part of a run that draws the samples of which best of n learns
+# Parts of runs that draw samples for a policy to learn from: the best of each prompt, or the best over the worst.
+BEST, RANKED = "best", "ranked"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def find_rewarded(project: Project) -> set[int]:
 
 def list_prompts_of(runs: QuerySet[Run]) -> set[int]:
     """Return the prompts of those of some runs that reward a policy. Raises: CorruptError."""
-    is_rewarded = Q(kind__in=[Run.Kind.PPO, Run.Kind.GRPO]) | Q(kind=Run.Kind.SAMPLE, part=BEST)
+    is_rewarded = Q(kind__in=[Run.Kind.PPO, Run.Kind.GRPO]) | Q(kind=Run.Kind.SAMPLE, part__in=[BEST, RANKED])
     datasets = {run.dataset for run in runs.filter(is_rewarded).select_related("dataset") if run.dataset}
     return {prompt for dataset in datasets for prompt in list_prompts(dataset)}
 
@@ -215,26 +215,3 @@ def record_scores(run: Run, path: Path) -> int:
             sample.scores = row["scores"]
             scored.append(sample)
     return Sample.objects.bulk_update(scored, ["scores"], batch_size=200)
-
-
-def freeze_best(project: Project, run_id: int, *, name: str) -> Dataset:
-    """Freeze of every prompt of a sampling run the finished sample its reward model scores highest, to be imitated.
-
-    Raises: NotReady when none was scored.
-    """
-    best: dict[int, Sample] = {}
-    for sample in (
-        Sample.objects.filter(run=run_id, finished=True).select_related("prompt").order_by("prompt_id", "index")
-    ):
-        if sample.scores and sample.text.strip():
-            held = best.get(sample.prompt_id)
-            if held is None or fmean(sample.scores) > fmean(held.scores):
-                best[sample.prompt_id] = sample
-    if not best:
-        raise NotReady(f"no finished sample of run {run_id} has a score: there is nothing to imitate")
-    rows: list[DemonstrationRow] = [
-        {"messages": [*sample.prompt.messages, {"role": "assistant", "content": sample.text}]}
-        for sample in best.values()
-    ]
-    rule = {"include": "best of n", "samples_of": run_id}
-    return freeze_rows(project, kind=Dataset.Kind.DEMONSTRATION, name=name, train=rows, test=[], rule=rule)

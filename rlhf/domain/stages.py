@@ -19,14 +19,15 @@ from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
+from rlhf.domain.ranking import freeze_best, freeze_ranked
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import (
     BEST,
+    RANKED,
     draw_prompts,
     find_learned,
     find_rewarded,
     find_tested,
-    freeze_best,
     freeze_prompts,
 )
 from rlhf.domain.selecting import SCORED, count_prompts
@@ -40,6 +41,7 @@ METHODS = {
     Loop.Method.DPO.value: ["reward", "dpo"],
     Loop.Method.PPO.value: ["reward", "ppo"],
     Loop.Method.BEST_OF_N.value: ["reward", f"sample:{BEST}", f"score:{BEST}", "sft"],
+    Loop.Method.RANKED.value: ["reward", f"sample:{RANKED}", f"score:{RANKED}", "dpo"],
 }
 POLICY_STAGES = ("sft", "dpo", "ppo", "merge")
 SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
@@ -47,9 +49,9 @@ SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
 # The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
 # Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
 TEST_SHARE = 0.2
-# Prompts of a round of PPO; and completions of a prompt of which the best is learned.
+# Prompts of a round of PPO; and completions of a prompt of which the best, or the best over the worst, is learned.
 N_REWARDED_PROMPTS = 1000
-BEST_OF = 8
+BEST_OF, RANKED_OF = 8, 4
 # Heads of a reward model that are to disagree, where nobody says how many.
 N_HEADS = 4
 
@@ -117,7 +119,7 @@ def make_config(round: Round, stage: str, runs: dict[str, Run]) -> RunConfig:
     terms, (kind, part) = read_terms(round), split_stage(stage)
     config = CONFIGS[kind](seed=42 + round.number).replace(**terms.settings.get(kind, {}))
     if kind == Run.Kind.SAMPLE:
-        config = config.replace(n={BEST: BEST_OF, PREVIOUS: 1}.get(part, terms.n_samples))
+        config = config.replace(n={BEST: BEST_OF, RANKED: RANKED_OF, PREVIOUS: 1}.get(part, terms.n_samples))
     if (
         kind == Run.Kind.REWARD
         and terms.strategy == Loop.Strategy.DISAGREEMENT
@@ -155,7 +157,10 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
         return {"dataset": dataset, "base": base, "reward_model": find_reward_model(round, runs)}
     if kind == Run.Kind.REWARD and read_terms(round).settings.get(kind, {}).get("head") == "tokens":
         base = find_origin(base)
-    return {"dataset": freeze_judgments(round, is_new=kind != Run.Kind.REWARD), "base": base}
+    dataset = freeze_judgments(round, is_new=kind != Run.Kind.REWARD)
+    if kind == Run.Kind.DPO and name_part(Run.Kind.SCORE, RANKED) in runs:
+        dataset = freeze_ranked(dataset, runs[name_part(Run.Kind.SAMPLE, RANKED)].pk)
+    return {"dataset": dataset, "base": base}
 
 
 def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
     if part == PREVIOUS:
         return {"dataset": runs["sample"].dataset, "base": find_previous(round)}
     name = f"{project.slug} round {round.number}, prompts"
-    if part == BEST:
+    if part in (BEST, RANKED):
         prompts = draw_learned(round, terms.n_pairs, runs)
         return {"dataset": freeze_prompts(prompts, name=f"{name} to learn on"), "base": round.base}
     learned = find_learned(find_sampler(round), round=round)

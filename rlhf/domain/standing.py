@@ -11,13 +11,13 @@ from django.db.models.functions import RowNumber
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new
 from rlhf.domain.freshness import count_fresh
-from rlhf.domain.sampling import BEST
+from rlhf.domain.sampling import BEST, RANKED
 from rlhf.domain.stages import PREVIOUS, find_runs, split_stage
 from rlhf.domain.terms import read_terms
 from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
 
-PARTS = {BEST: "to learn from", PREVIOUS: "by the policy before"}
+PARTS = {BEST: "to learn from", RANKED: "to rank", PREVIOUS: "by the policy before"}
 
 
 @dataclass(frozen=True)

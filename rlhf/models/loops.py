@@ -24,6 +24,7 @@ class Loop(models.Model):
         DPO = "dpo", "DPO"
         PPO = "ppo", "reward model and PPO"
         BEST_OF_N = "best_of_n", "best of n, then SFT"
+        RANKED = "ranked", "reward model, and DPO on what it ranks too"
 
     class Strategy(models.TextChoices):
         RANDOM = "random", "at random"

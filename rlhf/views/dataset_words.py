@@ -29,6 +29,7 @@ RULE = {
     "use_margin": "strength kept as margin",
     "test_share": "share held out for tests",
     "seed": "seed",
+    "samples_of": "with samples of run",
     "note": "note",
 }
 # Said only where they say something.
@@ -67,6 +68,7 @@ COUNTS = {
     "triage_left_out": "waiting for a reviewer, left out",
     "overridden": "decided by a reviewer",
     "fixes": "pairs of rewritten texts",
+    "ranked": "pairs a reward model ranked, seen by nobody",
     "unpaired": "bad completions, for unpaired training",
     "votes": "votes",
     "quarantined_left_out": "votes from quarantine, left out",

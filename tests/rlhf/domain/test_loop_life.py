@@ -12,6 +12,7 @@ from labeling.models import AuditEvent, Comparison, Judgment, Project, Slice, Sl
 from rlhf.domain import listening, runs
 from rlhf.domain import loop as life
 from rlhf.domain.counting import count_new_judgments
+from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.promoting import roll_back
 from rlhf.domain.standing import read_standing
@@ -315,6 +316,21 @@ def test_best_of_n_learns_the_sample_that_scores_highest(loop):
     best, queued = round.runs.get(part="best", kind="sample"), round.runs.get(part="", kind="sample")
     assert (best.config["n"], queued.config["n"]) == (8, 2)
     assert not set(best.samples.values_list("prompt")) & set(queued.samples.values_list("prompt"))
+
+
+def test_dpo_learns_what_people_judged_and_what_their_reward_model_ranks(loop):
+    Loop.objects.update(method="ranked", previous_share=0)
+    life.start_loop(loop)
+
+    (round,) = run_loop(loop, 1)
+
+    assert round.stages == ["reward", "sample:ranked", "score:ranked", "dpo", "sample"]
+    dpo, ranked = round.runs.get(kind="dpo"), round.runs.get(part="ranked", kind="sample")
+    assert (dpo.base.name, round.candidate, ranked.config["n"]) == ("sft", dpo.checkpoint, 4)
+    assert round.runs.get(part="ranked", kind="score").base == round.runs.get(kind="reward").checkpoint
+    seen_by_nobody = [row for row in open_split(dpo.dataset, "train") if row["source"] == "ranked"]
+    assert len(seen_by_nobody) == dpo.dataset.counts["ranked"] > 0
+    assert {row["chosen"][0]["content"][-2:] + row["rejected"][0]["content"][-2:] for row in seen_by_nobody} == {"3.0."}
 
 
 def test_ppo_learns_against_the_reward_model_of_its_round(loop):

@@ -71,7 +71,9 @@ def test_a_policy_learns_on_new_prompts_until_they_are_used_up(monkeypatch):
     assert learned[0].isdisjoint(learned[1])
 
 
-@pytest.mark.parametrize(("method", "stage"), [("ppo", "ppo"), ("best_of_n", "sample:best")])
+@pytest.mark.parametrize(
+    ("method", "stage"), [("ppo", "ppo"), ("best_of_n", "sample:best"), ("ranked", "sample:ranked")]
+)
 def test_no_policy_learns_on_a_prompt_its_evaluation_draws_on(monkeypatch, method, stage):
     runs = go(monkeypatch, method=method, n_rewarded=1000, n_pairs=1000)
 
