@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf.learning.adapters import find_heads, using
+from rlhf.learning.last_layer import last_layer_at
 from rlhf.learning.logps import CompletionBatch, completion_logits
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class Critic(ValueScale):
 
     def forward(self, batch: CompletionBatch) -> Tensor:
         """Return the value of the state before each completion token: (N,) fp32, row by row."""
-        with using(self.model, self.adapter) if self.adapter else nullcontext():
-            hidden = self.model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
+        trunk = self.model.base_model
+        places = batch.predicting.nonzero(as_tuple=True)
+        with using(self.model, self.adapter) if self.adapter else nullcontext(), last_layer_at(trunk, places):
+            hidden = trunk(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
         # The head computes in fp32 whatever the trunk was told: values are compared with sums of small rewards.
         with torch.autocast(hidden.device.type, enabled=False):
-            raw = self.model.score(hidden[batch.predicting].float()).mean(-1)  # (N,), over the heads
+            raw = self.model.score(hidden[places].float()).mean(-1)  # (N,), over the heads
         return self.normalise(raw)
 
     def trained_heads(self) -> list[nn.Module]:

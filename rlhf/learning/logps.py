@@ -90,7 +90,7 @@ def head_at(model: nn.Module, positions: Tensor | tuple[Tensor, Tensor]) -> Iter
 
     hooks = [head.register_forward_pre_hook(keep_positions), head.register_forward_hook(leave, always_call=True)]
     try:
-        with last_layer_at(bare, places):
+        with last_layer_at(bare.base_model, places):
             yield
     finally:
         for hook in hooks:

@@ -59,6 +59,12 @@ class Seen(nn.Module):
         return self.model.config
 
     @property
+    def base_model(self) -> PreTrainedModel:
+        """The model's trunk; who calls it by itself must switch adapters."""
+        trunk: PreTrainedModel = self.model.base_model
+        return trunk
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.device

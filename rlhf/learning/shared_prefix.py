@@ -103,7 +103,7 @@ def shared_logits(model: nn.Module, batch: SharedBatch) -> Tensor:
 def shared_rewards(model: nn.Module, batch: SharedBatch) -> Tensor:
     """Return what each head of a reward model says of the pairs' completions: (2B, K) in fp32, chosen first."""
     ends = batch.ends
-    with last_layer_at(model, ends):
+    with last_layer_at(model.base_model, ends):  # type: ignore[arg-type]
         hidden = model.base_model(  # type: ignore[operator]
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,

@@ -49,7 +49,7 @@ def test_the_states_that_are_read_and_all_gradients_stay_what_they_were(kind: st
     expected = read_states(model, ids)
     before = gradients(model)
 
-    with last_layer_at(model, PLACES):
+    with last_layer_at(model.base_model, PLACES):
         layers = next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == 2)
         layers[-1].mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0][..., 0].numel()))
         found = read_states(model, ids)
@@ -67,7 +67,7 @@ def test_behind_the_context_the_whole_row_is_computed_again():
     ids = torch.randint(3, 50, (3, 6))
     expected = model(ids).logits
 
-    with last_layer_at(model, PLACES):
+    with last_layer_at(model.base_model, PLACES):
         model(ids)
 
     assert torch.equal(model(ids).logits, expected)
@@ -80,7 +80,7 @@ def test_a_model_that_computes_its_layers_again_is_left_as_it_is():
     before = gradients(model)
 
     model.activation_checkpointing_enable({"use_reentrant": False})
-    with last_layer_at(model, PLACES):
+    with last_layer_at(model.base_model, PLACES):
         found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[PLACES]
     model.zero_grad()
     (found**2).sum().backward()  # its layers run here, behind the context
