@@ -107,6 +107,19 @@ def completion_logits(model: nn.Module, batch: CompletionBatch) -> Tensor:
     return logits.float()
 
 
+def completion_states(model: nn.Module, batch: CompletionBatch) -> tuple[Tensor, Tensor]:
+    """Return the logits that predict each completion token, (N, V) in fp32, and the states they come from: (N, H)."""
+    states: list[Tensor] = []
+    with head_at(model, batch.predicting):
+        head = getattr(model, "module", model).get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda module, args: states.append(args[0]))  # behind that of `head_at`
+        try:
+            logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        finally:
+            hook.remove()
+    return logits.float(), states[0]
+
+
 def token_logps(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Return log softmax(logits / temperature) at the targets, nats. logits: (N, V), targets: (N,). Returns: (N,)."""
     logps: Tensor = TokenLogps.apply(logits, targets, temperature)  # type: ignore[no-untyped-call]
