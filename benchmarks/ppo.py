@@ -6,6 +6,7 @@ The same folders of a policy of 33 million parameters and of a reward model that
 long as those of benchmarks/training.py), as many completions and optimizer steps on every side, on the CPU in fp32:
 
     adapters           ours: policy, critic and reward model are adapters over one base
+    adapters-shared    the same with a critic that is a head on the policy's own states
     adapters-frozen    the same with a critic that is a head on the reward model's states
     adapters-sampler   the same again with the sampler's log-probabilities for the rollout's
     whole              ours with four whole models
@@ -182,6 +183,7 @@ def draw_prompts(n_rollouts: int) -> list[list[int]]:
 
 SIDES: dict[str, Callable[[Path, int], Measured]] = {
     "adapters": partial(run_ours, lora_rank=LORA_RANK, critic="trained"),
+    "adapters-shared": partial(run_ours, lora_rank=LORA_RANK, critic="shared"),
     "adapters-frozen": partial(run_ours, lora_rank=LORA_RANK, critic="frozen"),
     "adapters-sampler": partial(run_ours, lora_rank=LORA_RANK, critic="frozen", old_logps="sampler"),
     "whole": partial(run_ours, lora_rank=0, critic="trained"),

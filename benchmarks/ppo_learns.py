@@ -19,7 +19,11 @@ The same with 300 fresh prompts and each kind of critic, its explained variance 
     seed 1, rollout 12   critic=trained 0.685 [0.638, 0.730]  0.60   critic=frozen 0.690 [0.643, 0.733]  below 0
     seed 2, rollout 12   critic=trained 0.615 [0.567, 0.658]  0.40   critic=frozen 0.565 [0.513, 0.613]  0.03
 
-It rises in both, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two thirds of
+And once more from another fine-tuned model, one seed, 300 fresh prompts, one busy core:
+
+    seed 1, rollout 12   critic=trained 0.593 [0.547, 0.642]   critic=shared 0.607 [0.558, 0.655]
+
+It rises in all, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two thirds of
 fresh pairs. Rewarded by the hidden rule itself, the same trainer comes to 0.755 in 16 rollouts (seed 1). A second round of
 8 rollouts added nothing (0.660 to 0.650): the first leaves answers so alike that pairs of them say little.
 """

@@ -173,7 +173,7 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
 def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Machine) -> Load:
     """Return the load of PPO: completions are drawn, scored by four models and learned from by two, one after the other.
 
-    With a critic that is a head on the reward model's states there is one model less of either, and the states are kept.
+    With a critic that is a head on another's states there is one model less of either; the reward model's are kept.
     """
     n = config.rollout_batch_size * config.samples_per_prompt
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
@@ -186,11 +186,11 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     per_minibatch = math.ceil(n_micro / config.num_minibatches)
     shares = config.lora_rank > 0 and config.share_base != "off"
     others = 0 if shares else 2 * WEIGHT * shape.n_parameters
-    is_frozen = config.critic == "frozen"
-    n_learning = 1 if is_frozen else 2
-    twin = WEIGHT * shape.n_parameters if shares and not is_frozen else 0
+    n_learning = 2 if config.critic == "trained" else 1
+    twin = WEIGHT * shape.n_parameters if shares and n_learning == 2 else 0
     trained = n_learning * trained_bytes(config, shape, machine) - twin
-    states = 2 * WEIGHT * n * (new + 1) * shape.hidden_size if is_frozen else 0  # as they were read, and side by side
+    n_states = n * (new + 1) if config.critic == "frozen" else 0
+    states = 2 * WEIGHT * n_states * shape.hidden_size  # as they were read, and side by side
     return Load(
         held=trained + others + states + cache_bytes(shape, n, length),
         step=activation_bytes(shape, n_together, length, machine=machine)

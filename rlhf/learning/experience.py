@@ -208,7 +208,7 @@ class TokenScorer:
             )
             batch = batch.to(finished.device)
             with autocast(finished.device, self.dtype):
-                values = align_left(self.models.critic(batch), batch.lengths)  # (b, C + 1)
+                values = align_left(self.models(batch, with_policy=False)[1], batch.lengths)  # (b, C + 1)
             expected[rows] = values.gather(1, batch.lengths[:, None] - 1).squeeze(1)
         return sum_over_processes(expected)
 

@@ -6,19 +6,15 @@ and the trunk is nobody's twin: it keeps neither gradients nor moments.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlhf.learning.actor_critic import ValueScale
+from rlhf.learning.actor_critic import HeadCritic
 from rlhf.learning.processes import sum_over_processes
 from rlhf.learning.scoring import read_rows
 from rlhf.learning.shared_base import Seen
 
-HEAD = "head.safetensors"
 WIDTH = 256  # of the layer, whatever the trunk's
 
 
@@ -70,7 +66,7 @@ class StateReader:
         return states
 
 
-class FrozenCritic(ValueScale):
+class FrozenCritic(HeadCritic):
     """A head that gives states that were read before a value, in units of the normalised reward.
 
     It is a copy of the reward model's, plus a layer of its own that begins at 0. Over a trunk that knows nothing of the
@@ -108,10 +104,6 @@ class FrozenCritic(ValueScale):
             raw = self.head(states).mean(-1)  # (...,), over the heads
             return self.normalise(raw) + self.curve(states).squeeze(-1)
 
-    def trained_heads(self) -> list[nn.Module]:
-        """Return what learns whole, whatever adapters do."""
-        return [self.head, self.curve]
-
     def read(self, prompts: list[list[int]], completions: list[list[int]], mine: list[int]) -> Tensor:
         """Return the states of a rollout, those of each completion from column 0 on and 0 after its last: (B, C + 1, H).
 
@@ -123,15 +115,3 @@ class FrozenCritic(ValueScale):
         for row, each in zip(mine, states, strict=True):
             whole[row, : len(each)] = each
         return sum_over_processes(whole)
-
-    def save(self, folder: Path) -> None:
-        """Write the head into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.detach().cpu() for name, value in self.named_parameters()}, folder / HEAD)
-
-    def load(self, folder: Path) -> None:
-        """Take up the head of a folder that `save` wrote."""
-        saved = load_file(folder / HEAD)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(saved[name])

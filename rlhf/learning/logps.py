@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlhf.contract.errors import ContractError
+from rlhf.learning.last_layer import last_layer_at
 
 CPU_ROWS = 64  # of logits that are worked on at once
 
@@ -67,27 +68,30 @@ def build_batch(prompts: Sequence[list[int]], completions: Sequence[list[int]], 
 def head_at(model: nn.Module, positions: Tensor | tuple[Tensor, Tensor]) -> Iterator[None]:
     """Within this context the model's LM head sees only the hidden states at `positions` and its logits are (N, V).
 
+    Of the last layer, too, only what those states need is computed.
+
     Hooks on the head, rather than a call of the trunk, keep what the model does to its logits afterwards (soft caps,
     scales) and work under wrappers that must see `model.forward`. The head computes in the precision of its weights,
     whatever the trunk was told: log-probabilities are differences of large numbers.
 
     Args: positions: (B, T) bool with N True, or rows and columns, (N,) each.
     """
-    head = getattr(
-        model, "module", model
-    ).get_output_embeddings()  # DistributedDataParallel hides the model's own methods
+    bare = getattr(model, "module", model)  # DistributedDataParallel hides the model's own methods
+    head = bare.get_output_embeddings()
+    places = positions.nonzero(as_tuple=True) if isinstance(positions, Tensor) else positions
     whole = torch.autocast(head.weight.device.type, enabled=False)
 
     def keep_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         whole.__enter__()
-        return (args[0][positions].to(head.weight.dtype), *args[1:])
+        return (args[0][places].to(head.weight.dtype), *args[1:])
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         whole.__exit__(None, None, None)
 
     hooks = [head.register_forward_pre_hook(keep_positions), head.register_forward_hook(leave, always_call=True)]
     try:
-        yield
+        with last_layer_at(bare.base_model, places):
+            yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -101,6 +105,19 @@ def completion_logits(model: nn.Module, batch: CompletionBatch) -> Tensor:
     with head_at(model, batch.predicting):
         logits: Tensor = model(input_ids=batch.input_ids, use_cache=False).logits
     return logits.float()
+
+
+def completion_states(model: nn.Module, batch: CompletionBatch) -> tuple[Tensor, Tensor]:
+    """Return the logits that predict each completion token, (N, V) in fp32, and the states they come from: (N, H)."""
+    states: list[Tensor] = []
+    with head_at(model, batch.predicting):
+        head = getattr(model, "module", model).get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda module, args: states.append(args[0]))  # behind that of `head_at`
+        try:
+            logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        finally:
+            hook.remove()
+    return logits.float(), states[0]
 
 
 def token_logps(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:

@@ -93,11 +93,12 @@ class PolicyUpdate:
     def micro_losses(self, model: Any, rows: list[int], *, is_real: bool = True) -> Iterator[Tensor]:
         """Yield the summed losses of the completion tokens of some rows; 0, with a graph, where they are not real.
 
-        First the critic's, then the policy's, which share no trained weight: whoever calls backward on each as it comes
-        holds one model's activations at a time. Gradients are exchanged once for both, so several processes hold both.
+        First the critic's, then the policy's, where they share no trained weight: whoever calls backward on each as it comes
+        holds one model's activations at a time. Gradients are exchanged once for both, so several processes hold both; and
+        a critic that shares the policy's pass has its loss with it.
         """
         batch = self.experience.batch(rows, pad_id=self.pad_id).to(self.accelerator.device)
-        if process_count() == 1:
+        if process_count() == 1 and not model.shares_pass:
             yield self.ask(model, batch, rows, is_real=is_real, with_policy=False)
             if self.with_policy:
                 yield self.ask(model, batch, rows, is_real=is_real, with_critic=False)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.learning.actor_critic import ActorCritic, Critic, FreshCritic
+from rlhf.learning.actor_critic import ActorCritic, Critic, FreshCritic, SharedCritic
 from rlhf.learning.adapters import add_adapter, describe_adapter, put_adapter
 from rlhf.learning.frozen_critic import FrozenCritic, StateReader
 from rlhf.learning.models import choose_attention, load_policy
@@ -25,6 +25,8 @@ from rlhf.learning.shared_base import (
     share_trunk,
     shares_base,
 )
+
+READS_OTHERS = "share_base=on needs a reward model over base_model, and this one reads other tokens"
 
 
 class PPOModels(NamedTuple):
@@ -50,7 +52,9 @@ def load_models(
     a base that cannot be shared and must.
     """
     policy = load_policy(config.base_model)
-    if reward_tokenizer is not None:
+    if config.critic == "shared":
+        models = load_one_learner(config, policy, reward_tokenizer or tokenizer, same_tokens=reward_tokenizer is None)
+    elif reward_tokenizer is not None:
         models = load_apart(config, tokenizer, policy, reward_tokenizer)
     elif not config.lora_rank:
         models = load_whole(config, tokenizer, policy)
@@ -73,6 +77,24 @@ def find_models(module: nn.Module) -> list[PreTrainedModel]:
     return [found for child in module.children() for found in find_models(child)]
 
 
+def load_one_learner(
+    config: PPOConfig, policy: PreTrainedModel, reward_tokenizer: PreTrainedTokenizerBase, *, same_tokens: bool
+) -> PPOModels:
+    """Return a policy whose states the critic reads too: nothing else learns, reference and reward model are frozen."""
+    if config.share_base == "on" and not same_tokens:
+        raise ContractError(READS_OTHERS)
+    add_adapter(policy, config)
+    reward_model: nn.Module
+    if same_tokens and shares_base(config):
+        reward_model = Seen(read_over(policy, config.reward_model), REWARD)
+    else:
+        reward_model = load_reward_model(config.reward_model, reward_tokenizer, seed=config.seed).eval()
+    critic = SharedCritic(policy)
+    if config.lora_rank:
+        return PPOModels(AdapterActorCritic(policy, critic), Seen(policy, None), reward_model)
+    return PPOModels(ActorCritic(policy, critic), load_policy(config.base_model), reward_model)
+
+
 def load_whole(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, policy: PreTrainedModel) -> PPOModels:
     """Return four models that share nothing, or three of which the reward model's trunk is the critic's too."""
     reward_model = load_reward_model(config.reward_model, tokenizer, seed=config.seed).eval()
@@ -92,7 +114,7 @@ def load_apart(
 ) -> PPOModels:
     """Return a reward model that reads texts, and a critic over the policy's start with a new head."""
     if config.share_base == "on":
-        raise ContractError("share_base=on needs a reward model over base_model, and this one reads other tokens")
+        raise ContractError(READS_OTHERS)
     reward_model = load_reward_model(config.reward_model, reward_tokenizer, seed=config.seed).eval()
     value_model = load_reward_model(config.base_model, tokenizer, seed=config.seed)
     if config.critic == "frozen":

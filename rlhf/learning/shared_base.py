@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.learning.actor_critic import ActorCritic, Critic
+from rlhf.learning.actor_critic import ActorCritic, Critic, SharedCritic
 from rlhf.learning.adapters import (
     ADAPTER,
     BASE,
@@ -59,6 +59,12 @@ class Seen(nn.Module):
         return self.model.config
 
     @property
+    def base_model(self) -> PreTrainedModel:
+        """The model's trunk; who calls it by itself must switch adapters."""
+        trunk: PreTrainedModel = self.model.base_model
+        return trunk
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.device
@@ -78,7 +84,7 @@ class Seen(nn.Module):
 class AdapterActorCritic(ActorCritic):
     """Policy and critic whose adapters and scalar head are trained, and nothing else."""
 
-    def __init__(self, policy: PreTrainedModel, critic: Critic | FrozenCritic) -> None:
+    def __init__(self, policy: PreTrainedModel, critic: Critic | FrozenCritic | SharedCritic) -> None:
         super().__init__(policy, critic)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(f".{ADAPTER}." in name or f".{VALUE}." in name)

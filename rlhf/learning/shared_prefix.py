@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from rlhf.learning.last_layer import last_layer_at
 from rlhf.learning.logps import build_batch, completion_logits, head_at
 from rlhf.learning.preferences import EncodedPair
 
@@ -101,13 +102,15 @@ def shared_logits(model: nn.Module, batch: SharedBatch) -> Tensor:
 
 def shared_rewards(model: nn.Module, batch: SharedBatch) -> Tensor:
     """Return what each head of a reward model says of the pairs' completions: (2B, K) in fp32, chosen first."""
-    hidden = model.base_model(  # type: ignore[operator]
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-    ).last_hidden_state  # (B, T, H)
-    rewards: Tensor = model.score(hidden[batch.ends]).float()  # type: ignore[operator]
+    ends = batch.ends
+    with last_layer_at(model.base_model, ends):  # type: ignore[arg-type]
+        hidden = model.base_model(  # type: ignore[operator]
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+        ).last_hidden_state  # (B, T, H)
+    rewards: Tensor = model.score(hidden[ends]).float()  # type: ignore[operator]
     return rewards
 
 

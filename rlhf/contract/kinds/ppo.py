@@ -44,9 +44,9 @@ class PPOConfig(AdapterConfig):
     )
     critic: str = setting(
         "trained",
-        "What learns of the critic: all of it, or its adapter; or, a third cheaper, a small head on what the reward model "
-        "made of each token, which expects the reward less well.",
-        choices=("trained", "frozen"),
+        "What learns of the critic: all of it, or its adapter; or, a third cheaper, a head: on the policy's own states "
+        "(shared), or on what the reward model made of each token (frozen), which expects the reward less well.",
+        choices=("trained", "shared", "frozen"),
     )
     rewards: str = setting(
         "model=1",

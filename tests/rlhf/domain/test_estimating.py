@@ -102,15 +102,18 @@ def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_b
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 1, "share_base": "on"}], ids=["whole", "shared"])
-def test_a_critic_with_a_frozen_trunk_spares_what_a_second_model_learns_with_and_keeps_its_states(settings: dict):
+def test_a_critic_that_is_a_head_spares_what_a_second_model_learns_with_and_keeps_frozen_states(settings: dict):
     small = {"rollout_batch_size": 4, "num_minibatches": 1, "max_new_tokens": 48}
-    trained, frozen = (
-        weigh_run(PPOConfig(**small, critic=critic, **settings), SHAPE, ROWS) for critic in ("trained", "frozen")
+    trained, frozen, shared = (
+        weigh_run(PPOConfig(**small, critic=critic, **settings), SHAPE, ROWS)
+        for critic in ("trained", "frozen", "shared")
     )
 
     states = 2 * 4 * 4 * 49 * SHAPE.hidden_size  # each token read before, and the one after the last
     learning = trained_bytes(PPOConfig(**settings), SHAPE) - (4 * SHAPE.n_parameters if settings else 0)
     assert trained.held - frozen.held == pytest.approx(learning - states)
+    assert trained.held - shared.held == pytest.approx(learning)
+    assert (shared.step, shared.flops, shared.n_blocks) == (frozen.step, frozen.flops, frozen.n_blocks)
     assert frozen.step == trained.step
     assert frozen.flops < 0.75 * trained.flops
     assert frozen.n_blocks < trained.n_blocks

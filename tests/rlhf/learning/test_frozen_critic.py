@@ -6,13 +6,12 @@ import torch
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir
 from rlhf.learning import ppo
-from rlhf.learning.checkpointing import train_sealed
 from rlhf.learning.models import load_tokenizer
-from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.ppo_trainer import PPOTrainer
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.tokenization import encode_prompt
 from tests.rlhf.learning.conftest import QUESTIONS
-from tests.rlhf.learning.test_ppo import SMALL, count_wanted, gradients, logged, start_learning_rollout
+from tests.rlhf.learning.test_ppo import SMALL, count_while_learning, finish, gradients, logged, start_learning_rollout
 from tests.rlhf.learning.test_shared_base import LORA, train_reward_model
 
 HEAD = ["head.weight", "curve.0.weight", "curve.0.bias", "curve.2.weight", "curve.2.bias"]
@@ -47,11 +46,6 @@ def build(tiny_policy: Path, cast: dict, tmp_path: Path):
         return ppo.build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer)
 
     return build_trainer
-
-
-def finish(trainer: PPOTrainer, run_dir: Path) -> dict[str, torch.Tensor]:
-    train_sealed(trainer, ReportRollouts(run_dir, trainer))
-    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
 
 @torch.no_grad()
@@ -231,21 +225,7 @@ def test_of_a_reward_model_with_other_tokens_it_takes_the_references_states(
 
 @pytest.mark.parametrize("cast", ["whole models"], indirect=True)  # a random model is no base for small adapters
 def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
-    trainer = build(
-        rollouts=25,
-        rollout_batch_size=64,
-        num_minibatches=4,
-        learning_rate=1e-2,
-        value_learning_rate=5e-3,
-        kl_coef=0.0,
-        missing_eos_penalty=0.0,
-        target_kl=1.0,
-        save_rollouts=100,
-    )
-    trainer.source.rewards = {"wanted": count_wanted}
+    counts = count_while_learning(build, tmp_path)
 
-    finish(trainer, tmp_path)
-
-    counts = [values["objective/scores"] for values in logged(tmp_path)]
     assert counts[0] < 1.0
     assert counts[-1] > 10 * counts[0]

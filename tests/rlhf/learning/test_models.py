@@ -67,7 +67,11 @@ def test_the_token_that_ends_a_turn_of_the_template_stops_a_completion_too(tiny_
     assert find_stop_ids(model, tokenizer) == [2, tokenizer.convert_tokens_to_ids("<|end|>")]
 
 
-def test_attention_changes_with_the_length_but_the_logits_do_not(tiny_policy: Path):
+@pytest.mark.parametrize(("wide", "short"), [(True, "eager"), (False, "sdpa")], ids=["AVX-512", "AVX2"])
+def test_attention_changes_with_length_and_cpu_but_the_logits_do_not(
+    wide: bool, short: str, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide})
     model = load_policy(tiny_policy, device=torch.device("cpu")).eval()
     ids = torch.arange(10, 30)[None]
     fused = model(ids).logits
@@ -75,7 +79,7 @@ def test_attention_changes_with_the_length_but_the_logits_do_not(tiny_policy: Pa
     choose_attention(model, longest_row=4096)
     assert model.config._attn_implementation == "sdpa"
     choose_attention(model, longest_row=20)
-    assert model.config._attn_implementation == "eager"
+    assert model.config._attn_implementation == short
     torch.testing.assert_close(model(ids).logits, fused, atol=1e-5, rtol=1e-5)
 
 

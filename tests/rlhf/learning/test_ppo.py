@@ -83,6 +83,24 @@ def gradients(trainer: PPOTrainer, minibatch: list[int]) -> dict[str, torch.Tens
     return {name: value.grad.clone() for name, value in trainer.model.named_parameters() if value.grad is not None}
 
 
+def count_while_learning(build, run_dir: Path) -> list[float]:
+    """Return the rewarded tokens of a completion, the mean of each rollout, as the policy learns what is rewarded."""
+    trainer = build(
+        rollouts=25,
+        rollout_batch_size=64,
+        num_minibatches=4,
+        learning_rate=1e-2,
+        value_learning_rate=5e-3,
+        kl_coef=0.0,
+        missing_eos_penalty=0.0,
+        target_kl=1.0,
+        save_rollouts=100,
+    )
+    trainer.source.rewards = {"wanted": count_wanted}
+    finish(trainer, run_dir)
+    return [values["objective/scores"] for values in logged(run_dir)]
+
+
 def start_learning_rollout(trainer: PPOTrainer) -> None:
     """Sample the rollout in which the policy learns for the first time."""
     trainer.create_optimizer()
@@ -422,22 +440,8 @@ def test_an_architecture_whose_logits_are_computed_otherwise_is_refused(build, m
 
 
 def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
-    trainer = build(
-        rollouts=25,
-        rollout_batch_size=64,
-        num_minibatches=4,
-        learning_rate=1e-2,
-        value_learning_rate=5e-3,
-        kl_coef=0.0,
-        missing_eos_penalty=0.0,
-        target_kl=1.0,
-        save_rollouts=100,
-    )
-    trainer.source.rewards = {"wanted": count_wanted}
+    counts = count_while_learning(build, tmp_path)
 
-    finish(trainer, tmp_path)
-
-    counts = [values["objective/scores"] for values in logged(tmp_path)]
     assert counts[0] < 1.0
     assert counts[-1] > 10 * counts[0]
 

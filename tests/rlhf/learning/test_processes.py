@@ -31,9 +31,11 @@ from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
 from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
 
-# What is trained, and which kind of run that is; head: PPO with a critic on a frozen trunk.
+# What is trained, and which kind of run that is; head and line: PPO with a critic on a frozen trunk, and on the policy's.
 # An epoch of 13 rows ends with a batch that two processes cannot share.
-KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto", "ppo": "ppo", "head": "ppo"}
+KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto"}
+CRITICS = {"ppo": "trained", "head": "frozen", "line": "shared"}
+KINDS |= dict.fromkeys(CRITICS, "ppo")
 ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
@@ -95,7 +97,7 @@ def write_verdicts(run_dir: Path) -> None:
 
 def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
     base = {"base_model": str(policy)}
-    if kind in ("ppo", "head"):
+    if kind in CRITICS:
         return PPOConfig(
             **base,
             reward_model=str(reward_model),
@@ -112,8 +114,8 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
             ptx_coef=0.5,
             ptx_batch_size=3,
             target_kl=100.0,
-            critic="frozen" if kind == "head" else "trained",
-            truncated_value="critic" if kind == "head" else "zero",
+            critic=CRITICS[kind],
+            truncated_value="zero" if kind == "ppo" else "critic",
         )
     if kind == "dpo":
         return DPOConfig(**base, **SHORT, sft_coef=0.5)
@@ -150,7 +152,7 @@ def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPa
         for kind in KINDS:
             prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model))
             write_pairs(home / kind, n_train=13, n_test=4)
-            if kind in ("sft", "ppo", "head"):
+            if kind == "sft" or kind in CRITICS:
                 write_demonstrations(home / kind)
                 write_prompts(home / kind)
             if kind == "kto":
