@@ -23,6 +23,7 @@ from labeling.domain.leases import (
     release_slot,
     renew_lease,
     reservation_of,
+    start_hold,
 )
 from labeling.domain.selection import select_slot
 from labeling.domain.turns import RNG, Turn, may_judge
@@ -128,8 +129,9 @@ def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None
                 if slot := keep_held(held, turn, is_shown=is_shown):
                     return slot
                 slot = None if is_capped(turn, n_held=len(held)) else select_slot(turn)
-                if slot and hold_slot(slot, labeler, is_shown=is_shown):
-                    return slot
+                holding = start_hold(slot, labeler, is_shown=is_shown) if slot else None
+            if holding and holding.n_met:
+                return slot
         except IntegrityError:
             # Another tab of hers took a slot of the same comparison first; the next candidate is another one.
             continue
