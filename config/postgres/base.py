@@ -10,6 +10,7 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.utils import debug_transaction
 from psycopg import Connection, OperationalError
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from labeling.prepared import commit, forget, settle
@@ -31,6 +32,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Return a cursor; what it asks is asked behind what waits to be sent."""
         settle(self.connection)
         return super().create_cursor(name)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        """The driver asks under a lock, and in a loop of its own, what is seen at once: whether a transaction is open."""
+        if self.connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            self.connection._autocommit = autocommit
+        else:
+            super()._set_autocommit(autocommit)
 
     def _close(self) -> None:
         if self.connection is not None:

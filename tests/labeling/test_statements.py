@@ -167,6 +167,23 @@ def test_a_session_of_djangos_own_is_read_and_ends_with_the_logout():
     assert "who" not in sessions.SessionStore(theirs.session_key or "gone")
 
 
+def test_what_is_done_to_a_session_that_was_read_is_not_done_to_the_next_one():
+    stored = sessions.SessionStore()
+    stored["seen"] = [1]
+    stored.save()
+
+    sessions.SessionStore(stored.session_key)["seen"].append(2)
+
+    assert sessions.SessionStore(stored.session_key)["seen"] == [1]
+
+
+def test_a_session_whose_signature_is_wrong_says_nothing():
+    signed = sessions.SessionStore().encode({"who": "grace"})
+
+    assert sessions.SessionStore().decode(signed) == {"who": "grace"}
+    assert sessions.SessionStore().decode(signed[:-1] + ("a" if signed[-1] != "a" else "b")) == {}
+
+
 def test_an_old_session_is_no_session():
     store = sessions.SessionStore()
     store["who"] = "grace"
