@@ -1,4 +1,4 @@
-"""Statements of the hot path: a queryset compiled once for each connection, and run with other values ever after.
+"""Statements of the hot path: a queryset compiled once, and run with other values ever after.
 
 To build and compile what one vote asks took Django ten times as long as the databases took to answer. The queryset
 stays the only place where a condition is written: a function returns it, its positional parameters stand for values
@@ -33,6 +33,7 @@ from labeling.prepared import Rows, run_later, run_prepared, settle
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=Model)
+_compiled: dict[tuple[Any, ...], Any] = {}  # by database, function and shape
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -179,12 +180,17 @@ def insert(row: Model) -> None:
 def find_compiled(
     connection: BaseDatabaseWrapper, make: Callable[..., Any], shape: dict[str, Any], compile_anew: Callable[..., Any]
 ) -> Any:
-    """Return the statement of a function in this shape; a connection belongs to one thread, and so do its statements."""
-    compiled = vars(connection).setdefault("compiled_statements", {})
-    key = (make, *shape.items())
-    if key not in compiled:
-        compiled[key] = compile_anew(connection, make, shape)
-    return compiled[key]
+    """Return the statement of a function in this shape, compiled once for all threads: to compile those of a vote takes
+    a thread that is new a second where others compute too, and they come when most is to do."""
+    key = (connection.vendor, make, *shape.items())
+    if key not in _compiled:
+        _compiled[key] = compile_anew(connection, make, shape)
+    return _compiled[key]
+
+
+def forget_compiled() -> None:
+    """Compile all anew, as where it has changed who listens to a model."""
+    _compiled.clear()
 
 
 def compile_read(connection: BaseDatabaseWrapper, make: Callable[..., QuerySet[Any]], shape: dict[str, Any]) -> Read:

@@ -6,12 +6,12 @@ import uuid
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.sessions.backends.db import SessionStore as DjangosSessionStore
-from django.db import connection, connections
+from django.db import connection
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import accounts, sessions
+from labeling import accounts, sessions, statements
 from labeling.domain import assignment, flood, leases, placing, probes, selection, tallying
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Judgment, Slot, User
@@ -211,13 +211,13 @@ def test_a_model_made_of_a_row_is_like_one_django_makes(kitchen, grace, is_heard
     heard = []
     if is_heard:
         post_init.connect(lambda instance, **_: heard.append(type(instance)), sender=Slot, weak=False, dispatch_uid="t")
-    vars(connections["default"]).pop("compiled_statements", None)
+    statements.forget_compiled()
 
     try:
         (made,) = placing.list_given(Slot.objects.get().pk)
     finally:
         post_init.disconnect(sender=Slot, dispatch_uid="t")
-        vars(connections["default"]).pop("compiled_statements", None)
+        statements.forget_compiled()
 
     django = Slot.objects.with_texts().get()
     facts = [(row._meta.label, {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}) for row in (
