@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.middleware import get_user
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 
@@ -20,6 +21,8 @@ class LanguageMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        # Django's stand-in is asked who she is here, for every page: each later question to it takes ten times as long.
+        request.user = get_user(request)
         if chosen := choose_language(request.user):
             speak(request, chosen)
         return self.get_response(request)

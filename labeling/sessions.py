@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.sessions.backends import db
@@ -20,6 +22,15 @@ class SessionStore(db.SessionStore):
             return session
         self._session_key = None
         return None
+
+    def decode(self, session_data: str) -> dict[str, Any]:
+        """Read what is signed; the same text, from one request to the next, is the same data."""
+        return copy.deepcopy(read_signed(session_data))
+
+
+@lru_cache(maxsize=1_000)
+def read_signed(session_data: str) -> dict[str, Any]:
+    return db.SessionStore().decode(session_data)
 
 
 @compiled

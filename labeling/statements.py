@@ -1,4 +1,4 @@
-"""Statements of the hot path: a queryset compiled once for each connection, and run with other values ever after.
+"""Statements of the hot path: a queryset compiled once, and run with other values ever after.
 
 To build and compile what one vote asks took Django ten times as long as the databases took to answer. The queryset
 stays the only place where a condition is written: a function returns it, its positional parameters stand for values
@@ -19,21 +19,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper, wraps
 from inspect import Parameter, signature
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, Model, QuerySet
-from django.db.models.base import ModelState
-from django.db.models.signals import post_init, pre_init
 from django.db.models.sql import InsertQuery, UpdateQuery
 
-from labeling.prepared import Rows, run_prepared
+from labeling.maker import Maker
+from labeling.prepared import Rows, run_later, run_prepared, settle
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=Model)
+_compiled: dict[tuple[Any, ...], Any] = {}  # by database, function and shape
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -69,14 +69,51 @@ class Statement:
     def run(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> tuple[Rows, int]:
         """Return the rows, and how many rows were met; where statements are logged, Django runs them and shows them whole."""
         given = [values[place] for place in self.places]
-        if connection.vendor == "postgresql" and not (connection.queries_logged or connection.execute_wrappers):
-            connection.ensure_connection()
-            connection.validate_no_broken_transaction()
+        if is_prepared(connection):
             with connection.wrap_database_errors:
                 return run_prepared(connection.connection, self.sql, given)
         with connection.cursor() as cursor:
             cursor.execute(self.sql, adapt(given, connection))
             return cursor.fetchall() if cursor.description else [], cursor.rowcount
+
+    def run_later(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Later:
+        """Let a change go with the next statement of the transaction, where there are trips to spare."""
+        later = Later(connection)
+        if connection.in_atomic_block and is_prepared(connection):
+            with connection.wrap_database_errors:
+                run_later(connection.connection, self.sql, [values[place] for place in self.places], later.hear)
+        else:
+            later.hear(self.run(connection, values)[1])
+        return later
+
+
+def is_prepared(connection: BaseDatabaseWrapper) -> bool:
+    """Say whether a statement goes through libpq alone, and see that it can."""
+    if connection.vendor != "postgresql" or connection.queries_logged or connection.execute_wrappers:
+        return False
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    return True
+
+
+@dataclass
+class Later:
+    """What comes of a change that goes with the next statement."""
+
+    connection: BaseDatabaseWrapper
+    heard: int | None = None
+
+    def hear(self, n_met: int) -> None:
+        self.heard = n_met
+
+    @property
+    def n_met(self) -> int:
+        """How many rows the change met; it is sent now if nothing was sent since."""
+        if self.heard is None:
+            with self.connection.wrap_database_errors:
+                settle(self.connection.connection)
+        assert self.heard is not None, "the transaction of this change was taken back"
+        return self.heard
 
 
 @dataclass(frozen=True)
@@ -96,45 +133,6 @@ class Read(Statement):
             yield made
 
 
-class Maker:
-    """Makes a model out of its part of a row, and what is related to it out of the rest, as Django does.
-
-    A vote makes fifteen. Where nobody listens to it, and the model does not mind, its fields are not asked one by one.
-    """
-
-    def __init__(self, info: dict[str, Any], select: Sequence[Any]) -> None:
-        self.model: type[Model] = info["model"]
-        columns = info["select_fields"]
-        self.part = slice(columns[0], columns[-1] + 1)
-        self.names = [column.target.attname for column, *_ in select[self.part]]
-        self.key = self.names.index(self.model._meta.pk.attname)
-        related = info.get("related_klass_infos", [])
-        self.related = [(Maker(other, select), other["local_setter"], other["remote_setter"]) for other in related]
-        is_heard = pre_init.has_listeners(self.model) or post_init.has_listeners(self.model)
-        is_plain = (self.model.__init__, self.model.from_db.__func__) == (Model.__init__, Model.from_db.__func__)  # type: ignore[attr-defined]
-        self.is_quick = is_plain and not is_heard
-
-    def make(self, row: Sequence[Any], alias: str) -> Any:
-        """Return the model, None where there is none."""
-        values = row[self.part]
-        if values[self.key] is None:
-            return None
-        made = self.make_quickly(values, alias) if self.is_quick else self.model.from_db(alias, self.names, values)
-        for maker, set_here, set_there in self.related:
-            other = maker.make(row, alias)
-            set_here(made, other)
-            if other is not None:
-                set_there(other, made)
-        return made
-
-    def make_quickly(self, values: Sequence[Any], alias: str) -> Model:
-        made = self.model.__new__(self.model)
-        state = ModelState()
-        state.adding, state.db = False, alias
-        vars(made).update(zip(self.names, values, strict=True), _state=state)
-        return made
-
-
 def compiled(make: Callable[P, QuerySet[Row]]) -> Callable[P, list[Row]]:
     """Make a function that returns a queryset one that takes its values and returns its rows."""
 
@@ -146,16 +144,27 @@ def compiled(make: Callable[P, QuerySet[Row]]) -> Callable[P, list[Row]]:
     return read
 
 
-def compiled_change(make: Callable[P, Change]) -> Callable[P, int]:
-    """Make a function that returns a change one that takes its values, makes it, and returns how many rows it met."""
+class CompiledChange(Generic[P]):
+    """A function that returned a change: it takes its values, makes it, and returns how many rows it met."""
 
-    @wraps(make)
-    def change(*values: P.args, **shape: P.kwargs) -> int:
+    def __init__(self, make: Callable[P, Change]) -> None:
+        self.make = make
+        update_wrapper(self, make)
+
+    def __call__(self, *values: P.args, **shape: P.kwargs) -> int:
         connection = connections["default"]
-        _, n_met = find_compiled(connection, make, shape, compile_change).run(connection, values)
-        return n_met
+        _, n_met = find_compiled(connection, self.make, shape, compile_change).run(connection, values)
+        return int(n_met)
 
-    return change
+    def later(self, *values: P.args, **shape: P.kwargs) -> Later:
+        """Make the change with the statement that comes next in this transaction, or at its end."""
+        connection = connections["default"]
+        return cast(Later, find_compiled(connection, self.make, shape, compile_change).run_later(connection, values))
+
+
+def compiled_change(make: Callable[P, Change]) -> CompiledChange[P]:
+    """Make a function that returns a change one that makes it."""
+    return CompiledChange(make)
 
 
 def insert(row: Model) -> None:
@@ -171,12 +180,17 @@ def insert(row: Model) -> None:
 def find_compiled(
     connection: BaseDatabaseWrapper, make: Callable[..., Any], shape: dict[str, Any], compile_anew: Callable[..., Any]
 ) -> Any:
-    """Return the statement of a function in this shape; a connection belongs to one thread, and so do its statements."""
-    compiled = vars(connection).setdefault("compiled_statements", {})
-    key = (make, *shape.items())
-    if key not in compiled:
-        compiled[key] = compile_anew(connection, make, shape)
-    return compiled[key]
+    """Return the statement of a function in this shape, compiled once for all threads: to compile those of a vote takes
+    a thread that is new a second where others compute too, and they come when most is to do."""
+    key = (connection.vendor, make, *shape.items())
+    if key not in _compiled:
+        _compiled[key] = compile_anew(connection, make, shape)
+    return _compiled[key]
+
+
+def forget_compiled() -> None:
+    """Compile all anew, as where it has changed who listens to a model."""
+    _compiled.clear()
 
 
 def compile_read(connection: BaseDatabaseWrapper, make: Callable[..., QuerySet[Any]], shape: dict[str, Any]) -> Read:

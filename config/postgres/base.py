@@ -1,5 +1,5 @@
-"""Django's PostgreSQL, with fewer questions to the server: a commit asks libpq alone, and a connection that lay in the
-pool is asked whether it lives only where there is doubt."""
+"""Django's PostgreSQL, with fewer trips to the server: a commit takes along what waited to be sent, and a connection that
+lay in the pool is asked whether it lives only where there is doubt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import Connection, OperationalError
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from labeling.prepared import command
+from labeling.prepared import commit, forget, settle
 
 TRUSTED_S = 10.0  # a host that is gone says nothing; a server that stops, or ends a connection, does
 
@@ -28,15 +28,33 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection.close()
             self.pool.putconn(connection)
 
+    def create_cursor(self, name: str | None = None) -> Any:
+        """Return a cursor; what it asks is asked behind what waits to be sent."""
+        settle(self.connection)
+        return super().create_cursor(name)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        """The driver asks under a lock, and in a loop of its own, what is seen at once: whether a transaction is open."""
+        if self.connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            self.connection._autocommit = autocommit
+        else:
+            super()._set_autocommit(autocommit)
+
     def _close(self) -> None:
         if self.connection is not None:
+            forget(self.connection)
             self.connection.rested_at_s = time.monotonic()
         super()._close()
 
+    def _rollback(self) -> None:
+        if self.connection is not None:
+            forget(self.connection)
+        super()._rollback()
+
     def _commit(self) -> None:
-        if self.connection is not None and self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self.connection is not None:
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
-                command(self.connection, b"COMMIT")
+                commit(self.connection)
 
 
 def is_alive(connection: Connection) -> bool:

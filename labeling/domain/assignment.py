@@ -23,12 +23,13 @@ from labeling.domain.leases import (
     release_slot,
     renew_lease,
     reservation_of,
+    start_hold,
 )
 from labeling.domain.selection import select_slot
 from labeling.domain.turns import RNG, Turn, may_judge
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
-from labeling.statements import compiled
+from labeling.statements import Later, compiled
 from labeling.writer import hold_writer
 
 __all__ = [
@@ -122,20 +123,27 @@ def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None
     for attempt in range(RETRIES):
         is_locked = attempt > 0 or connection.features.has_select_for_update
         try:
-            with transaction.atomic() if is_locked else nullcontext():
+            with hold_writer() if is_locked else nullcontext():
                 turn = start_turn(project, labeler, is_flushed=is_flushed)
                 held = find_held(project, labeler) if turn.is_holding else []
                 if slot := keep_held(held, turn, is_shown=is_shown):
                     return slot
                 slot = None if is_capped(turn, n_held=len(held)) else select_slot(turn)
-                if slot and hold_slot(slot, labeler, is_shown=is_shown):
-                    return slot
+                holding = hold_in_line(slot, labeler, is_shown=is_shown) if slot else None
+            if holding and holding.n_met:
+                return slot
         except IntegrityError:
             # Another tab of hers took a slot of the same comparison first; the next candidate is another one.
             continue
         if slot is None and not free_expired(project, besides=labeler):
             return None
     return None
+
+
+def hold_in_line(slot: Slot, labeler: User, *, is_shown: bool) -> Later:
+    """Hold a slot; who is in no transaction yet waits for SQLite's one writer like everybody."""
+    with nullcontext() if connection.in_atomic_block else hold_writer():
+        return start_hold(slot, labeler, is_shown=is_shown)
 
 
 def one_turn() -> AbstractContextManager[Any]:

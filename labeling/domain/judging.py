@@ -76,9 +76,10 @@ def record_judgment(
     check_given(slot_id, labeler, lease_token, idempotency_key=idempotency_key)
     try:
         with hold_writer():
+            closing = close_held.later(slot_id, labeler.pk)
             slot = load_given(slot_id)
             place: Slot | None = slot
-            if close_held(slot_id, labeler.pk):
+            if closing.n_met:
                 shown_at = slot.shown_at or shown_at
             elif stored := find_replay(idempotency_key, labeler, slot_id=slot_id):
                 return stored

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, QuerySet
 from django.db.models.functions import Now
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from labeling.domain.errors import ClaimLost
 from labeling.models import Project, Slot, User
-from labeling.statements import Change, compiled, compiled_change
+from labeling.statements import Change, Later, compiled, compiled_change
 
 RESERVATION_S = 150  # a page renews what it keeps ready by its heartbeat; a page that is gone holds up nobody longer
 
@@ -32,7 +32,12 @@ def check_lease_token(slot_id: int, labeler: User, token: uuid.UUID) -> None:
 
 
 def hold_slot(slot: Slot, labeler: User, *, is_shown: bool = True) -> bool:
-    """Move a free slot to the labeler, or store a probe's; False means someone, or another tab of hers, was first.
+    """Move a free slot to the labeler, or store a probe's; False means someone, or another tab of hers, was first."""
+    return start_hold(slot, labeler, is_shown=is_shown).n_met == 1
+
+
+def start_hold(slot: Slot, labeler: User, *, is_shown: bool = True) -> Later:
+    """Hold a slot as hold_slot does, but wait for no answer: a free one moves with the transaction's next statement.
 
     Time is the database's: that of the selection, where the slot was just selected.
     """
@@ -42,9 +47,11 @@ def hold_slot(slot: Slot, labeler: User, *, is_shown: bool = True) -> bool:
     slot.shown_at = now if is_shown else None
     slot.lease_token = make_lease_token(slot.pk, labeler)
     if slot._state.adding:
-        return store_probe(slot, is_shown=is_shown)
+        return Later(connection, int(store_probe(slot, is_shown=is_shown)))
     lease = (slot.lease_token, slot.lease_until, slot.shown_at)
-    return hold_free(slot.pk, slot.project_id, labeler.pk, *lease, slot.reason, slot.propensity, is_shown=is_shown) == 1
+    return hold_free.later(
+        slot.pk, slot.project_id, labeler.pk, *lease, slot.reason, slot.propensity, is_shown=is_shown
+    )
 
 
 def read_clock(project_id: int) -> datetime:

@@ -37,7 +37,7 @@ def update_tally(comparison: Comparison, strengths: Sequence[int] | None = None)
     comparison.n_judgments = len(strengths)
     comparison.spread = high - low
     comparison.is_split = low < 0 < high
-    store_tally(comparison.pk, comparison.n_judgments, comparison.spread, comparison.is_split)
+    store_tally.later(comparison.pk, comparison.n_judgments, comparison.spread, comparison.is_split)
     return comparison
 
 

@@ -165,7 +165,14 @@ def web_service(host: str) -> Service:
         "web",
         [
             *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--bind", f"{host}:{settings.PORT}"),
-            *("--worker-class", "gthread", "--workers", str(settings.WEB_CONCURRENCY), "--threads", "4"),
+            *(
+                "--worker-class",
+                "config.worker.ListeningWorker",
+                "--workers",
+                str(settings.WEB_CONCURRENCY),
+                "--threads",
+                "4",
+            ),
             *("--no-control-socket", "--access-logfile", "-", "--graceful-timeout", "10"),
         ],
     )

@@ -13,12 +13,14 @@ from labeling.domain.assignment import claim_slot, explain_empty, free_expired
 from labeling.domain.errors import TooManyActs
 from labeling.domain.flood import refuse_flood_of_skips, refuse_flood_of_votes
 from labeling.domain.judging import Vote, record_judgment
+from labeling.domain.leases import hold_free
 from labeling.domain.pairing import Pair, propose_comparisons
+from labeling.domain.placing import close_held
 from labeling.domain.progress import measure_progress
 from labeling.domain.selection import ORDERS, RANDOM_ORDER, find_best, find_random, list_unsliced
 from labeling.domain.turns import RNG, Turn
 from labeling.models import Comparison, Judgment, Membership, Skip, Slice, Slot
-from labeling.statements import compile_read, find_compiled
+from labeling.statements import compile_change, compile_read, find_compiled
 from tests.labeling.conftest import make_member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -34,11 +36,7 @@ MESSAGES = [{"role": "user", "content": "Which number?"}]
 def full(kitchen, grace):
     """A queue of 4,500 slots of which others judged 800 when the database last counted, and grace 400 since."""
     others = [make_member(kitchen, f"labeler-{number}") for number in range(2)]
-    pairs = [
-        Pair(messages=[{"role": "user", "content": f"question {n}"}], text_a="yes", text_b=f"no {n}", overlap=OVERLAP)
-        for n in range(N_COMPARISONS)
-    ]
-    propose_comparisons(kitchen, pairs)
+    fill_queue(kitchen)
     skipped = propose_comparisons(kitchen, [Pair(messages=MESSAGES, text_a="yes", text_b=f"{n}") for n in range(400)])
     Skip.objects.bulk_create(Skip(comparison=row, labeler=others[0], reason="language") for row in skipped)
     for number, labeler in enumerate(others):
@@ -46,6 +44,14 @@ def full(kitchen, grace):
     count_rows()
     fill(grace, start=0)
     return kitchen
+
+
+def fill_queue(project):
+    pairs = [
+        Pair(messages=[{"role": "user", "content": f"question {n}"}], text_a="yes", text_b=f"no {n}", overlap=OVERLAP)
+        for n in range(N_COMPARISONS)
+    ]
+    propose_comparisons(project, pairs)
 
 
 def fill(labeler, *, start):
@@ -116,25 +122,53 @@ def test_a_candidate_is_the_first_row_of_an_index(full, grace, strategy, find, i
     assert [line for line in plan if re.search(r"Index Cond.*labeler_id|\(labeler_id=", line)] == []
 
 
+def explain_kept(statement, values):
+    """Return the plan PostgreSQL keeps for a prepared statement, made without its values."""
+    given = [f"'{values[place]}'" for place in statement.places]
+    numbered = statement.sql % tuple(f"${number}" for number in range(1, len(given) + 1))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE kept AS {numbered}")
+        cursor.execute(f"EXPLAIN EXECUTE kept({', '.join(given)})")
+        plan = [row[0] for row in cursor.fetchall()]
+        cursor.execute("DEALLOCATE kept")
+    return plan
+
+
 @pytest.mark.parametrize("order", [*ORDERS.values(), RANDOM_ORDER])
 def test_the_plan_that_postgres_keeps_knows_no_values_and_is_as_good(full, grace, order):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite plans with the values")
     statement = find_compiled(connection, list_unsliced.__wrapped__, {"order": order}, compile_read)
-    values = [(full.pk, grace.pk)[place] for place in statement.places]
 
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        numbered = statement.sql % tuple(f"${number}" for number in range(1, len(values) + 1))
-        cursor.execute(f"PREPARE kept AS {numbered}")
-        cursor.execute(f"EXPLAIN EXECUTE kept({', '.join(map(str, values))})")
-        plan = [row[0] for row in cursor.fetchall()]
-        cursor.execute("DEALLOCATE kept")
+    plan = explain_kept(statement, (full.pk, grace.pk))
 
     assert [line for line in plan if re.search(r"\$\d", line)]
     assert [line for line in plan if re.search(r"\bslot_free", line)]
     assert find_scans(plan) == []
     assert [line for line in plan if re.search(r"Index Cond.*labeler_id", line)] == []
+
+
+LEASE = (uuid.UUID(int=7), timezone.now(), timezone.now(), "random", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "values", "shape"),
+    [(close_held, (1, 1), {}), (hold_free, (1, 1, 1, *LEASE), {"is_shown": True})],
+    ids=["close", "hold"],
+)
+def test_a_slot_changes_hands_without_a_look_at_what_others_hold(kitchen, change, values, shape):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite knows of no statistics here, and asks for the key")
+    fill_queue(kitchen)
+    count_rows()
+    statement = find_compiled(connection, change.__wrapped__, shape, compile_change)
+
+    plan = explain_kept(statement, values)
+
+    # Where nobody was counted to hold one, the index of all leases seemed to be the shortest way to any held slot.
+    assert [line for line in plan if "slot_lease" in line] == []
+    assert find_scans(plan) == []
 
 
 def test_slices_are_probed_one_stretch_of_the_index_each(full, grace):

@@ -6,12 +6,12 @@ import uuid
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.sessions.backends.db import SessionStore as DjangosSessionStore
-from django.db import connection, connections
+from django.db import connection
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import accounts, sessions
+from labeling import accounts, sessions, statements
 from labeling.domain import assignment, flood, leases, placing, probes, selection, tallying
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Judgment, Slot, User
@@ -167,6 +167,23 @@ def test_a_session_of_djangos_own_is_read_and_ends_with_the_logout():
     assert "who" not in sessions.SessionStore(theirs.session_key or "gone")
 
 
+def test_what_is_done_to_a_session_that_was_read_is_not_done_to_the_next_one():
+    stored = sessions.SessionStore()
+    stored["seen"] = [1]
+    stored.save()
+
+    sessions.SessionStore(stored.session_key)["seen"].append(2)
+
+    assert sessions.SessionStore(stored.session_key)["seen"] == [1]
+
+
+def test_a_session_whose_signature_is_wrong_says_nothing():
+    signed = sessions.SessionStore().encode({"who": "grace"})
+
+    assert sessions.SessionStore().decode(signed) == {"who": "grace"}
+    assert sessions.SessionStore().decode(signed[:-1] + ("a" if signed[-1] != "a" else "b")) == {}
+
+
 def test_an_old_session_is_no_session():
     store = sessions.SessionStore()
     store["who"] = "grace"
@@ -194,13 +211,13 @@ def test_a_model_made_of_a_row_is_like_one_django_makes(kitchen, grace, is_heard
     heard = []
     if is_heard:
         post_init.connect(lambda instance, **_: heard.append(type(instance)), sender=Slot, weak=False, dispatch_uid="t")
-    vars(connections["default"]).pop("compiled_statements", None)
+    statements.forget_compiled()
 
     try:
         (made,) = placing.list_given(Slot.objects.get().pk)
     finally:
         post_init.disconnect(sender=Slot, dispatch_uid="t")
-        vars(connections["default"]).pop("compiled_statements", None)
+        statements.forget_compiled()
 
     django = Slot.objects.with_texts().get()
     facts = [(row._meta.label, {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}) for row in (

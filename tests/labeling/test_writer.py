@@ -26,17 +26,18 @@ def place() -> Iterator[IO[bytes]]:
         yield file
 
 
-def rename(to: str) -> None:
+def rename(to: str, *, is_patient: bool = False) -> None:
     try:
-        with hold_writer():
+        with hold_writer(is_patient=is_patient):
             Project.objects.update(name=to)
     finally:
         connection.close()
 
 
-def test_who_comes_second_waits_before_she_begins(place: IO[bytes]) -> None:
+@pytest.mark.parametrize("is_patient", [False, True])
+def test_who_comes_second_waits_before_she_begins(place: IO[bytes], is_patient: bool) -> None:
     Project.objects.create(slug="p", name="made")
-    second = threading.Thread(target=rename, args=("second",))
+    second = threading.Thread(target=rename, args=("second",), kwargs={"is_patient": is_patient})
 
     fcntl.flock(place, fcntl.LOCK_EX)
     second.start()
@@ -57,6 +58,22 @@ def test_the_place_of_somebody_who_does_not_go_on_keeps_nobody_out(
     fcntl.flock(place, fcntl.LOCK_EX)
 
     rename("patient")
+
+    assert Project.objects.get().name == "patient"
+
+
+def test_whoever_looks_first_is_before_a_patient_one(place: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    Project.objects.create(slug="p", name="made")
+    monkeypatch.setattr(writer, "SELDOM_S", 3.0)
+    fcntl.flock(place, fcntl.LOCK_EX)
+    patient = threading.Thread(target=rename, args=("patient",), kwargs={"is_patient": True})
+    patient.start()
+    patient.join(0.1)
+
+    fcntl.flock(place, fcntl.LOCK_UN)
+    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it does not look yet
+    fcntl.flock(place, fcntl.LOCK_UN)
+    patient.join(20)
 
     assert Project.objects.get().name == "patient"
 

@@ -42,7 +42,7 @@ class Pace:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold a transaction, and rest after it."""
-        with hold_writer():
+        with hold_writer(is_patient=True):
             began_s = time.monotonic()
             yield
         held_s = time.monotonic() - began_s
