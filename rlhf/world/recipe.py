@@ -25,6 +25,7 @@ DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
 # Rewarded by the hidden rule itself, one pass at this rate wins 0.755 after 16 rollouts, two passes at 1e-4 with 0.05 as the
 # penalty 0.722 (seed 1). The reward model knows less: at a penalty of 0.02 the proxy rose and right answers fell to 40%.
 PPO = PPOConfig(
+    critic="shared",
     rollouts=12,
     ppo_epochs=1,
     learning_rate=3e-4,

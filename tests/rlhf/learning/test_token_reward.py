@@ -92,7 +92,11 @@ def test_an_evaluation_finds_the_accuracy_that_its_run_found(tiny_policy: Path, 
     assert found["eval_log_loss"] == pytest.approx(metrics["eval_log_loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{}, {"critic": "frozen"}, {"lora_rank": 4}], ids=["whole", "frozen", "adapters"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"critic": "frozen"}, {"critic": "shared"}, {"lora_rank": 4}],
+    ids=["whole", "frozen", "shared", "adapters"],
+)
 def test_ppo_follows_it_with_a_critic_that_starts_anew(settings: dict, tiny_policy: Path, tmp_path: Path):
     _, final = learn(tmp_path / "reward", tiny_policy)
     config = PPOConfig(base_model=str(tiny_policy), reward_model=str(final), **SMALL, **settings)
