@@ -94,7 +94,7 @@ def test_millions_of_columns_and_endless_lines_are_answered_in_time(tmp_path: Pa
         rows = []
 
     assert [row.problem for row in rows] in ([], ["has 9000001 fields where the header names 2 columns"])
-    assert time.process_time() - started_s < 2
+    assert time.process_time() - started_s < 60  # well under one on an idle machine; quadratic, it takes minutes
 
 
 def test_json_that_is_broken_on_its_first_line_is_no_table(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_bomb_is_refused_in_time_and_without_the_memory(as_ada):
     imported = Import.objects.get()
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert imported.state == "refused"
-    assert time.process_time() - started_s < 3
+    assert time.process_time() - started_s < 60  # about one on an idle machine; whatever is quadratic takes minutes
     assert grown_mb < 100
 
 
