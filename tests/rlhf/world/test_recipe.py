@@ -7,6 +7,7 @@ from rlhf.domain.demo import run_settings
 
 def test_the_demo_names_all_that_its_ppo_depends_on():
     assert run_settings()["ppo"] == {
+        "critic": "shared",
         "rollouts": 12,
         "ppo_epochs": 1,
         "learning_rate": 3e-4,
