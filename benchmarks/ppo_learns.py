@@ -7,7 +7,10 @@ model learns from them, and PPO follows the reward model. The curve is drawn by 
 which the reward model never sees: how often the policy's answer to a fresh prompt beats the fine-tuned model's.
 --home keeps base and fine-tuned models (two minutes a seed) for the next time.
 
-One round of 300 judgments with the demo's recipe, 500 fresh prompts, 95% intervals, two busy cores:
+Three rounds with a reward model of words (head=tokens, as in the demo), on seed 2, 500 fresh prompts, critic=trained, 240
+judgments a round: 0.666 [0.627, 0.703], 0.803 [0.771, 0.834], 0.845 [0.816, 0.872]; one round with critic=shared: 0.661.
+
+Before, with a trained trunk (head=last) and demonstrations of fewer manners, one round of 300 judgments, two busy cores:
 
     seed 1   rollout 4  0.626 [0.590, 0.665]   8  0.672 [0.635, 0.710]   12  0.679 [0.645, 0.715]   KL 2.1 nats
     seed 2   rollout 4  0.601 [0.563, 0.641]   8  0.610 [0.569, 0.647]   12  0.625 [0.585, 0.662]   KL 0.8 nats
@@ -23,9 +26,9 @@ And once more from another fine-tuned model, one seed, 300 fresh prompts, one bu
 
     seed 1, rollout 12   critic=trained 0.593 [0.547, 0.642]   critic=shared 0.607 [0.558, 0.655]
 
-It rises in all, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two thirds of
-fresh pairs. Rewarded by the hidden rule itself, the same trainer comes to 0.755 in 16 rollouts (seed 1). A second round of
-8 rollouts added nothing (0.660 to 0.650): the first leaves answers so alike that pairs of them say little.
+There it rises in all, by shorter answers rather than by right ones: 300 judgments make a reward model that orders two
+thirds of fresh pairs. Rewarded by the hidden rule itself, the same trainer comes to 0.755 in 16 rollouts (seed 1). A second
+round of 8 rollouts added nothing (0.660 to 0.650): the first leaves answers so alike that pairs of them say little.
 """
 
 from __future__ import annotations

@@ -231,9 +231,6 @@ def run_reward(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> 
 
 
 def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dict[str, Callable[[], Watch]]:
-    from trl import SFTConfig as Arguments  # noqa: PLC0415
-    from trl import SFTTrainer  # noqa: PLC0415
-
     from rlhf.contract.kinds.sft import SFTConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.batching import LengthGroupedOrder  # noqa: PLC0415
@@ -274,24 +271,29 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         watch.losses.append(torch.stack(seen[:LOGGING]).mean().item())
         return watch
 
-    def theirs() -> Watch:
-        rows = [
-            {
-                "input_ids": pair["prompt_ids"] + pair["chosen_ids"],
-                # What TRL makes of a completion_mask while it prepares rows, which these need not be.
-                "labels": [-100] * len(pair["prompt_ids"]) + pair["chosen_ids"],
-                "n_tokens": length,
-            }
-            for pair, length in zip(pairs, n_tokens, strict=True)
-        ]
-        arguments = Arguments(**trainer_settings(folder, n_steps), completion_only_loss=True, max_length=None)
-        return time_trainer(
-            keep_rows(SFTTrainer)(
-                model=build_model(), args=arguments, train_dataset=Dataset.from_list(rows), processing_class=TOKENIZER
-            )
-        )
+    return {"ours": ours, "trl": lambda: time_trl_sft(pairs, folder, n_steps, n_tokens=n_tokens)}
 
-    return {"ours": ours, "trl": theirs}
+
+def time_trl_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int, *, n_tokens: list[int]) -> Watch:
+    """Fine-tune by TRL's own trainer and return its watch."""
+    from trl import SFTConfig as Arguments  # noqa: PLC0415
+    from trl import SFTTrainer  # noqa: PLC0415
+
+    rows = [
+        {
+            "input_ids": pair["prompt_ids"] + pair["chosen_ids"],
+            # What TRL makes of a completion_mask while it prepares rows, which these need not be.
+            "labels": [-100] * len(pair["prompt_ids"]) + pair["chosen_ids"],
+            "n_tokens": length,
+        }
+        for pair, length in zip(pairs, n_tokens, strict=True)
+    ]
+    arguments = Arguments(**trainer_settings(folder, n_steps), completion_only_loss=True, max_length=None)
+    return time_trainer(
+        keep_rows(SFTTrainer)(
+            model=build_model(), args=arguments, train_dataset=Dataset.from_list(rows), processing_class=TOKENIZER
+        )
+    )
 
 
 def compare(method: str, *, n_steps: int, n_rounds: int, varied: bool) -> None:
