@@ -1,5 +1,6 @@
 import pytest
 
+from rlhf.domain.feedback import routing
 from rlhf.domain.feedback.constitutions import STARTER
 from rlhf.models import AIJudgment, Annotator, Run
 from tests.rlhf.conftest import make_checkpoint
@@ -55,7 +56,8 @@ def test_a_checkpoint_of_others_is_as_little_there_as_one_that_is_not(as_manager
     assert (answer.status_code, answer.json()["checkpoint"]) == (201, ours.pk)
 
 
-def test_what_is_in_doubt_is_sent_to_people_and_what_is_not_scored_yet_is_scored(as_manager, project):
+def test_what_is_in_doubt_is_sent_to_people_and_what_is_not_scored_yet_is_scored(as_manager, project, monkeypatch):
+    monkeypatch.setattr(routing, "AUDIT_SHARE", 0.0)
     post(as_manager, "constitutions/", {"project": "harbour", "principles": STARTER})
     clara = Annotator.objects.get(pk=post(as_manager, "annotators/", HERE).json()["id"])
     unsure, sure = add_pairs(project, 2)

@@ -10,6 +10,7 @@ from labeling.domain.assignment import claim_slot
 from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.models import Comparison, Project, User
+from rlhf.domain.feedback import routing
 from rlhf.domain.feedback.annotators import add_annotator
 from rlhf.domain.feedback.constitutions import STARTER, write_constitution
 from rlhf.models import AIJudgment, Annotator
@@ -18,6 +19,12 @@ from rlhf.models import AIJudgment, Annotator
 @pytest.fixture
 def annotator(project: Project) -> Annotator:
     return add_clara(project)
+
+
+@pytest.fixture
+def no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing by chance of what an annotator is sure of: the draw depends on a comparison's id."""
+    monkeypatch.setattr(routing, "AUDIT_SHARE", 0.0)
 
 
 def add_clara(project: Project) -> Annotator:

@@ -19,7 +19,7 @@ from tests.rlhf.conftest import make_checkpoint, make_run
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
 from tests.rlhf.domain.test_planning import make_sealed_checkpoint
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.usefixtures("no_audit")]
 NO_AUDIT = {"n_unsure": 0, "n_audit": 0}
 
 
