@@ -33,8 +33,8 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import DATA, EXIT_DONE, USAGE, prepare_run_dir, read_result
 from rlhf.domain.estimating import describe_bytes, estimate_run
 from rlhf.domain.launching import LearningServer
+from rlhf.domain.loads import pretrained_shape
 from rlhf.domain.sizing import read_shape, shape_rows
-from rlhf.domain.weighing import pretrained_shape
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.shapes import describe_shape

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf.contract.settings import RunConfig
-from rlhf.domain.weighing import CPU, Machine, ModelShape, RowShape, load_bytes, load_seconds, weigh_run
+from rlhf.domain.loads import CPU, Machine, ModelShape, RowShape, load_bytes, load_seconds
+from rlhf.domain.weighing import weigh_run
 
 # Over this many times the host's memory a run is refused; up to there the page warns.
 REFUSED_ABOVE = 2.0

@@ -17,8 +17,8 @@ from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import checkpoint_folder
 from rlhf.domain.errors import DoesNotFit, ModelRefused
 from rlhf.domain.estimating import REFUSED_ABOVE, Estimate, describe_bytes, describe_seconds, estimate_run
+from rlhf.domain.loads import CPU, GPU, ModelShape, RowShape, pretrained_shape
 from rlhf.domain.sizing import read_shape, shape_rows
-from rlhf.domain.weighing import CPU, GPU, ModelShape, RowShape, pretrained_shape
 from rlhf.models import Checkpoint, Dataset, Run
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlhf.domain.weighing import ModelShape, RowShape
+from rlhf.domain.loads import ModelShape, RowShape
 
 # English in a BPE vocabulary of its own; a small vocabulary makes more tokens of it.
 BYTES_PER_TOKEN = 4.0

@@ -12,9 +12,10 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.domain.estimating import Estimate, describe_bytes, describe_seconds, estimate_run
-from rlhf.domain.weighing import (
+from rlhf.domain.loads import (
     CPU,
     GPU,
     ModelShape,
@@ -24,8 +25,8 @@ from rlhf.domain.weighing import (
     load_seconds,
     pretrained_shape,
     trained_bytes,
-    weigh_run,
 )
+from rlhf.domain.weighing import weigh_run
 
 SHAPE = ModelShape(
     n_parameters=1_000_000, vocab_size=1000, hidden_size=100, intermediate_size=200, n_layers=10, n_heads=5
@@ -117,6 +118,34 @@ def test_a_critic_that_is_a_head_spares_what_a_second_model_learns_with_and_keep
     assert frozen.step == trained.step
     assert frozen.flops < 0.75 * trained.flops
     assert frozen.n_blocks < trained.n_blocks
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_bases", "n_adapters"),
+    [
+        ({"share_base": "on"}, 1, 2),
+        ({"share_base": "off"}, 2, 2),
+        ({"share_base": "off", "critic": "shared"}, 2, 1),
+        ({"share_base": "on", "critic": "shared"}, 1, 1),
+    ],
+)
+def test_under_adapters_one_base_is_policy_and_reference_and_a_second_at_most_the_reward_model(
+    settings: dict, n_bases: int, n_adapters: int
+):
+    small = {"rollout_batch_size": 4, "num_minibatches": 1, "max_new_tokens": 48, "lora_rank": 1}
+    adapter = trained_bytes(PPOConfig(**small), SHAPE) - 4 * SHAPE.n_parameters
+    drawn = 2 * 2 * 4 * 4 * 68 * SHAPE.hidden_size * SHAPE.n_layers  # keys and values, twice
+
+    held = weigh_run(PPOConfig(**small, **settings), SHAPE, ROWS).held
+
+    assert held == pytest.approx(n_bases * 4 * SHAPE.n_parameters + n_adapters * adapter + drawn)
+
+
+def test_a_reward_model_of_words_trains_no_trunk():
+    words = weigh_run(RewardConfig(head="tokens"), SHAPE, ROWS)
+
+    assert words.held == 4 * (SHAPE.n_parameters + 3 * 4100 * 320)
+    assert (words.n_steps, words.flops) == (0, 2 * 2 * 320 * forward_flops(SHAPE, 40.0, n_logits=20))
 
 
 def test_on_a_gpu_a_weight_costs_its_copy_in_half_precision_besides_and_activations_half():
