@@ -28,6 +28,7 @@ CODE_KEYS = (
     "trust_remote_code",
 )
 HEADS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
+SCORER_FILE = "token_scorer.json"  # what makes the folder of a policy a reward model of words
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # Far above any model there is; beyond it a small file would make a library allocate all memory.
@@ -60,6 +61,14 @@ def check_model_folder(folder: Path, *, needs_tokenizer: bool = False) -> None:
     if needs_tokenizer and not {"tokenizer.json", "tokenizer_config.json"} & set(files):
         raise ContractError(f"{folder} has no tokenizer: save one beside the model")
     check_tokenizer(folder / "tokenizer_config.json", documents.get("tokenizer_config.json", {}))
+
+
+def gives_scores(folder: Path) -> bool:
+    """Say whether a model folder holds a reward model: scalar heads, or weights of words. Raises: ContractError."""
+    if (folder / SCORER_FILE).exists():
+        return True
+    architectures = read_json(folder / "config.json").get("architectures") or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 def list_files(folder: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from django.db import transaction
 from labeling.models import Project
 from rlhf.contract import run_dir as seam
 from rlhf.contract.errors import ContractError, CorruptError
-from rlhf.contract.model_folder import COPIED, check_model_folder
+from rlhf.contract.model_folder import COPIED, check_model_folder, gives_scores
 from rlhf.domain.errors import ModelRefused
 from rlhf.models import Checkpoint, Run
 
@@ -91,9 +91,12 @@ def require_model(folder: Path) -> None:
 def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> Checkpoint:
     """Copy a Hugging Face model folder of the user's own under PREFLOOP_HOME and register it.
 
-    Raises: ModelRefused for what model_folder.check_model_folder refuses, and for a name that is taken or no name.
+    Raises: ModelRefused for what model_folder.check_model_folder refuses, for a reward model that is to be a policy, and for
+    a name that is taken or no name.
     """
     require_model(folder)
+    if kind == Checkpoint.Kind.POLICY and gives_scores(folder):
+        raise ModelRefused(f"{folder} gives scores and writes nothing: register it as a reward model")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ModelRefused(f"{name!r} cannot name a model: use letters, digits, dot, dash and underscore")
     target = Path(settings.PREFLOOP_HOME) / "models" / name

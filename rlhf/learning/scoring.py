@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers import (
 )
 
 from rlhf.contract.errors import ContractError
-from rlhf.contract.model_folder import check_model_folder
+from rlhf.contract.model_folder import check_model_folder, gives_scores
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.models import pick_device
 from rlhf.learning.preferences import EncodedPair
@@ -88,10 +87,7 @@ def load_scoring_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 def is_reward_model(folder: str | Path) -> bool:
     """Return whether a model folder holds scalar heads. Raises: ContractError when it is no model folder."""
     check_model_folder(Path(folder))
-    if is_token_scorer(folder):
-        return True
-    architectures = json.loads((Path(folder) / "config.json").read_text("utf-8")).get("architectures") or []
-    return any(name.endswith("ForSequenceClassification") for name in architectures)
+    return gives_scores(Path(folder))
 
 
 def require_distinct_pad(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
+from rlhf.contract.model_folder import SCORER_FILE
 from rlhf.contract.records import Message
 from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_logps
 from rlhf.learning.models import load_policy
 from rlhf.learning.tokenization import render_ids
 
-DESCRIPTION = "token_scorer.json"  # what makes the folder of a policy one of these
 WEIGHTS = "token_scorer.safetensors"
 N_BUCKETS = 4096  # token ids share them, so that a large vocabulary needs no more judgments than a small one
 N_FIGURES = 4
@@ -84,7 +84,7 @@ class TokenScorer(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write policy and weights into a folder."""
         self.policy.save_pretrained(folder)
-        (Path(folder) / DESCRIPTION).write_text(json.dumps({"opening": self.opening}), "utf-8")
+        (Path(folder) / SCORER_FILE).write_text(json.dumps({"opening": self.opening}), "utf-8")
         own = {name: getattr(self, name).detach().cpu().contiguous() for name in ("words", "likelihood", "bias")}
         save_file(own, Path(folder) / WEIGHTS)
 
@@ -129,13 +129,13 @@ def read_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def is_token_scorer(folder: str | Path) -> bool:
     """Say whether a model's folder holds a token scorer."""
-    return (Path(folder) / DESCRIPTION).exists()
+    return (Path(folder) / SCORER_FILE).exists()
 
 
 def load_token_scorer(folder: str | Path) -> TokenScorer:
     """Return the scorer of a folder that `save_pretrained` wrote. Raises: ContractError."""
     try:
-        opening = json.loads((Path(folder) / DESCRIPTION).read_text("utf-8"))["opening"]
+        opening = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8"))["opening"]
         own = load_file(Path(folder) / WEIGHTS)
         scorer = TokenScorer(load_policy(folder), opening=[int(each) for each in opening], n_heads=len(own["bias"]))
         for name in ("words", "likelihood", "bias"):

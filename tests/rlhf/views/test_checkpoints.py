@@ -101,6 +101,23 @@ def test_a_model_that_brings_code_is_refused(as_admin, project, model_folder):
     assert not Checkpoint.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("token_scorer.json", {"opening": [1]}),
+        ("config.json", {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}),
+    ],
+)
+def test_a_model_that_gives_scores_is_no_policy(as_admin, project, model_folder, name, document):
+    (model_folder / name).write_text(json.dumps(document))
+
+    refused, taken = (as_admin.post(NEW, describe(model_folder, kind=kind)) for kind in ("policy", "reward"))
+
+    assert (refused.status_code, taken.status_code) == (422, 302)
+    assert "gives scores and writes nothing: register it as a reward model" in refused.text
+    assert Checkpoint.objects.get().kind == "reward"
+
+
 @pytest.mark.parametrize("folder", ["models/mine", "/no/such/folder"])
 def test_what_is_no_folder_of_the_server_is_refused(as_admin, project, folder):
     answer = as_admin.post(NEW, describe(folder))
