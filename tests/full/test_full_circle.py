@@ -67,11 +67,10 @@ class House:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self) -> str:
+    def start(self, *options: str) -> str:
         """Start `manage.py up` and return what it printed until it was there."""
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "manage.py", "up", *options]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True)
         printed = ""
         for line in self.process.stdout:
             printed += line
