@@ -6,18 +6,44 @@ table, or one that a guard looks into, begins with drop_guard and ends with make
 
 from __future__ import annotations
 
-from django.apps.registry import Apps
+from collections.abc import Callable
+from typing import Any
+
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.operations import RunPython
+from django.db.migrations.operations.base import Operation
+
+Change = Callable[[BaseDatabaseSchemaEditor], None]
 
 
-def drop_guard(name: str, table: str) -> RunPython:
+class GuardStep(Operation):
+    """A migration step of SQL alone. RunPython would build all models anew for each: a fourth of a new installation's
+    time to migrate."""
+
+    def __init__(self, forwards: Change, backwards: Change) -> None:
+        self.forwards = forwards
+        self.backwards = backwards
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Leave the models as they are."""
+
+    def database_forwards(
+        self, app_label: str, editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        self.forwards(editor)
+
+    def database_backwards(
+        self, app_label: str, editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        self.backwards(editor)
+
+
+def drop_guard(name: str, table: str) -> GuardStep:
     """Return a migration step that takes a guard away until a later step makes it again."""
 
-    def drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+    def drop(editor: BaseDatabaseSchemaEditor) -> None:
         remove(editor, name, table)
 
-    return RunPython(drop, RunPython.noop)
+    return GuardStep(drop, lambda editor: None)
 
 
 def remove(editor: BaseDatabaseSchemaEditor, name: str, table: str) -> None:
@@ -28,7 +54,7 @@ def remove(editor: BaseDatabaseSchemaEditor, name: str, table: str) -> None:
     editor.execute(f"DROP FUNCTION IF EXISTS {name}()")
 
 
-def make_guard(name: str, table: str, event: str, forbidden: str, *, concerns: str = "(TRUE)") -> RunPython:
+def make_guard(name: str, table: str, event: str, forbidden: str, *, concerns: str = "(TRUE)") -> GuardStep:
     """Return a migration step that makes the database refuse `event` (INSERT or UPDATE) where `forbidden` holds.
 
     forbidden is SQL over OLD and NEW in the words both databases share; name is what the IntegrityError says. concerns
@@ -36,7 +62,7 @@ def make_guard(name: str, table: str, event: str, forbidden: str, *, concerns: s
     as an index.
     """
 
-    def create(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+    def create(editor: BaseDatabaseSchemaEditor) -> None:
         if editor.connection.vendor == "sqlite":
             editor.execute(
                 f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({concerns} AND {forbidden}) "
@@ -51,7 +77,7 @@ def make_guard(name: str, table: str, event: str, forbidden: str, *, concerns: s
             f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN {concerns} EXECUTE FUNCTION {name}()"
         )
 
-    def drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+    def drop(editor: BaseDatabaseSchemaEditor) -> None:
         remove(editor, name, table)
 
-    return RunPython(create, drop)
+    return GuardStep(create, drop)

@@ -54,6 +54,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--images", default="", help="the folder the README's pictures are written to")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with modules of long tests, for at the end one worker would wait for another's."""
+    folders = ("tests/rlhf/learning/", "tests/browser/", "tests/")
+
+    def come_first(item: pytest.Item) -> tuple[bool, int]:
+        is_short = item.get_closest_marker("faults") is None
+        return is_short, next(n for n, folder in enumerate(folders) if item.nodeid.startswith(folder))
+
+    items.sort(key=come_first)
+
+
 def pytest_configure() -> None:
     """Serve static files from where they lie, hash passwords fast, and keep SQLite in a file as installations do.
 

@@ -235,7 +235,7 @@ def test_sampled_kl_agrees_with_the_kl_of_whole_distributions(tiny_reward_model:
         reference=reference,
         scale=ScoreScale(0.0, 1.0),
         kl_coef=0.05,
-        config=PPOConfig(),
+        config=PPOConfig(micro_batch_tokens=8000),
         pad_id=0,
     )
 

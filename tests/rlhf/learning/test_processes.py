@@ -36,6 +36,7 @@ from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
 KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto"}
 CRITICS = {"ppo": "trained", "head": "frozen", "line": "shared"}
 KINDS |= dict.fromkeys(CRITICS, "ppo")
+BAD_ROWS = (1, 4, 7, 10)
 ROOT = Path(__file__).parents[3]
 SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
 
@@ -145,8 +146,28 @@ def reward_model(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Every kind of run, done by one process and by two."""
+def bad_runs(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Runs of which one row, the number, makes the loss no number."""
+    home = tmp_path_factory.mktemp("bad")
+    tokenizer, model = load_tokenizer(tiny_policy), load_policy(tiny_policy)
+    model.get_input_embeddings().weight.data[tokenizer.encode("Z", add_special_tokens=False)] = math.nan
+    model.save_pretrained(home / "base")
+    tokenizer.save_pretrained(home / "base")
+    run_dirs = {number: home / str(number) for number in BAD_ROWS}
+    for number, run_dir in run_dirs.items():
+        prepare_run_dir(run_dir, configure("reward", home / "base", home).replace(save_steps=100))
+        write_pairs(run_dir, n_train=13, n_test=4)
+        rows = list(read_rows(run_dir / "data" / "train.jsonl"))
+        rows[number]["chosen"][0]["content"] += "Z"
+        write_rows(run_dir / "data" / "train.jsonl", rows)
+    return run_dirs
+
+
+@pytest.fixture(scope="module")
+def homes(
+    tiny_policy: Path, reward_model: Path, bad_runs: dict[int, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Every kind of run, done by one process and by two, which then fail at the bad runs: it takes long to start two."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
     for home in (alone, together):
         for kind in KINDS:
@@ -161,7 +182,7 @@ def homes(tiny_policy: Path, reward_model: Path, tmp_path_factory: pytest.TempPa
     for kind in KINDS:
         assert execute_run(alone / kind) == EXIT_DONE
     signal.signal(signal.SIGTERM, before)
-    run_in_two(*(together / kind for kind in KINDS))
+    run_in_two(*(together / kind for kind in KINDS), *bad_runs.values(), code=EXIT_FAILED)
     return alone, together
 
 
@@ -226,29 +247,16 @@ def test_two_processes_share_a_rollout_to_the_digit(kind: str, homes: tuple[Path
                 assert found[name] == pytest.approx(expected[name], abs=1e-4), name
 
 
-def test_the_rows_named_are_those_of_the_process_that_saw_what_is_no_number(tiny_policy: Path, tmp_path: Path):
-    tokenizer, model = load_tokenizer(tiny_policy), load_policy(tiny_policy)
-    model.get_input_embeddings().weight.data[tokenizer.encode("Z", add_special_tokens=False)] = math.nan
-    model.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    bad_rows = (1, 4, 7, 10)
-    run_dirs = {number: tmp_path / str(number) for number in bad_rows}
-    for number, run_dir in run_dirs.items():
-        prepare_run_dir(run_dir, configure("reward", tmp_path / "base", tmp_path).replace(save_steps=100))
-        write_pairs(run_dir, n_train=13, n_test=4)
-        rows = list(read_rows(run_dir / "data" / "train.jsonl"))
-        rows[number]["chosen"][0]["content"] += "Z"
-        write_rows(run_dir / "data" / "train.jsonl", rows)
+@pytest.mark.usefixtures("homes")
+@pytest.mark.parametrize("number", BAD_ROWS)
+def test_the_rows_named_are_those_of_the_process_that_saw_what_is_no_number(number: int, bad_runs: dict[int, Path]):
+    cause = read_result(bad_runs[number])["cause"]
 
-    run_in_two(*run_dirs.values(), code=EXIT_FAILED)
-
-    for number, run_dir in run_dirs.items():
-        cause = read_result(run_dir)["cause"]
-        found = re.search(r"non-finite loss at step \d \(rows ([\d, ]+) of those learned from", cause)
-        assert found, cause
-        named = [int(text) for text in found.group(1).split(", ")]
-        assert number in named
-        assert len(named) <= 2, "half of a batch of four"
+    found = re.search(r"non-finite loss at step \d \(rows ([\d, ]+) of those learned from", cause)
+    assert found, cause
+    named = [int(text) for text in found.group(1).split(", ")]
+    assert number in named
+    assert len(named) <= 2, "half of a batch of four"
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
