@@ -11,8 +11,10 @@ from labeling.domain.content import check_messages, hash_messages
 from labeling.domain.people import add_member
 from labeling.models import Guideline, Membership, Project, Prompt, User
 from rlhf.contract.records import Message
+from rlhf.contract.settings import RunConfig
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.rounds import open_round
+from rlhf.domain.sampling import RANKED
 from rlhf.domain.stages import FIRST_STAGES
 from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
@@ -86,15 +88,18 @@ def make_prompt(project: Project, messages: list[Message], *, is_held_out: bool)
 
 
 def run_settings() -> dict[str, dict[str, Any]]:
-    """Return what the recipe sets over the defaults, by run kind, as the loop keeps it."""
+    """Return what the recipe sets over the defaults, by run kind, and over that for a stage, as the loop keeps it."""
     configs = (recipe.PRETRAIN, recipe.SFT, recipe.SAMPLE, recipe.REWARD, recipe.DPO, recipe.PPO)
+    by_kind = {config.kind: list_changes(config, type(config)()) for config in configs}
+    return by_kind | {f"dpo:{RANKED}": list_changes(recipe.RANKED_DPO, recipe.DPO)}
+
+
+def list_changes(config: RunConfig, before: RunConfig) -> dict[str, Any]:
+    """Return the settings in which a configuration differs from another of its kind."""
     return {
-        config.kind: {
-            item.name: getattr(config, item.name)
-            for item in dataclasses.fields(config)
-            if getattr(config, item.name) != item.default
-        }
-        for config in configs
+        item.name: getattr(config, item.name)
+        for item in dataclasses.fields(config)
+        if getattr(config, item.name) != getattr(before, item.name)
     }
 
 

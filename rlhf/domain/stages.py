@@ -41,7 +41,7 @@ METHODS = {
     Loop.Method.DPO.value: ["reward", "dpo"],
     Loop.Method.PPO.value: ["reward", "ppo"],
     Loop.Method.BEST_OF_N.value: ["reward", f"sample:{BEST}", f"score:{BEST}", "sft"],
-    Loop.Method.RANKED.value: ["reward", f"sample:{RANKED}", f"score:{RANKED}", "dpo"],
+    Loop.Method.RANKED.value: ["reward", f"sample:{RANKED}", f"score:{RANKED}", f"dpo:{RANKED}"],
 }
 POLICY_STAGES = ("sft", "dpo", "ppo", "merge")
 SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
@@ -49,9 +49,10 @@ SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
 # The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
 # Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
 TEST_SHARE = 0.2
-# Prompts of a round of PPO; and completions of a prompt of which the best, or the best over the worst, is learned.
+# Prompts of a round whose policy learns from scores: of PPO, and of the best over the worst, which learns as little from as
+# many as people judge. And completions of a prompt of which the best, or the best over the worst, is learned.
 N_REWARDED_PROMPTS = 1000
-BEST_OF, RANKED_OF = 8, 4
+BEST_OF, RANKED_OF = 8, 6
 # Heads of a reward model that are to disagree, where nobody says how many.
 N_HEADS = 4
 
@@ -158,7 +159,7 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
     if kind == Run.Kind.REWARD and read_terms(round).settings.get(kind, {}).get("head") == "tokens":
         base = find_origin(base)
     dataset = freeze_judgments(round, is_new=kind != Run.Kind.REWARD)
-    if kind == Run.Kind.DPO and name_part(Run.Kind.SCORE, RANKED) in runs:
+    if kind == Run.Kind.DPO and part == RANKED:
         dataset = freeze_ranked(dataset, runs[name_part(Run.Kind.SAMPLE, RANKED)].pk)
     return {"dataset": dataset, "base": base}
 
@@ -170,7 +171,7 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
         return {"dataset": runs["sample"].dataset, "base": find_previous(round)}
     name = f"{project.slug} round {round.number}, prompts"
     if part in (BEST, RANKED):
-        prompts = draw_learned(round, terms.n_pairs, runs)
+        prompts = draw_learned(round, N_REWARDED_PROMPTS if part == RANKED else terms.n_pairs, runs)
         return {"dataset": freeze_prompts(prompts, name=f"{name} to learn on"), "base": round.base}
     learned = find_learned(find_sampler(round), round=round)
     prompts = draw_prompts(project, count_prompts(terms), seed=round.number, slice_id=terms.slice_id, last=learned)

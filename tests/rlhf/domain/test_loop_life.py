@@ -319,18 +319,20 @@ def test_best_of_n_learns_the_sample_that_scores_highest(loop):
 
 
 def test_dpo_learns_what_people_judged_and_what_their_reward_model_ranks(loop):
-    Loop.objects.update(method="ranked", previous_share=0)
+    settings = {"dpo": {"epochs": 3.0, "beta": 0.2}, "dpo:ranked": {"epochs": 2.0}}
+    Loop.objects.update(method="ranked", previous_share=0, settings=settings)
     life.start_loop(loop)
 
     (round,) = run_loop(loop, 1)
 
-    assert round.stages == ["reward", "sample:ranked", "score:ranked", "dpo", "sample"]
+    assert round.stages == ["reward", "sample:ranked", "score:ranked", "dpo:ranked", "sample"]
     dpo, ranked = round.runs.get(kind="dpo"), round.runs.get(part="ranked", kind="sample")
-    assert (dpo.base.name, round.candidate, ranked.config["n"]) == ("sft", dpo.checkpoint, 4)
+    assert (dpo.base.name, round.candidate, ranked.config["n"]) == ("sft", dpo.checkpoint, 6)
+    assert (dpo.config["epochs"], dpo.config["beta"]) == (2.0, 0.2)
     assert round.runs.get(part="ranked", kind="score").base == round.runs.get(kind="reward").checkpoint
     seen_by_nobody = [row for row in open_split(dpo.dataset, "train") if row["source"] == "ranked"]
     assert len(seen_by_nobody) == dpo.dataset.counts["ranked"] > 0
-    assert {row["chosen"][0]["content"][-2:] + row["rejected"][0]["content"][-2:] for row in seen_by_nobody} == {"3.0."}
+    assert {row["chosen"][0]["content"][-2:] + row["rejected"][0]["content"][-2:] for row in seen_by_nobody} == {"5.0."}
 
 
 def test_ppo_learns_against_the_reward_model_of_its_round(loop):

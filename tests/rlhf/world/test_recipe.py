@@ -18,3 +18,9 @@ def test_the_demo_names_all_that_its_ppo_depends_on():
         "target_kl": 0.05,
         "critic_warmup_rollouts": 1,
     }
+
+
+def test_over_a_thousand_ranked_pairs_dpo_goes_once():
+    settings = run_settings()
+
+    assert (settings["dpo"]["epochs"], settings["dpo:ranked"]) == (3.0, {"epochs": 1.0})
