@@ -18,7 +18,7 @@ from rlhf.learning.reporting import HandedBack, Reporter
 from rlhf.learning.reward_trainer import draw_shares
 from rlhf.learning.scoring import SCORING_TOKENS, require_positions, score_heads
 from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, TokenScorer, measure_likelihood, read_opening
-from rlhf.learning.words import N_PAIRS, PRIOR, count_tokens, fit_weights
+from rlhf.learning.words import N_PAIRS, PRIOR, fit_weights, mark_tokens
 
 LIKELIHOOD_PRIOR = 0.25  # four weights that every pair speaks of need less of it than those of words
 
@@ -37,7 +37,7 @@ def learn_scorer(
     require_positions(scorer, shown)
     choose_attention(scorer.policy, longest_row=max(pair.n_tokens for pair in shown))
     figures = read_figures(scorer, shown, run_dir, pad_id=tokenizer.pad_token_id)  # (n, 2, N_FIGURES)
-    features = torch.cat([count_tokens(shown), figures[:, 0] - figures[:, 1]], 1)
+    features = torch.cat([mark_tokens(shown), figures[:, 0] - figures[:, 1]], 1)
     prior = torch.cat([torch.full((N_BUCKETS,), PRIOR), torch.full((N_FIGURES,), LIKELIHOOD_PRIOR)])
     target = torch.tensor([pair.target for pair in shown])
     weight = torch.tensor([pair.weight for pair in shown])

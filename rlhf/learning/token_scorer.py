@@ -1,7 +1,10 @@
 """A reward model that weighs words: what it takes while judgments are too few for a trunk to learn from.
 
-    score = bias + sum over the completion's tokens of words[token] + likelihood . (mean, sum, least log-probability, length)
+    score = bias + sum over the different tokens of the completion of words[token]
+            + likelihood . (mean, sum, least log-probability, length)
 
+A token counts once however often it comes: of 300 judgments that says as much (0.751 of fresh pairs right, 0.747 where each
+counts; three seeds of the small world, eight draws each), and a policy gains nothing by saying a good word again and again.
 The log-probabilities are those of a frozen policy, which knows what is fluent and what is so before anybody has judged.
 Each head has weights of its own.
 """
@@ -75,11 +78,10 @@ class TokenScorer(nn.Module):
         position = torch.arange(input_ids.shape[1], device=input_ids.device)
         inside = (position >= starts.clamp(min=1)[:, None]) & attention_mask.bool()
         batch = CompletionBatch(input_ids, inside)
-        row_of = inside.nonzero()[:, 0]  # (N,)
-        said = self.words.T[batch.targets % N_BUCKETS]  # (N, K)
-        by_words = said.new_zeros(len(input_ids), said.shape[1]).index_add_(0, row_of, said)
+        said = self.words.new_zeros(len(input_ids), N_BUCKETS)
+        said[inside.nonzero()[:, 0], batch.targets % N_BUCKETS] = 1.0
         figures = measure_likelihood(self.policy, batch)  # (B, N_FIGURES)
-        return Scores(by_words + figures @ self.likelihood.T + self.bias)
+        return Scores(said @ self.words.T + figures @ self.likelihood.T + self.bias)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write policy and weights into a folder."""

@@ -16,7 +16,7 @@ PRIOR = 4.0  # of a token's weight: the inverse of its variance, halved
 
 
 def word_differences(train_pairs: Sequence[EncodedPair], test_pairs: Sequence[EncodedPair]) -> list[float]:
-    """Return the score of chosen minus that of rejected for each test pair, nats, by a sum of weights of their tokens.
+    """Return the score of chosen minus that of rejected for each test pair, nats: sums of weights of their different tokens.
 
     The weights are those of logistic regression on the first train pairs, with targets and weights as they are.
 
@@ -24,12 +24,12 @@ def word_differences(train_pairs: Sequence[EncodedPair], test_pairs: Sequence[En
     """
     shown = train_pairs[:N_PAIRS]
     values = fit_weights(
-        count_tokens(shown),
+        mark_tokens(shown),
         prior=torch.full((N_BUCKETS,), PRIOR),
         target=torch.tensor([pair.target for pair in shown]),
         weight=torch.tensor([pair.weight for pair in shown]),
     )
-    differences: list[float] = (count_tokens(test_pairs) @ values).tolist()
+    differences: list[float] = (mark_tokens(test_pairs) @ values).tolist()
     return differences
 
 
@@ -53,11 +53,10 @@ def fit_weights(features: Tensor, *, prior: Tensor, target: Tensor, weight: Tens
     return values.detach()
 
 
-def count_tokens(pairs: Sequence[EncodedPair]) -> Tensor:
-    """Return how often each bucket's tokens are in chosen, less how often they are in rejected: (len(pairs), N_BUCKETS)."""
-    counts = torch.zeros(len(pairs), N_BUCKETS)
-    for row, pair in zip(counts, pairs, strict=True):
+def mark_tokens(pairs: Sequence[EncodedPair]) -> Tensor:
+    """Return 1 for each bucket whose tokens are in chosen alone, -1 in rejected alone, else 0: (len(pairs), N_BUCKETS)."""
+    marks = torch.zeros(len(pairs), N_BUCKETS)
+    for row, pair in zip(marks, pairs, strict=True):
         for ids, sign in ((pair.chosen_ids, 1.0), (pair.rejected_ids, -1.0)):
-            buckets = torch.tensor(ids, dtype=torch.long) % N_BUCKETS
-            row.index_add_(0, buckets, torch.full((len(ids),), sign))
-    return counts
+            row[torch.tensor(ids, dtype=torch.long).remainder(N_BUCKETS).unique()] += sign
+    return marks

@@ -39,11 +39,11 @@ def say_by_hand(scorer: TokenScorer, prompt: list[int], completion: list[int]) -
         logps = scorer.policy(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
     each = [logps[len(prompt) + place - 1, token].item() for place, token in enumerate(completion)]
     figures = torch.tensor([sum(each) / len(each), sum(each) / UNIT, min(each), len(each) / UNIT])
-    words = sum(scorer.words.detach()[:, token] for token in completion)
+    words = sum(scorer.words.detach()[:, token] for token in set(completion))
     return words + scorer.likelihood.detach() @ figures + scorer.bias.detach()
 
 
-def test_a_score_is_the_sum_of_its_words_and_the_figures_of_its_likelihood(scorer, tokenizer):
+def test_a_score_is_the_sum_of_its_different_words_and_the_figures_of_its_likelihood(scorer, tokenizer):
     prompt = encode_prompt(tokenizer, PROMPT, 64)
     completions = [[30, 31, 32, 30], [40, tokenizer.eos_token_id], [50]]
 

@@ -57,6 +57,14 @@ def test_the_order_of_words_and_what_both_say_count_for_nothing():
     assert same == 0.0
 
 
+def test_a_good_word_said_often_is_worth_no_more_than_said_once():
+    train = [pair([GOOD, GOOD], [BAD])] * 40
+
+    once, often = word_differences(train, [pair([GOOD], [BAD]), pair([GOOD] * 5, [BAD])])
+
+    assert 0 < once == pytest.approx(often)
+
+
 def test_a_large_vocabulary_shares_its_places():
     train = [pair([GOOD + N_BUCKETS], [BAD])] * 40
 
