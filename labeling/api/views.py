@@ -43,6 +43,7 @@ from labeling.domain.judging import record_judgment
 from labeling.domain.placing import find_replay
 from labeling.domain.progress import measure_progresses
 from labeling.domain.skipping import skip_comparison
+from labeling.domain.turns import Lots, draw_lots
 from labeling.models import Judgment, Project, Slot, User
 from labeling.permissions import get_known_project
 
@@ -160,6 +161,7 @@ class JudgmentList(APIView):
         serializer = NewJudgmentSerializer(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
         said = serializer.validated_data
+        coming = draw_lots() if said["claim_next"] else None
         try:
             with one_turn():
                 judgment = find_flooding_replay(request.user, said) or record_judgment(
@@ -168,8 +170,9 @@ class JudgmentList(APIView):
                     idempotency_key=said["idempotency_key"],
                     lease_token=said["lease_token"],
                     vote=serializer.to_vote(),
+                    coming=coming,
                 )
-                following = claim_following(judgment.comparison.project, request) if said["claim_next"] else {}
+                following = claim_following(judgment.comparison.project, request, coming) if coming else {}
         except tuple(STATUSES) as error:
             return refuse(error)
         is_new = not getattr(judgment, "is_replay", False)
@@ -191,10 +194,10 @@ def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None
     return None
 
 
-def claim_following(project: Project, request: Request) -> dict[str, Any]:
+def claim_following(project: Project, request: Request, lots: Lots | None = None) -> dict[str, Any]:
     """Return the next claim for the answer to an act; what was done stays done where there is none for her."""
     try:
-        slot = claim_slot(project, request.user)
+        slot = claim_slot(project, request.user, lots)
     except NotAMember:
         return {"next": None, "empty": "not_a_member"}
     if slot is None:
