@@ -29,6 +29,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+DOUBTED = 30  # foresights, after one that came to nothing
 Rows = list[tuple[Any, ...]]
 Hear = Callable[[Rows, int], None]  # a statement's rows, and how many it met
 Message = tuple[bytes, Sequence[Any], Hear | None]  # the name of a statement, its values, and who waits for its outcome
@@ -63,6 +64,7 @@ class Prepared:
         self.foreseen: list[Message] = []  # to be asked behind the next COMMIT
         self.ahead: list[tuple[Message, PGresult]] = []  # asked behind the last one
         self.is_ahead = False  # and nobody has begun that transaction yet
+        self.n_doubted = 0  # how many more foresights are not believed
         self.poll = select.poll()
 
     def write(self, sql: str, values: Sequence[Any], hear: Hear | None = None) -> Message:
@@ -98,6 +100,8 @@ class Prepared:
 
     def commit(self) -> None:
         """End the transaction behind what waits to be sent, and begin the next one where it is foreseen."""
+        if self.foreseen and self.n_doubted:  # where a loop listens, something else comes between every time
+            self.n_doubted, self.foreseen = self.n_doubted - 1, []
         ending = [*self.list_begin(), *self.later, self.write("COMMIT", [])]
         coming = [self.write("BEGIN", []), *self.foreseen] if self.foreseen else []
         self.later, self.foreseen = [], []
@@ -123,6 +127,7 @@ class Prepared:
         """Take back a transaction that was begun for nothing; one that is under way goes on."""
         if self.is_ahead:
             self.pgconn.exec_prepared(*self.write("ROLLBACK", [])[:2])
+            self.n_doubted = DOUBTED
         self.ahead, self.is_ahead = [], False
 
     def travel(self, messages: Sequence[Message]) -> list[PGresult]:

@@ -34,7 +34,7 @@ class Statement:
     def run_later(
         self, connection: BaseDatabaseWrapper, values: Sequence[Any], keep: Callable[[Rows], None] | None = None
     ) -> Later:
-        """Let a change go with the next statement of the transaction, where there are trips to spare. keep: takes its rows."""
+        """Let a change go with the next statement of the transaction, where trips cost something. keep: takes its rows."""
         later = Later(connection, keep)
         if connection.in_atomic_block and is_prepared(connection):
             with connection.wrap_database_errors:

@@ -45,17 +45,22 @@ class SessionStore(db.SessionStore):
 
 
 def find_user(request: HttpRequest) -> User | AnonymousUser:
-    """Return whom the request's session belongs to: who came along with it if all is as it should be, else as Django finds."""
+    """Return whom the request's session belongs to: who came along with it where nothing is wrong, else as Django finds."""
     session: Any = request.session
-    said = [session.get(name) for name in (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY)]
-    for user in session.read_owner():
-        if user.is_active and is_hers(user, *said):
-            request._cached_user = user  # type: ignore[attr-defined]
-            return user
+    if owner := find_owner(session):
+        request._cached_user = owner  # type: ignore[attr-defined]
+        return owner
     found: User | AnonymousUser = get_user(request)
     if found.is_authenticated:
         remember_owner(session.session_key, found.pk)
     return found
+
+
+def find_owner(session: Any) -> User | None:
+    """Return who came along with a session, if it is hers without doubt; None says nothing, and nothing is changed."""
+    said = [session.get(name) for name in (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY)]
+    owners: list[User] = session.read_owner()
+    return next((owner for owner in owners if owner.is_active and is_hers(owner, *said)), None)
 
 
 def is_hers(user: User, key: Any, backend: Any, seal: Any) -> bool:
