@@ -29,7 +29,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-DOUBTED = 30  # foresights, after one that came to nothing
+DOUBTED = 10  # foresights, after one that came to nothing
 Rows = list[tuple[Any, ...]]
 Hear = Callable[[Rows, int], None]  # a statement's rows, and how many it met
 Message = tuple[bytes, Sequence[Any], Hear | None]  # the name of a statement, its values, and who waits for its outcome
