@@ -8,9 +8,6 @@ A trip to the server costs both sides about as much as finding a row. What begin
 outcome nobody waits for yet, go with the statement that comes next, or with COMMIT (libpq's pipeline mode); the first of
 them that fails is what the whole trip raises, and nothing behind it is done.
 
-Who knows how the next transaction will begin has it begun behind COMMIT, on the same trip (foresee). If it asks just that,
-the answers are there; if anything else is asked, what was begun is taken back first, and nobody notices.
-
 Behind pgbouncer this takes its release 1.21.
 """
 
@@ -29,7 +26,6 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-DOUBTED = 10  # foresights, after one that came to nothing
 Rows = list[tuple[Any, ...]]
 Hear = Callable[[Rows, int], None]  # a statement's rows, and how many it met
 Message = tuple[bytes, Sequence[Any], Hear | None]  # the name of a statement, its values, and who waits for its outcome
@@ -52,8 +48,7 @@ class Adapting:
 
 
 class Prepared:
-    """What one connection has prepared: its statements by their text, the translator of values, what is to be sent, and
-    what was asked ahead."""
+    """What one connection has prepared: its statements by their text, the translator of values, and what is to be sent."""
 
     def __init__(self, raw: Connection) -> None:
         self.raw = raw
@@ -61,10 +56,6 @@ class Prepared:
         self.transformer = Transformer(Adapting(raw))
         self.names: dict[str, bytes] = {}
         self.later: list[Message] = []
-        self.foreseen: list[Message] = []  # to be asked behind the next COMMIT
-        self.ahead: list[tuple[Message, PGresult]] = []  # asked behind the last one
-        self.is_ahead = False  # and nobody has begun that transaction yet
-        self.n_doubted = 0  # how many more foresights are not believed
         self.poll = select.poll()
 
     def write(self, sql: str, values: Sequence[Any], hear: Hear | None = None) -> Message:
@@ -76,9 +67,7 @@ class Prepared:
         return self.names[sql], self.transformer.dump_sequence(values, [PyFormat.TEXT] * len(values)), hear
 
     def send(self, message: Message) -> PGresult:
-        """Run a statement behind all that waited for it, and return its result, or the one it had ahead of its time."""
-        if self.ahead and (known := self.take_ahead(message)):
-            return known
+        """Run a statement behind all that waited for it, and return its result."""
         messages = [*self.list_begin(), *self.later, message]
         self.later = []
         results = self.travel(messages) if len(messages) > 1 else [self.pgconn.exec_prepared(*message[:2])]
@@ -97,38 +86,6 @@ class Prepared:
             return []
         self.transformer.set_pgresult(result)
         return cast(Rows, self.transformer.load_rows(0, result.ntuples, tuple))
-
-    def commit(self) -> None:
-        """End the transaction behind what waits to be sent, and begin the next one where it is foreseen."""
-        if self.foreseen and self.n_doubted:  # where a loop listens, something else comes between every time
-            self.n_doubted, self.foreseen = self.n_doubted - 1, []
-        ending = [*self.list_begin(), *self.later, self.write("COMMIT", [])]
-        coming = [self.write("BEGIN", []), *self.foreseen] if self.foreseen else []
-        self.later, self.foreseen = [], []
-        results = self.travel([*ending, *coming])
-        self.hear(ending, results[: len(ending)])
-        asked, answers = coming[1:], results[len(ending) + 1 :]
-        if all(is_answer(answer) for answer in answers):
-            self.ahead = list(zip(asked, answers, strict=True))
-            self.is_ahead = bool(asked)
-        else:  # it will be asked again, and say then why not
-            self.pgconn.exec_prepared(*self.write("ROLLBACK", [])[:2])
-
-    def take_ahead(self, message: Message) -> PGresult | None:
-        """Return what this very statement was answered ahead; where another one comes, forget the rest."""
-        (asked, answer), *rest = self.ahead
-        if self.later or self.raw.autocommit or asked[:2] != message[:2]:
-            self.leave_ahead()
-            return None
-        self.ahead, self.is_ahead = rest, False
-        return answer
-
-    def leave_ahead(self) -> None:
-        """Take back a transaction that was begun for nothing; one that is under way goes on."""
-        if self.is_ahead:
-            self.pgconn.exec_prepared(*self.write("ROLLBACK", [])[:2])
-            self.n_doubted = DOUBTED
-        self.ahead, self.is_ahead = [], False
 
     def travel(self, messages: Sequence[Message]) -> list[PGresult]:
         """Run statements on one trip; those behind one that fails are not run."""
@@ -186,52 +143,29 @@ def run_later(raw: Connection, sql: str, values: Sequence[Any], hear: Hear) -> N
     prepared.later.append(prepared.write(sql, values, hear))
 
 
-def foresee(raw: Connection, sql: str, values: Sequence[Any]) -> None:
-    """Expect this, behind what is expected already, to be the beginning of the next transaction."""
-    prepared = find_prepared(raw)
-    prepared.foreseen.append(prepared.write(sql, values))
-
-
 def settle(raw: Connection) -> None:
-    """Send now what waits to be sent; what is asked next goes another way, and finds nothing begun."""
+    """Send now what waits to be sent."""
     prepared: Prepared | None = vars(raw).get("prepared")
-    if prepared and prepared.ahead:
-        prepared.leave_ahead()
     if prepared and prepared.later:
         prepared.send(prepared.later.pop())
 
 
 def forget(raw: Connection) -> None:
-    """Send nothing of what waits: its transaction is taken back, and so is one begun ahead."""
+    """Send nothing of what waits: its transaction is taken back."""
     if "prepared" in vars(raw):
-        prepared = find_prepared(raw)
-        prepared.later, prepared.foreseen = [], []
-        prepared.leave_ahead()
-
-
-def is_idle(raw: Connection) -> bool:
-    """Say whether no transaction is open; one that was begun ahead is nobody's yet."""
-    return raw.pgconn.transaction_status == TransactionStatus.IDLE or (
-        "prepared" in vars(raw) and find_prepared(raw).is_ahead
-    )
+        find_prepared(raw).later = []
 
 
 def commit(raw: Connection) -> None:
     """End the transaction there is, behind what waits to be sent."""
     prepared = find_prepared(raw)
-    prepared.leave_ahead()
     if prepared.later or raw.pgconn.transaction_status != TransactionStatus.IDLE:
-        prepared.commit()
-    prepared.foreseen = []
-
-
-def is_answer(result: PGresult) -> bool:
-    return result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+        prepared.send(prepared.write("COMMIT", []))
 
 
 def check(pgconn: PGconn, result: PGresult) -> PGresult:
     """Return a result that is one. Raises: OperationalError if the connection is gone, else what the server refused."""
-    if is_answer(result):
+    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         return result
     if pgconn.status == ConnStatus.BAD:
         raise OperationalError(pgconn.get_error_message())

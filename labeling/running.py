@@ -1,4 +1,4 @@
-"""The text of a statement of the hot path, and how it is run: at once, with the next one, or ahead of its time."""
+"""The text of a statement of the hot path, and how it is run: at once, or with the next one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from labeling.maker import Maker
-from labeling.prepared import Rows, foresee, run_later, run_prepared, settle
+from labeling.prepared import Rows, run_later, run_prepared, settle
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,6 @@ class Read(Statement):
             return self.make_all(read, connection)
 
         return make
-
-    def foresee(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> None:
-        """Ask behind the commit to come, where that one ends a transaction and is ours."""
-        if len(connection.atomic_blocks) == 1 and is_prepared(connection):
-            with connection.wrap_database_errors:
-                foresee(connection.connection, self.sql, [values[place] for place in self.places])
 
     def make_all(self, rows: Rows, connection: BaseDatabaseWrapper) -> list[Any]:
         found = []

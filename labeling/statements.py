@@ -75,10 +75,6 @@ class CompiledRead(Generic[P, Row]):
         """Read with the statement that comes next, and return what returns the rows; elsewhere than on PostgreSQL, then."""
         return self.find(shape).fetch_later(connections["default"], values)
 
-    def foresee(self, *values: P.args, **shape: P.kwargs) -> None:
-        """Ask this already behind the commit that ends this transaction; see prepared. Nothing else comes of it."""
-        self.find(shape).foresee(connections["default"], values)
-
 
 def compiled(make: Callable[P, QuerySet[Row]]) -> CompiledRead[P, Row]:
     """Make a function that returns a queryset one that takes its values and returns its rows."""

@@ -10,9 +10,10 @@ from typing import Any
 from django.db.backends.postgresql import base
 from django.db.backends.utils import debug_transaction
 from psycopg import Connection, OperationalError
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
-from labeling.prepared import commit, forget, is_idle, settle
+from labeling.prepared import commit, forget, settle
 
 TRUSTED_S = 10.0  # a host that is gone says nothing; a server that stops, or ends a connection, does
 
@@ -34,7 +35,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         """The driver asks under a lock, and in a loop of its own, what is seen at once: whether a transaction is open."""
-        if is_idle(self.connection):
+        if self.connection.pgconn.transaction_status == TransactionStatus.IDLE:
             self.connection._autocommit = autocommit
         else:
             super()._set_autocommit(autocommit)

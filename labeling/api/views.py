@@ -45,7 +45,6 @@ from labeling.domain.judging import record_judgment
 from labeling.domain.placing import find_replay
 from labeling.domain.progress import measure_progresses
 from labeling.domain.skipping import skip_comparison
-from labeling.domain.turns import Lots, draw_lots
 from labeling.models import Judgment, Project, Slot, User
 from labeling.permissions import get_known_project
 
@@ -179,7 +178,6 @@ class Answer(NamedTuple):
 def answer_vote(labeler: User, serializer: NewJudgmentSerializer) -> Answer:
     """Store a vote that is valid, claim what follows if she asks for it, and return the answer."""
     said = serializer.validated_data
-    coming = draw_lots() if said["claim_next"] else None
     try:
         with one_turn():
             judgment = find_flooding_replay(labeler, said) or record_judgment(
@@ -188,9 +186,8 @@ def answer_vote(labeler: User, serializer: NewJudgmentSerializer) -> Answer:
                 idempotency_key=said["idempotency_key"],
                 lease_token=said["lease_token"],
                 vote=serializer.to_vote(),
-                coming=coming,
             )
-            following = claim_following(judgment.comparison.project, labeler, coming) if coming else {}
+            following = claim_following(judgment.comparison.project, labeler) if said["claim_next"] else {}
     except tuple(STATUSES) as error:
         return refuse(error)
     is_new = not getattr(judgment, "is_replay", False)
@@ -210,10 +207,10 @@ def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None
     return None
 
 
-def claim_following(project: Project, labeler: User, lots: Lots | None = None) -> dict[str, Any]:
+def claim_following(project: Project, labeler: User) -> dict[str, Any]:
     """Return the next claim for the answer to an act; what was done stays done where there is none for her."""
     try:
-        slot = claim_slot(project, labeler, lots)
+        slot = claim_slot(project, labeler)
     except NotAMember:
         return {"next": None, "empty": "not_a_member"}
     if slot is None:

@@ -26,7 +26,7 @@ from labeling.domain.leases import (
     start_hold,
 )
 from labeling.domain.selection import select_slot
-from labeling.domain.turns import Lots, Turn, draw_lots, may_judge
+from labeling.domain.turns import RNG, Turn, may_judge
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
 from labeling.running import Later
@@ -78,14 +78,14 @@ def list_memberships(project: Any, labeler: Any) -> QuerySet[Membership]:
     return Membership.objects.filter(project=project, user=labeler, is_active=True)
 
 
-def start_turn(project: Project, labeler: User, *, is_flushed: bool = True, lots: Lots | None = None) -> Turn:
+def start_turn(project: Project, labeler: User, *, is_flushed: bool = True) -> Turn:
     """Return who asks, her membership locked where the database has row locks; or raise NotAMember.
 
-    is_flushed: whether the transaction's end waits for the disk. lots: what was drawn for this claim.
+    is_flushed: whether the transaction's end waits for the disk.
     """
     membership = check_member(lock_memberships(project.pk, labeler.pk, is_flushed=is_flushed), project, labeler)
     has_slices, is_holding = membership.has_slices, membership.is_holding  # type: ignore[attr-defined]
-    return Turn(project, labeler, membership, has_slices=has_slices, is_holding=is_holding, lots=lots)
+    return Turn(project, labeler, membership, has_slices=has_slices, is_holding=is_holding)
 
 
 @compiled
@@ -98,20 +98,17 @@ def lock_memberships(project: Any, labeler: Any, *, is_flushed: bool = True) -> 
     return memberships.annotate(has_slices=has_slices, is_holding=is_holding).select_for_update(no_key=True)
 
 
-def claim_slot(project: Project, labeler: User, lots: Lots | None = None) -> Slot | None:
-    """Return the slot shown to her, its lease renewed, or show her reserved one, or a new one; None for none.
-
-    lots: what was drawn for this claim, where foresee_claim had to know.
-    """
-    return take_turn(project, labeler, is_shown=True, lots=lots or draw_lots())
+def claim_slot(project: Project, labeler: User) -> Slot | None:
+    """Return the slot shown to her, its lease renewed, or show her reserved one, or a new one; None for none."""
+    return take_turn(project, labeler, is_shown=True)
 
 
 def reserve_slot(project: Project, labeler: User) -> Slot | None:
     """Return the slot kept ready for her but not shown, its short lease renewed, or keep a new one ready."""
-    return take_turn(project, labeler, is_shown=False, lots=draw_lots())
+    return take_turn(project, labeler, is_shown=False)
 
 
-def take_turn(project: Project, labeler: User, *, is_shown: bool, lots: Lots) -> Slot | None:
+def take_turn(project: Project, labeler: User, *, is_shown: bool) -> Slot | None:
     """Return what she holds already, or else hold what is selected for her.
 
     Her tabs take turns: PostgreSQL locks her membership, and the slot selected. SQLite's one lock is every writer's,
@@ -122,13 +119,13 @@ def take_turn(project: Project, labeler: User, *, is_shown: bool, lots: Lots) ->
     it is one more vote that comes after its lease.
     """
     is_flushed = connection.in_atomic_block or not connection.features.has_select_for_update
-    if lots.sweep < SWEEP_SHARE:
+    if RNG.random() < SWEEP_SHARE:
         free_expired(project, besides=labeler)
     for attempt in range(RETRIES):
         is_locked = attempt > 0 or connection.features.has_select_for_update
         try:
             with hold_writer() if is_locked else nullcontext():
-                turn = start_turn(project, labeler, is_flushed=is_flushed, lots=lots)
+                turn = start_turn(project, labeler, is_flushed=is_flushed)
                 held = find_held(project, labeler) if turn.is_holding else []
                 if slot := keep_held(held, turn, is_shown=is_shown):
                     return slot

@@ -38,11 +38,6 @@ def list_opened(key: Key) -> list[int] | None:
     return found
 
 
-def knows_of_walk(key: Key) -> bool:
-    """Say whether there may be more to ask than the queue."""
-    return key in _walked
-
-
 def forget_walks() -> None:
     """Forget them all: what comes is another database, as for each test."""
     _walked.clear()

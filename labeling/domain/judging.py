@@ -19,7 +19,6 @@ from labeling.domain.content import check_text
 from labeling.domain.errors import AlreadyFrozen, AlreadyJudged, AlreadyRevised, ClaimLost, InvalidJudgment
 from labeling.domain.exams import grade_answer, refuse_graded
 from labeling.domain.fixing import show_fix, store_fix, withdraw_fix
-from labeling.domain.foreseeing import foresee_claim
 from labeling.domain.overlap import ask_another
 from labeling.domain.placing import (
     check_given,
@@ -33,7 +32,6 @@ from labeling.domain.placing import (
 )
 from labeling.domain.tallying import update_tally
 from labeling.domain.tracing import read_trace
-from labeling.domain.turns import Lots
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
 from labeling.signals import judgment_stored
 from labeling.statements import insert_later
@@ -67,15 +65,13 @@ def record_judgment(
     lease_token: uuid.UUID,
     vote: Vote,
     shown_at: datetime | None = None,
-    coming: Lots | None = None,
 ) -> Judgment:
     """Store a vote on the slot the labeler was given, close the slot, and bring the comparison's tally up to date.
 
     The same key again is the stored row. A vote that comes after its lease takes the slot, or another of the
     comparison, while one is free; otherwise it is kept as an extra. A late answer to a probe measures nothing and is
     refused. shown_at is what the page says of a claim that was lost or never shown by the server; of a shown one the
-    slot knows better, and only one shown by show_reserved has it, within bounds, from the page. coming: what was drawn
-    for the claim that follows at once, if one does.
+    slot knows better, and only one shown by show_reserved has it, within bounds, from the page.
     """
     check_given(slot_id, labeler, lease_token, idempotency_key=idempotency_key)
     try:
@@ -89,10 +85,7 @@ def record_judgment(
                 return stored
             else:
                 place = take_place(slot, labeler)
-            judgment = store_judgment(slot, place, labeler, vote, idempotency_key=idempotency_key, shown_at=shown_at)
-            if coming:
-                foresee_claim(slot, labeler, coming)
-            return judgment
+            return store_judgment(slot, place, labeler, vote, idempotency_key=idempotency_key, shown_at=shown_at)
     except IntegrityError:
         return answer_lost_race(idempotency_key, labeler, slot_id=slot_id)
 

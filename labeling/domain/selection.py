@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from labeling.domain.idling import list_opened, remember_walk
 from labeling.domain.probes import find_exam, find_gold, find_repeat
-from labeling.domain.turns import TEXTS, Lots, Turn, draw_lots, list_slices
+from labeling.domain.turns import RNG, TEXTS, Turn, list_slices
 from labeling.models import Membership, Project, Reason, Slice, Slot
 from labeling.querysets import SlotQuerySet
 from labeling.statements import compiled
@@ -55,24 +55,13 @@ def draw_strategies(turn: Turn) -> list[Strategy]:
         return []
     if project.exam_size > 0 and turn.membership.exam == Membership.Exam.OPEN:
         return [find_exam]
-    lots = turn.lots or draw_lots()
-    work = find_random if is_by_chance(project, lots) else find_best
-    if lots.probe < project.gold_share:
+    drawn = RNG.random()
+    work = find_random if RNG.random() < random_share_of_work(project) else find_best
+    if drawn < project.gold_share:
         return [find_gold, work]
-    if lots.probe < project.gold_share + project.repeat_share:
+    if drawn < project.gold_share + project.repeat_share:
         return [find_repeat, work]
     return [work]
-
-
-def foresee_order(project: Project, lots: Lots) -> tuple[str, ...] | None:
-    """Return the order in which whoever passed the exam is given work, None where a probe or nothing comes first."""
-    if project.is_archived or lots.probe < project.gold_share + project.repeat_share:
-        return None
-    return RANDOM_ORDER if is_by_chance(project, lots) else ORDERS[Project.Strategy(project.strategy)]
-
-
-def is_by_chance(project: Project, lots: Lots) -> bool:
-    return lots.work < random_share_of_work(project)
 
 
 def random_share_of_work(project: Project) -> float:

@@ -14,19 +14,6 @@ RNG = random.Random()  # every draw of a claim; tests seed it
 
 
 @dataclass(frozen=True)
-class Lots:
-    """What chance says of one claim, each from 0 to 1: whether it frees what has expired, brings a probe, or any work."""
-
-    sweep: float
-    probe: float
-    work: float
-
-
-def draw_lots() -> Lots:
-    return Lots(RNG.random(), RNG.random(), RNG.random())
-
-
-@dataclass(frozen=True)
 class Turn:
     """Someone asks for a comparison."""
 
@@ -35,7 +22,6 @@ class Turn:
     membership: Membership
     has_slices: bool = True
     is_holding: bool = True  # as far as was seen before her other tabs had their turn
-    lots: Lots | None = None  # where they are drawn already
 
 
 def list_slices(turn: Turn) -> list[int] | None:

@@ -1,21 +1,16 @@
 """Statements run through libpq alone: they fail as Django's do, and go through the transactions Django opens."""
 
-import uuid
 from datetime import UTC, datetime
 
 import pytest
 from django.db import IntegrityError, InternalError, OperationalError, connection, transaction
 
 from labeling.accounts import list_users
-from labeling.domain.assignment import claim_slot
-from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.tallying import list_strengths, store_tally
-from labeling.domain.turns import Lots
-from labeling.models import Comparison, Project, Slot, User
+from labeling.models import Comparison, User
 from labeling.prepared import find_prepared, number_places
-from labeling.statements import insert
-from rlhf.domain.listening import keep_quiet
-from tests.labeling.rows import add_pair, add_pairs
+from labeling.statements import insert, insert_later
+from tests.labeling.rows import add_pair
 
 
 def test_places_are_numbered_and_percent_signs_stand_for_themselves():
@@ -23,11 +18,9 @@ def test_places_are_numbered_and_percent_signs_stand_for_themselves():
 
 
 @pytest.fixture
-def on_postgres(transactional_db: None) -> None:
+def on_postgres() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite prepares by itself")
-    connection.ensure_connection()
-    find_prepared(connection.connection).n_doubted = 0
 
 
 @pytest.mark.database
@@ -150,107 +143,26 @@ class TestOnPostgres:
 
         assert list_strengths(comparison.pk) == []
 
-    def test_what_is_foreseen_is_asked_on_the_trip_that_commits(self, kitchen, grace):
-        comparison = add_pair(kitchen)
+    def test_a_read_for_later_goes_with_the_next_statement_or_when_its_rows_are_wanted(self, grace, hedy):
+        first, second = list_users.later(grace.pk), list_users.later(hedy.pk)
+        waiting = find_prepared(connection.connection).later
 
+        assert (len(waiting), list_strengths(1), first(), second()) == (2, [], [grace], [hedy])
+        assert list_users.later(grace.pk)() == [grace]
+
+    def test_a_row_for_later_has_its_key_once_it_is_sent(self, kitchen):
         with transaction.atomic():
-            store_tally.later(comparison.pk, 3, 1, True)
-            list_users.foresee(grace.pk)
-        assert [len(find_prepared(connection.connection).ahead), is_in_transaction()] == [1, True]
-        with transaction.atomic():
-            (found,) = list_users(grace.pk)
-            assert is_in_transaction()
+            user = User(username="later")
+            insert_later(user)
+            assert user.pk is None
 
-        assert (found, is_in_transaction()) == (grace, False)
-        assert Comparison.objects.get().n_judgments == 3
+        assert User.objects.get(username="later").pk == user.pk
 
-    @pytest.mark.parametrize(
-        "ask",
-        [
-            lambda grace, comparison: list_strengths(comparison.pk),
-            lambda grace, comparison: list_users(grace.pk),  # the very same, but in no transaction
-            lambda grace, comparison: list(User.objects.all()),
-            lambda grace, comparison: store_tally(comparison.pk, 4, 0, False),
-        ],
-    )
-    def test_whatever_else_is_asked_finds_nothing_begun(self, kitchen, grace, ask):
-        comparison = add_pair(kitchen)
+    def test_a_row_for_later_that_is_forbidden_ends_its_transaction(self, kitchen, grace):
+        with pytest.raises(IntegrityError, match="username"), transaction.atomic():
+            insert_later(User(username=grace.username))
 
-        with transaction.atomic():
-            store_tally(comparison.pk, 4, 0, False)
-            list_users.foresee(grace.pk)
-        assert is_in_transaction()
-        ask(grace, comparison)
-
-        assert (is_in_transaction(), find_prepared(connection.connection).ahead) == (False, [])
-        with transaction.atomic():
-            list_users.foresee(grace.pk)
-        assert is_in_transaction() is False  # it is not believed again at once
-        connection.close()
-        assert Comparison.objects.get().n_judgments == 4
-
-    def test_another_transaction_than_the_foreseen_is_kept(self, kitchen, grace):
-        comparison = add_pair(kitchen)
-
-        with transaction.atomic():
-            list_strengths(comparison.pk)
-            list_users.foresee(grace.pk)
-        with transaction.atomic():
-            store_tally.later(comparison.pk, 5, 0, False)
-            list_users(grace.pk)
-        connection.close()
-
-        assert Comparison.objects.get().n_judgments == 5
-
-    def test_what_was_begun_ahead_ends_with_the_connection(self, kitchen, grace):
-        comparison = add_pair(kitchen)
-        with transaction.atomic():
-            list_strengths(comparison.pk)
-            list_users.foresee(grace.pk)
-        raw = connection.connection
-
-        connection.close()
-
-        assert raw.info.transaction_status.name == "IDLE"
-
-    def test_a_beginning_that_fails_is_nobodys_failure(self, kitchen):
-        comparison = add_pair(kitchen)
-
-        with transaction.atomic():
-            store_tally.later(comparison.pk, 3, 1, True)
-            list_users.foresee("nobody")
-
-        assert (is_in_transaction(), Comparison.objects.get().n_judgments) == (False, 3)
-
-    def test_behind_a_commit_that_fails_nothing_begins(self, kitchen, grace):
-        comparison = add_pair(kitchen)
-
-        with pytest.raises(IntegrityError, match="n_judgments"), transaction.atomic():
-            store_tally.later(comparison.pk, -1, 0, False)
-            list_users.foresee(grace.pk)
-
-        assert (is_in_transaction(), find_prepared(connection.connection).ahead) == (False, [])
-        assert list_users(grace.pk) == [grace]
-
-    def test_a_claim_begins_on_the_trip_that_commits_the_vote_before_it(self, kitchen, grace):
-        Project.objects.update(gold_share=0, repeat_share=0)
-        kitchen.refresh_from_db()
-        add_pairs(kitchen, 2)
-        slot = claim_slot(kitchen, grace)
-        lots, key = Lots(sweep=1, probe=1, work=1), uuid.uuid4()
-        keep_quiet(kitchen.pk)  # no loop listens
-
-        record_judgment(
-            slot.pk, grace, idempotency_key=key, lease_token=slot.lease_token, vote=Vote(preference=1), coming=lots
-        )
-        asked = [message[0] for message, _ in find_prepared(connection.connection).ahead]
-        following = claim_slot(kitchen, grace, lots)
-
-        assert (len(asked), following.comparison_id == slot.comparison_id) == (2, False)
-        connection.close()
-        assert sorted(Slot.objects.exclude(labeler=None).values_list("pk", "state")) == sorted(
-            [(slot.pk, "done"), (following.pk, "held")]
-        )
+        assert User.objects.filter(username=grace.username).count() == 1
 
     def test_moments_come_as_django_reads_them(self, kitchen):
         for moment in (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, 59, 120, tzinfo=UTC)):
@@ -260,11 +172,6 @@ class TestOnPostgres:
 
             assert (found.date_joined, found.date_joined.tzinfo) == (moment, UTC)
             assert User.objects.get(pk=user.pk).date_joined == moment
-
-
-def is_in_transaction() -> bool:
-    """Say what the server says."""
-    return connection.connection.info.transaction_status.name != "IDLE"
 
 
 def end_backend() -> None:
