@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.middleware import get_user
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
+
+from labeling.sessions import find_user
 
 # Apps by the name of their addresses: labeling never imports them.
 ENGLISH_ONLY = frozenset({"rlhf", "rlhf-api"})
@@ -22,7 +23,7 @@ class LanguageMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # Django's stand-in is asked who she is here, for every page: each later question to it takes ten times as long.
-        request.user = get_user(request)
+        request.user = find_user(request)
         if chosen := choose_language(request.user):
             speak(request, chosen)
         return self.get_response(request)

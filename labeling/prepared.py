@@ -27,7 +27,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 Rows = list[tuple[Any, ...]]
-Hear = Callable[[int], None]  # how many rows a statement met
+Hear = Callable[[Rows, int], None]  # a statement's rows, and how many it met
 Message = tuple[bytes, Sequence[Any], Hear | None]  # the name of a statement, its values, and who waits for its outcome
 
 
@@ -71,11 +71,21 @@ class Prepared:
         messages = [*self.list_begin(), *self.later, message]
         self.later = []
         results = self.travel(messages) if len(messages) > 1 else [self.pgconn.exec_prepared(*message[:2])]
+        self.hear(messages, results)
+        return results[-1]
+
+    def hear(self, messages: Sequence[Message], results: Sequence[PGresult]) -> None:
+        """Tell whoever waits for an outcome. Raises: what the first that failed was refused for."""
         for result, (_, _, hear) in zip(results, messages, strict=True):
             check(self.pgconn, result)
             if hear:
-                hear(result.command_tuples or 0)
-        return results[-1]
+                hear(self.read_rows(result), result.command_tuples or 0)
+
+    def read_rows(self, result: PGresult) -> Rows:
+        if not result.ntuples:
+            return []
+        self.transformer.set_pgresult(result)
+        return cast(Rows, self.transformer.load_rows(0, result.ntuples, tuple))
 
     def travel(self, messages: Sequence[Message]) -> list[PGresult]:
         """Run statements on one trip; those behind one that fails are not run."""
@@ -124,13 +134,11 @@ def run_prepared(raw: Connection, sql: str, values: Sequence[Any]) -> tuple[Rows
     """Run a statement and return its rows, and how many rows it met. Raises: the driver's errors."""
     prepared = find_prepared(raw)
     result = prepared.send(prepared.write(sql, values))
-    transformer = prepared.transformer
-    transformer.set_pgresult(result)
-    return cast(Rows, transformer.load_rows(0, result.ntuples, tuple)), result.command_tuples or 0
+    return prepared.read_rows(result), result.command_tuples or 0
 
 
 def run_later(raw: Connection, sql: str, values: Sequence[Any], hear: Hear) -> None:
-    """Let a change go with the next statement of its transaction, and tell then how many rows it met."""
+    """Let a statement go with the next one of its transaction, and tell then what came of it."""
     prepared = find_prepared(raw)
     prepared.later.append(prepared.write(sql, values, hear))
 

@@ -16,10 +16,8 @@ PostgreSQL prepares them on the server: see prepared.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import update_wrapper, wraps
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from inspect import Parameter, signature
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -29,7 +27,8 @@ from django.db.models import Expression, Model, QuerySet
 from django.db.models.sql import InsertQuery, UpdateQuery
 
 from labeling.maker import Maker
-from labeling.prepared import Rows, run_later, run_prepared, settle
+from labeling.prepared import Rows
+from labeling.running import Later, Read, Statement
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=Model)
@@ -59,89 +58,27 @@ class Change(NamedTuple):
     values: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Statement:
-    """The text of a statement, and which of the values given goes where in it."""
+class CompiledRead(Generic[P, Row]):
+    """A function that returned a queryset: it takes its values and returns its rows."""
 
-    sql: str
-    places: tuple[int, ...]
+    def __init__(self, make: Callable[P, QuerySet[Row]]) -> None:
+        self.make = make
+        update_wrapper(self, make)
 
-    def run(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> tuple[Rows, int]:
-        """Return the rows, and how many rows were met; where statements are logged, Django runs them and shows them whole."""
-        given = [values[place] for place in self.places]
-        if is_prepared(connection):
-            with connection.wrap_database_errors:
-                return run_prepared(connection.connection, self.sql, given)
-        with connection.cursor() as cursor:
-            cursor.execute(self.sql, adapt(given, connection))
-            return cursor.fetchall() if cursor.description else [], cursor.rowcount
+    def find(self, shape: dict[str, Any]) -> Read:
+        return cast(Read, find_compiled(connections["default"], self.make, shape, compile_read))
 
-    def run_later(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Later:
-        """Let a change go with the next statement of the transaction, where there are trips to spare."""
-        later = Later(connection)
-        if connection.in_atomic_block and is_prepared(connection):
-            with connection.wrap_database_errors:
-                run_later(connection.connection, self.sql, [values[place] for place in self.places], later.hear)
-        else:
-            later.hear(self.run(connection, values)[1])
-        return later
+    def __call__(self, *values: P.args, **shape: P.kwargs) -> list[Row]:
+        return list(self.find(shape).fetch(connections["default"], values))
+
+    def later(self, *values: P.args, **shape: P.kwargs) -> Callable[[], list[Row]]:
+        """Read with the statement that comes next, and return what returns the rows; elsewhere than on PostgreSQL, then."""
+        return self.find(shape).fetch_later(connections["default"], values)
 
 
-def is_prepared(connection: BaseDatabaseWrapper) -> bool:
-    """Say whether a statement goes through libpq alone, and see that it can."""
-    if connection.vendor != "postgresql" or connection.queries_logged or connection.execute_wrappers:
-        return False
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
-    return True
-
-
-@dataclass
-class Later:
-    """What comes of a change that goes with the next statement."""
-
-    connection: BaseDatabaseWrapper
-    heard: int | None = None
-
-    def hear(self, n_met: int) -> None:
-        self.heard = n_met
-
-    @property
-    def n_met(self) -> int:
-        """How many rows the change met; it is sent now if nothing was sent since."""
-        if self.heard is None:
-            with self.connection.wrap_database_errors:
-                settle(self.connection.connection)
-        assert self.heard is not None, "the transaction of this change was taken back"
-        return self.heard
-
-
-@dataclass(frozen=True)
-class Read(Statement):
-    """A statement that returns rows, and how Django makes models of them."""
-
-    compiler: Any
-    converters: dict[int, Any]
-    maker: Maker
-
-    def fetch(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> Iterator[Any]:
-        rows, _ = self.run(connection, values)
-        for row in self.compiler.apply_converters(rows, self.converters) if self.converters else rows:
-            made = self.maker.make(row, connection.alias)
-            for name, column in self.compiler.annotation_col_map.items():
-                setattr(made, name, row[column])
-            yield made
-
-
-def compiled(make: Callable[P, QuerySet[Row]]) -> Callable[P, list[Row]]:
+def compiled(make: Callable[P, QuerySet[Row]]) -> CompiledRead[P, Row]:
     """Make a function that returns a queryset one that takes its values and returns its rows."""
-
-    @wraps(make)
-    def read(*values: P.args, **shape: P.kwargs) -> list[Row]:
-        connection = connections["default"]
-        return list(find_compiled(connection, make, shape, compile_read).fetch(connection, values))
-
-    return read
+    return CompiledRead(make)
 
 
 class CompiledChange(Generic[P]):
@@ -169,12 +106,21 @@ def compiled_change(make: Callable[P, Change]) -> CompiledChange[P]:
 
 def insert(row: Model) -> None:
     """Store a new row whose key the database makes, as save() does where nobody listens to signals."""
+    insert_later(row).settle()
+
+
+def insert_later(row: Model) -> Later:
+    """Store a new row with the statement that comes next in this transaction, or at its end; it has its key only then."""
     connection = connections["default"]
     fields = [field for field in row._meta.concrete_fields if not field.primary_key]
     values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
     statement = find_compiled(connection, type(row), {}, compile_insert)
-    (((row.pk,),), _) = statement.run(connection, values)
-    row._state.adding, row._state.db = False, connection.alias
+
+    def keep(rows: Rows) -> None:
+        ((row.pk,),) = rows
+        row._state.adding, row._state.db = False, connection.alias
+
+    return cast(Later, statement.run_later(connection, values, keep))
 
 
 def find_compiled(
@@ -230,11 +176,3 @@ def read_places(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]
     return sql.replace("%%", "%%%%") % tuple(texts), tuple(
         param.position for param in params if isinstance(param, Given)
     )
-
-
-def adapt(values: list[Any], connection: BaseDatabaseWrapper) -> list[Any]:
-    """Return values as the database's driver takes them; PostgreSQL's takes all there are."""
-    if connection.vendor == "postgresql":
-        return values
-    adapt_one = connection.ops.adapt_unknown_value
-    return [value.hex if isinstance(value, uuid.UUID) else adapt_one(value) for value in values]

@@ -25,6 +25,8 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(f"JSON parse error - more than {MAX_DEPTH} levels") from error
         level = [body]
         for _ in range(MAX_DEPTH):
+            if not level:
+                break
             # 1e999 is JSON, and infinity to Python.
             if any(isinstance(value, float) and not math.isfinite(value) for value in level):
                 raise ParseError("JSON parse error - a number is out of range")

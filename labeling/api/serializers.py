@@ -45,17 +45,7 @@ class ClaimSerializer(serializers.Serializer):
     right = serializers.CharField()
 
     def to_representation(self, slot: Slot) -> dict[str, Any]:
-        # The fields are declared for the schema; to run a copy of each for every claim cost more than to read it.
-        a, b = slot.comparison.completion_a.text, slot.comparison.completion_b.text
-        left, right = (a, b) if slot.a_shown_left else (b, a)
-        return {
-            "slot": slot.pk,
-            "lease_token": slot.lease_token,
-            "lease_until": slot.lease_until,
-            "messages": slot.comparison.prompt.messages,
-            "left": left,
-            "right": right,
-        }
+        return show_claim(slot)
 
 
 class GivenSerializer(serializers.Serializer):
@@ -177,9 +167,7 @@ class JudgmentSerializer(serializers.Serializer):
     submitted_at = serializers.DateTimeField()
 
     def to_representation(self, judgment: Judgment) -> dict[str, Any]:
-        vote = show_vote(judgment)
-        said = {name: getattr(judgment, name) for name in ("id", "idempotency_key", "is_extra", "submitted_at")}
-        return {name: said[name] if name in said else getattr(vote, name) for name in JUDGMENT_FIELDS}
+        return show_judgment(judgment)
 
 
 JUDGMENT_FIELDS = tuple(JudgmentSerializer._declared_fields)
@@ -213,3 +201,24 @@ def read_key(text: str) -> uuid.UUID:
         raise serializers.ValidationError(
             {"idempotency_key": "Send a UUID of your own making, here or as the Idempotency-Key header."}
         ) from error
+
+
+def show_claim(slot: Slot) -> dict[str, Any]:
+    """Return what ClaimSerializer declares: to run a copy of each field for every claim cost more than to read it."""
+    a, b = slot.comparison.completion_a.text, slot.comparison.completion_b.text
+    left, right = (a, b) if slot.a_shown_left else (b, a)
+    return {
+        "slot": slot.pk,
+        "lease_token": slot.lease_token,
+        "lease_until": slot.lease_until,
+        "messages": slot.comparison.prompt.messages,
+        "left": left,
+        "right": right,
+    }
+
+
+def show_judgment(judgment: Judgment) -> dict[str, Any]:
+    """Return what JudgmentSerializer declares."""
+    vote = show_vote(judgment)
+    said = {name: getattr(judgment, name) for name in ("id", "idempotency_key", "is_extra", "submitted_at")}
+    return {name: said[name] if name in said else getattr(vote, name) for name in JUDGMENT_FIELDS}

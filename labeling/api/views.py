@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -26,6 +26,8 @@ from labeling.api.serializers import (
     RenewalSerializer,
     StoredJudgmentSerializer,
     StoredSkipSerializer,
+    show_claim,
+    show_judgment,
 )
 from labeling.domain.assignment import claim_slot, explain_empty, one_turn, renew_lease
 from labeling.domain.errors import (
@@ -100,7 +102,7 @@ class ClaimRenewal(APIView):
         held = Slot.objects.held_by(request.user).select_related("project")
         slot = held.filter(pk=slot_id).first()
         if slot is None or not renew_lease(slot, request.user, serializer.validated_data["lease_token"]):
-            return refuse(ClaimLost("This comparison is not yours any more: take the next one."))
+            return refuse(ClaimLost("This comparison is not yours any more: take the next one.")).to_response()
         slot.refresh_from_db(fields=["lease_until"])
         return Response(LeaseSerializer(slot).data)
 
@@ -119,9 +121,9 @@ class SkipList(APIView):
                 skip = skip_comparison(
                     said["slot"], request.user, lease_token=said["lease_token"], reason=said["reason"], project=project
                 )
-                following = claim_following(project, request) if said["claim_next"] else {}
+                following = claim_following(project, request.user) if said["claim_next"] else {}
         except tuple(STATUSES) as error:
-            return refuse(error)
+            return refuse(error).to_response()
         return Response({"reason": skip.reason} | following)
 
 
@@ -159,24 +161,38 @@ class JudgmentList(APIView):
         """Judge a pair you claimed. The same key again answers 200 with the stored judgment."""
         serializer = NewJudgmentSerializer(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
-        said = serializer.validated_data
-        try:
-            with one_turn():
-                judgment = find_flooding_replay(request.user, said) or record_judgment(
-                    said["slot"],
-                    request.user,
-                    idempotency_key=said["idempotency_key"],
-                    lease_token=said["lease_token"],
-                    vote=serializer.to_vote(),
-                )
-                following = claim_following(judgment.comparison.project, request) if said["claim_next"] else {}
-        except tuple(STATUSES) as error:
-            return refuse(error)
-        is_new = not getattr(judgment, "is_replay", False)
-        return Response(
-            JudgmentSerializer(judgment).data | following,
-            status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
-        )
+        return answer_vote(request.user, serializer).to_response()
+
+
+class Answer(NamedTuple):
+    """What is answered, on the usual way or the short one."""
+
+    body: dict[str, Any]
+    status: int = status.HTTP_200_OK
+    headers: dict[str, str] = {}
+
+    def to_response(self) -> Response:
+        return Response(self.body, status=self.status, headers=self.headers)
+
+
+def answer_vote(labeler: User, serializer: NewJudgmentSerializer) -> Answer:
+    """Store a vote that is valid, claim what follows if she asks for it, and return the answer."""
+    said = serializer.validated_data
+    try:
+        with one_turn():
+            judgment = find_flooding_replay(labeler, said) or record_judgment(
+                said["slot"],
+                labeler,
+                idempotency_key=said["idempotency_key"],
+                lease_token=said["lease_token"],
+                vote=serializer.to_vote(),
+            )
+            following = claim_following(judgment.comparison.project, labeler) if said["claim_next"] else {}
+    except tuple(STATUSES) as error:
+        return refuse(error)
+    is_new = not getattr(judgment, "is_replay", False)
+    body = show_judgment(judgment) | following
+    return Answer(body, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 
 
 def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None:
@@ -191,18 +207,18 @@ def find_flooding_replay(labeler: User, said: dict[str, Any]) -> Judgment | None
     return None
 
 
-def claim_following(project: Project, request: Request) -> dict[str, Any]:
+def claim_following(project: Project, labeler: User) -> dict[str, Any]:
     """Return the next claim for the answer to an act; what was done stays done where there is none for her."""
     try:
-        slot = claim_slot(project, request.user)
+        slot = claim_slot(project, labeler)
     except NotAMember:
         return {"next": None, "empty": "not_a_member"}
     if slot is None:
-        return {"next": None, "empty": explain_empty(project, request.user).value}
-    return {"next": ClaimSerializer(slot).data, "empty": None}
+        return {"next": None, "empty": explain_empty(project, labeler).value}
+    return {"next": show_claim(slot), "empty": None}
 
 
-def refuse(error: LabelingError) -> Response:
+def refuse(error: LabelingError) -> Answer:
     """Answer what the domain refuses, in its words and with the status of its kind."""
-    headers = {"Retry-After": str(error.wait_s)} if isinstance(error, TooManyActs) else None
-    return Response({"detail": str(error)}, status=STATUSES[type(error)], headers=headers)
+    headers = {"Retry-After": str(error.wait_s)} if isinstance(error, TooManyActs) else {}
+    return Answer({"detail": str(error)}, STATUSES[type(error)], headers)

@@ -29,7 +29,8 @@ from labeling.domain.selection import select_slot
 from labeling.domain.turns import RNG, Turn, may_judge
 from labeling.domain.waiting import EmptyReason, explain_empty, is_capped
 from labeling.models import Comparison, Judgment, Membership, Project, Reason, Slice, Slot, User
-from labeling.statements import Later, compiled
+from labeling.running import Later
+from labeling.statements import compiled
 from labeling.writer import hold_writer
 
 __all__ = [

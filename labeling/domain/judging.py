@@ -34,7 +34,7 @@ from labeling.domain.tallying import update_tally
 from labeling.domain.tracing import read_trace
 from labeling.models import PROBES, Comparison, Guideline, Judgment, Project, Reason, Slot, User, Verdict
 from labeling.signals import judgment_stored
-from labeling.statements import insert
+from labeling.statements import insert_later
 from labeling.writer import hold_writer
 
 QUICK_STRENGTH = 2  # one key says "better", no more and no less
@@ -117,7 +117,9 @@ def store_judgment(
         is_hasty=shown_at is not None and is_hasty(count_shown(slot.comparison), (now - shown_at).total_seconds()),
         **said,
     )
-    insert(judgment)
+    inserting = insert_later(judgment)
+    if vote.fix or slot.reason == Reason.EXAM:
+        inserting.settle()  # what follows names it
     judgment_stored.send(Judgment, judgment=judgment)
     store_fix(judgment, vote.fix, labeler)
     if slot.reason == Reason.EXAM:

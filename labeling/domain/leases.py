@@ -14,7 +14,8 @@ from django.utils.translation import gettext as _
 
 from labeling.domain.errors import ClaimLost
 from labeling.models import Project, Slot, User
-from labeling.statements import Change, Later, compiled, compiled_change
+from labeling.running import Later
+from labeling.statements import Change, compiled, compiled_change
 
 RESERVATION_S = 150  # a page renews what it keeps ready by its heartbeat; a page that is gone holds up nobody longer
 
@@ -47,7 +48,7 @@ def start_hold(slot: Slot, labeler: User, *, is_shown: bool = True) -> Later:
     slot.shown_at = now if is_shown else None
     slot.lease_token = make_lease_token(slot.pk, labeler)
     if slot._state.adding:
-        return Later(connection, int(store_probe(slot, is_shown=is_shown)))
+        return Later(connection, heard=int(store_probe(slot, is_shown=is_shown)))
     lease = (slot.lease_token, slot.lease_until, slot.shown_at)
     return hold_free.later(
         slot.pk, slot.project_id, labeler.pk, *lease, slot.reason, slot.propensity, is_shown=is_shown

@@ -173,7 +173,8 @@ def web_service(host: str) -> Service:
                 "--threads",
                 "4",
             ),
-            *("--no-control-socket", "--access-logfile", "-", "--graceful-timeout", "10"),
+            *("--no-control-socket", "--access-logfile", "-", "--logger-class", "config.access.AccessLogger"),
+            *("--graceful-timeout", "10"),
         ],
     )
 

@@ -8,8 +8,8 @@ from django.db import IntegrityError, InternalError, OperationalError, connectio
 from labeling.accounts import list_users
 from labeling.domain.tallying import list_strengths, store_tally
 from labeling.models import Comparison, User
-from labeling.prepared import number_places
-from labeling.statements import insert
+from labeling.prepared import find_prepared, number_places
+from labeling.statements import insert, insert_later
 from tests.labeling.rows import add_pair
 
 
@@ -142,6 +142,27 @@ class TestOnPostgres:
             list_strengths(comparison.pk)
 
         assert list_strengths(comparison.pk) == []
+
+    def test_a_read_for_later_goes_with_the_next_statement_or_when_its_rows_are_wanted(self, grace, hedy):
+        first, second = list_users.later(grace.pk), list_users.later(hedy.pk)
+        waiting = find_prepared(connection.connection).later
+
+        assert (len(waiting), list_strengths(1), first(), second()) == (2, [], [grace], [hedy])
+        assert list_users.later(grace.pk)() == [grace]
+
+    def test_a_row_for_later_has_its_key_once_it_is_sent(self, kitchen):
+        with transaction.atomic():
+            user = User(username="later")
+            insert_later(user)
+            assert user.pk is None
+
+        assert User.objects.get(username="later").pk == user.pk
+
+    def test_a_row_for_later_that_is_forbidden_ends_its_transaction(self, kitchen, grace):
+        with pytest.raises(IntegrityError, match="username"), transaction.atomic():
+            insert_later(User(username=grace.username))
+
+        assert User.objects.filter(username=grace.username).count() == 1
 
     def test_moments_come_as_django_reads_them(self, kitchen):
         for moment in (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, 59, 120, tzinfo=UTC)):
