@@ -1,24 +1,37 @@
 """The whole circle without a web server: corpus, pre-training, fine-tuning, and rounds of sampling, labels and DPO.
 
-    PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --home var/circle
+    PYTHONPATH=. python benchmarks/first_circle.py --seeds 1 2 3 --rounds 3 --home var/circle [--ranked 900]
 
 Prints the seconds of every stage, how many held-out questions the base model answers before any fine-tuning, and after
 each round how often the policy beats the fine-tuned model on fresh prompts under the hidden rule. With --home, base and
-fine-tuned models that are already there are used again.
+fine-tuned models that are already there are used again. --ranked: DPO learns also from fresh samples of so many prompts,
+the best over the worst by a reward model of all judgments there are, as the loop's method of that name does.
+
+With --rounds 3 --ranked 900 (300 judgments a round, a word counts once in the reward model), 500 fresh prompts:
+
+    seed 1   0.684 [0.646, 0.723]   0.759 [0.722, 0.792]   0.848 [0.819, 0.875]
+    seed 2   0.670 [0.633, 0.705]   0.816 [0.785, 0.846]   0.898 [0.875, 0.919]
+    seed 3   0.688 [0.651, 0.727]   0.792 [0.757, 0.824]   0.870 [0.844, 0.894]
+
+Where a word counted as often as it came, seed 1 came to 0.722: its answers said good words again and again, and the part of
+the hidden rule that is brevity fell from 0.98 to 0.76 (now 0.99).
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import Message, PreferenceRow, PromptRow, read_rows, write_rows
-from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, prepare_run_dir
+from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, SCORES, prepare_run_dir
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
@@ -32,6 +45,7 @@ from rlhf.world.win_rate import WinRate, win_rate
 
 N_EVALUATION_PROMPTS = 500
 TEST_SHARE = 0.1
+RANKED_OF = 6  # completions of a prompt of which the best and the worst are learned from
 
 
 def main() -> None:
@@ -44,6 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--all-judgments", action="store_true", help="train a round on the earlier rounds' judgments too"
     )
+    parser.add_argument("--ranked", type=int, default=0, help="prompts a round whose samples a reward model ranks")
     parser.add_argument("--show", type=int, default=0, help="completions to print after the last round")
     options = parser.parse_args()
     prepare_environment()
@@ -57,16 +72,23 @@ def run_circle(options: argparse.Namespace, home: Path, seed: int) -> None:
     sft = make_sft(home, seed)
     test_prompts = draw_prompts(seed, N_EVALUATION_PROMPTS, split="test")
     baseline = [texts[0] for texts in sample(home / "sample-sft", sft, test_prompts, n=1, seed=1000 + seed)]
-    train_prompts = draw_prompts(seed, options.labels * options.rounds, split="train")
-    policy, rows = sft, []
+    n_drawn = options.labels + options.ranked
+    train_prompts = draw_prompts(seed, n_drawn * options.rounds, split="train")
+    policy, judged = sft, []
     for number in range(1, options.rounds + 1):
         started = time.monotonic()
-        prompts = train_prompts[(number - 1) * options.labels : number * options.labels]
+        drawn = train_prompts[(number - 1) * n_drawn : number * n_drawn]
+        prompts, unseen = drawn[: options.labels], drawn[options.labels :]
         pairs = sample(home / f"sample-{number}", policy, prompts, n=2, seed=100 * number + seed)
         fresh = label(prompts, pairs, SimulatedLabeler(seed=100 * number + seed))
-        rows = rows + fresh if options.all_judgments else fresh
-        config = recipe.DPO.replace(seed=seed, base_model=str(policy)).with_settings(options.settings)
-        policy = run(home / f"dpo-{number}", config, split_rows(rows, seed=seed))
+        judged += fresh
+        files = split_rows(judged if options.all_judgments else fresh, seed=seed)
+        if unseen:
+            reward_config = recipe.REWARD.replace(seed=seed, base_model=str(sft))
+            reward_model = run(home / f"reward-{number}", reward_config, split_rows(judged, seed=seed))
+            files["train.jsonl"] += rank(home, number, policy, reward_model, unseen, seed=500 * number + seed)
+        config = (recipe.RANKED_DPO if unseen else recipe.DPO).replace(seed=seed, base_model=str(policy))
+        policy = run(home / f"dpo-{number}", config.with_settings(options.settings), files)
         print(f"seed {seed} round {number}: {time.monotonic() - started:.1f} s", flush=True)
         texts = [texts[0] for texts in sample(home / f"evaluate-{number}", policy, test_prompts, n=1, seed=2000 + seed)]
         print_win_rate(win_rate(test_prompts, texts, baseline))
@@ -110,13 +132,13 @@ def share_known(base: Path) -> float:
     return sum(is_correct(asked, text) for asked, text in zip(questions, texts, strict=True)) / len(questions)
 
 
-def run_once(run_dir: Path, config: RunConfig, files: dict[str, Iterable[Any]]) -> Path:
+def run_once(run_dir: Path, config: RunConfig, files: Mapping[str, Iterable[Any]]) -> Path:
     """Train unless the finished model is there already, and return its folder."""
     final = run_dir / CHECKPOINTS / FINAL
     return final if final.exists() else run(run_dir, config, files)
 
 
-def run(run_dir: Path, config: RunConfig, files: dict[str, Iterable[Any]]) -> Path:
+def run(run_dir: Path, config: RunConfig, files: Mapping[str, Iterable[Any]]) -> Path:
     """Make a run directory, train in this process, print the seconds and return the final model's folder."""
     prepare_run_dir(run_dir, config)
     for name, rows in files.items():
@@ -156,7 +178,38 @@ def label(prompts: list[list[Message]], pairs: list[list[str]], labeler: Simulat
     return rows
 
 
-def split_rows(rows: list[PreferenceRow], *, seed: int) -> dict[str, Iterable[PreferenceRow]]:
+def rank(
+    home: Path, number: int, policy: Path, reward_model: Path, prompts: list[list[Message]], *, seed: int
+) -> list[PreferenceRow]:
+    """Return of every prompt the policy's best completion over its worst, as a reward model orders them."""
+    texts = sample(home / f"rank-{number}", policy, prompts, n=RANKED_OF, seed=seed)
+    scores = score(home / f"score-{number}", reward_model, prompts, texts)
+    rows = []
+    for prompt, found, said in zip(prompts, texts, scores, strict=True):
+        order = sorted(range(len(found)), key=lambda index: statistics.fmean(said[index]))
+        worst, best = ([Message(role="assistant", content=found[index])] for index in (order[0], order[-1]))
+        rows += [PreferenceRow(prompt=prompt, chosen=best, rejected=worst)] if best != worst else []
+    return rows
+
+
+def score(
+    run_dir: Path, model: Path, prompts: list[list[Message]], texts: list[list[str]]
+) -> list[list[tuple[float, ...]]]:
+    """Return what each head of a reward model says of each prompt's completions."""
+    rows = [
+        {"prompt_id": str(number), "index": index, "prompt": prompts[number], "text": text, "finished": True}
+        for number, found in enumerate(texts)
+        for index, text in enumerate(found)
+    ]
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run(run_dir, ScoreConfig(base_model=str(model)), {"samples.jsonl": rows})
+    said: list[list[tuple[float, ...]]] = [[() for _ in found] for found in texts]
+    for row in read_rows(run_dir / SCORES):
+        said[int(row["prompt_id"])][row["index"]] = tuple(row["scores"])
+    return said
+
+
+def split_rows(rows: list[PreferenceRow], *, seed: int) -> dict[str, list[PreferenceRow]]:
     shuffled = random.Random(seed).sample(rows, len(rows))
     n_test = round(TEST_SHARE * len(rows))
     return {"train.jsonl": shuffled[n_test:], "test.jsonl": shuffled[:n_test]}

@@ -34,11 +34,10 @@ from typing import Any
 
 import django
 
-from benchmarks.first_circle import make_sft, run_once, sample
+from benchmarks.first_circle import make_sft, run_once, sample, score
 from rlhf.contract.kinds.pretrain import PretrainConfig
-from rlhf.contract.kinds.score import ScoreConfig
-from rlhf.contract.records import Message, PreferenceRow, read_rows, write_rows
-from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SCORES, prepare_run_dir
+from rlhf.contract.records import Message, PreferenceRow, write_rows
+from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, prepare_run_dir
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
@@ -186,22 +185,13 @@ def learn(options: argparse.Namespace, world: World, home: Path, strategy: str, 
         accuracies.append(execute(folder, config, {"train.jsonl": rows, "test.jsonl": world.test})["eval_accuracy"])
         model = folder / CHECKPOINTS / FINAL
         if strategy in ("disagreement", "uncertain") and step != options.steps[-1]:
-            scores = score(world, model, home / f"score-{strategy}-{seed}-{step}")
+            said = score(home / f"score-{strategy}-{seed}-{step}", model, world.prompts, world.texts)
+            scores = {
+                (number, text): heads
+                for number, texts in enumerate(world.texts)
+                for text, heads in zip(texts, said[number], strict=True)
+            }
     return accuracies
-
-
-def score(world: World, model: Path, run_dir: Path) -> dict[tuple[int, str], tuple[float, ...]]:
-    """Return what each head says of every completion of the pool."""
-    rows = [
-        {"prompt_id": str(number), "index": index, "prompt": world.prompts[number], "text": text, "finished": True}
-        for number, texts in enumerate(world.texts)
-        for index, text in enumerate(texts)
-    ]
-    execute(run_dir, ScoreConfig(base_model=str(model)), {"samples.jsonl": rows})
-    return {
-        (int(row["prompt_id"]), world.texts[int(row["prompt_id"])][row["index"]]): tuple(row["scores"])
-        for row in read_rows(run_dir / SCORES)
-    }
 
 
 def execute(run_dir: Path, config: RunConfig, files: dict[str, list[Any]]) -> dict[str, Any]:
