@@ -139,7 +139,8 @@ def run_once(run_dir: Path, config: RunConfig, files: Mapping[str, Iterable[Any]
 
 
 def run(run_dir: Path, config: RunConfig, files: Mapping[str, Iterable[Any]]) -> Path:
-    """Make a run directory, train in this process, print the seconds and return the final model's folder."""
+    """Make a run directory anew, train in this process, print the seconds and return the final model's folder."""
+    shutil.rmtree(run_dir, ignore_errors=True)  # or what was trained there with other settings would be taken up
     prepare_run_dir(run_dir, config)
     for name, rows in files.items():
         write_rows(run_dir / DATA / name, rows)
@@ -201,7 +202,6 @@ def score(
         for number, found in enumerate(texts)
         for index, text in enumerate(found)
     ]
-    shutil.rmtree(run_dir, ignore_errors=True)
     run(run_dir, ScoreConfig(base_model=str(model)), {"samples.jsonl": rows})
     said: list[list[tuple[float, ...]]] = [[() for _ in found] for found in texts]
     for row in read_rows(run_dir / SCORES):

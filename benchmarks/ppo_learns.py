@@ -34,6 +34,7 @@ round of 8 rollouts added nothing (0.660 to 0.650): the first leaves answers so 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -103,6 +104,7 @@ def follow(
     from rlhf.learning.ppo_trainer import ReportRollouts  # noqa: PLC0415 -- torch, as above
     from rlhf.learning.tokenization import encode_prompt  # noqa: PLC0415 -- torch, as above
 
+    shutil.rmtree(run_dir, ignore_errors=True)  # or what was trained there with other settings would be taken up
     prepare_run_dir(run_dir, config)
     tokenizer = load_tokenizer(config.base_model)
     to_learn, fresh = (

@@ -24,15 +24,15 @@ REWARD = RewardConfig(head="tokens")
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
 # A round that learns from what the reward model ranks too has a thousand pairs more: once over them is enough.
 RANKED_DPO = DPO.replace(epochs=1.0)
-# Rewarded by the hidden rule itself, one pass at this rate wins 0.755 after 16 rollouts, two passes at 1e-4 with 0.05 as the
-# penalty 0.722 (seed 1). The reward model knows less: at a penalty of 0.02 the proxy rose and right answers fell to 40%.
+# At 3e-4 and a penalty of 0.1 or 0.05 some policies never come to say what is polite: of seed 1's, 0.731 after three rounds;
+# at this rate 0.840 in as much time. With a trained trunk for a reward model a penalty of 0.02 cost right answers.
 PPO = PPOConfig(
     critic="shared",
     rollouts=12,
     ppo_epochs=1,
-    learning_rate=3e-4,
+    learning_rate=8e-4,
     value_learning_rate=1e-3,
-    kl_coef=0.1,
+    kl_coef=0.05,
     max_new_tokens=80,
     max_prompt_tokens=256,
     target_kl=0.05,
