@@ -19,9 +19,14 @@ class GuardStep(Operation):
     """A migration step of SQL alone. RunPython would build all models anew for each: a fourth of a new installation's
     time to migrate."""
 
-    def __init__(self, forwards: Change, backwards: Change) -> None:
+    def __init__(self, words: str, forwards: Change, backwards: Change) -> None:
+        self.words = words
         self.forwards = forwards
         self.backwards = backwards
+
+    def describe(self) -> str:
+        """Return what `migrate --plan` shows."""
+        return self.words
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         """Leave the models as they are."""
@@ -43,7 +48,7 @@ def drop_guard(name: str, table: str) -> GuardStep:
     def drop(editor: BaseDatabaseSchemaEditor) -> None:
         remove(editor, name, table)
 
-    return GuardStep(drop, lambda editor: None)
+    return GuardStep(f"Drop guard {name}", drop, lambda editor: None)
 
 
 def remove(editor: BaseDatabaseSchemaEditor, name: str, table: str) -> None:
@@ -80,4 +85,4 @@ def make_guard(name: str, table: str, event: str, forbidden: str, *, concerns: s
     def drop(editor: BaseDatabaseSchemaEditor) -> None:
         remove(editor, name, table)
 
-    return GuardStep(create, drop)
+    return GuardStep(f"Make guard {name}", create, drop)

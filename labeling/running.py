@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -62,13 +62,13 @@ class Later:
         if self.heard is None:
             with self.connection.wrap_database_errors:
                 settle(self.connection.connection)
+        assert self.heard is not None, "the transaction of this statement was taken back"
 
     @property
     def n_met(self) -> int:
         """How many rows the change met; it is sent now if nothing was sent since."""
         self.settle()
-        assert self.heard is not None, "the transaction of this change was taken back"
-        return self.heard
+        return cast(int, self.heard)
 
 
 @dataclass(frozen=True)

@@ -104,13 +104,9 @@ def compiled_change(make: Callable[P, Change]) -> CompiledChange[P]:
     return CompiledChange(make)
 
 
-def insert(row: Model) -> None:
-    """Store a new row whose key the database makes, as save() does where nobody listens to signals."""
-    insert_later(row).settle()
-
-
 def insert_later(row: Model) -> Later:
-    """Store a new row with the statement that comes next in this transaction, or at its end; it has its key only then."""
+    """Store a new row whose key the database makes, as save() does where nobody listens to signals, with the statement that
+    comes next in this transaction, or at its end; it has its key only then."""
     connection = connections["default"]
     fields = [field for field in row._meta.concrete_fields if not field.primary_key]
     values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]

@@ -58,9 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with modules of long tests, for at the end one worker would wait for another's."""
     folders = ("tests/rlhf/learning/", "tests/browser/", "tests/")
 
+    long = {item.path for item in items if item.get_closest_marker("faults")}
+
     def come_first(item: pytest.Item) -> tuple[bool, int]:
-        is_short = item.get_closest_marker("faults") is None
-        return is_short, next(n for n, folder in enumerate(folders) if item.nodeid.startswith(folder))
+        place = next((n for n, folder in enumerate(folders) if item.nodeid.startswith(folder)), len(folders))
+        return item.path not in long, place
 
     items.sort(key=come_first)
 

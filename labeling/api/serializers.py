@@ -7,6 +7,7 @@ import threading
 import uuid
 from typing import Any
 
+from django.utils import translation
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -120,10 +121,12 @@ class NewJudgmentSerializer(GivenSerializer):
 
     @property
     def fields(self) -> Any:
-        """They keep nothing of a request, and to copy them took longer than to check a vote: once a thread will do."""
-        if not hasattr(VOTE_FIELDS, "made"):
-            VOTE_FIELDS.made = super().fields
-        return VOTE_FIELDS.made
+        """To copy them took longer than to check a vote: once a thread will do, and a language, for what they refuse they say
+        in the words of the first time. What they keep of a request is its context, which none of them reads."""
+        language = translation.get_language()
+        if language not in VOTE_FIELDS.__dict__:
+            VOTE_FIELDS.__dict__[language] = super().fields
+        return VOTE_FIELDS.__dict__[language]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         header = self.context["request"].headers.get("Idempotency-Key", "")

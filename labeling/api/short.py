@@ -39,8 +39,10 @@ def take_short_way(get_response: View) -> View:
     def answer(request: HttpRequest) -> HttpResponse:
         if request.path_info == VOTES and is_plain(request):
             request.get_host()  # refuses a host that is not ours
-            if (labeler := find_labeler(request, check)) and (vote := read_vote(request)):
-                return answer_shortly(request, labeler, vote)
+            if labeler := find_labeler(request, check):
+                speak(request, choose_language(labeler) or translation.get_language_from_request(request))
+                if vote := read_vote(request):
+                    return answer_shortly(request, labeler, vote)
         return get_response(request)
 
     return answer
@@ -76,7 +78,6 @@ def read_vote(request: HttpRequest) -> NewJudgmentSerializer | None:
 
 def answer_shortly(request: HttpRequest, labeler: User, vote: NewJudgmentSerializer) -> HttpResponse:
     request.user = labeler
-    speak(request, choose_language(labeler) or translation.get_language_from_request(request))
     answer = answer_vote(labeler, vote)
     body = RENDERER.render(answer.body)
     headers: dict[str, Any] = {"Content-Length": str(len(body)), "Content-Language": translation.get_language()}

@@ -17,13 +17,12 @@ from rlhf.domain.estimating import Estimate
 from rlhf.domain.evaluation import find_measured, with_measures
 from rlhf.domain.forecasting import estimate_new_run
 from rlhf.domain.runs import create_run
-from rlhf.domain.sampling import draw_prompts, find_learned, find_rewarded, freeze_prompts
+from rlhf.domain.sampling import N_REWARDED_PROMPTS, draw_prompts, find_learned, find_rewarded, freeze_prompts
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Dataset, Run
 
 # Kinds that sample from a policy and have a reward model score what it says.
 REWARDED_KINDS = ("ppo", "grpo")
-N_REWARDED_PROMPTS = 1000
 DATASET_KINDS = {
     "pretrain": Dataset.Kind.TEXT,
     "sft": Dataset.Kind.DEMONSTRATION,

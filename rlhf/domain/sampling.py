@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 500
 # Parts of runs that draw samples for a policy to learn from: the best of each prompt, or the best over the worst.
 BEST, RANKED = "best", "ranked"
+N_REWARDED_PROMPTS = 1000  # that a policy learns on from scores: by PPO, or by the best of its samples over the worst
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rlhf.domain.ranking import freeze_best, freeze_ranked
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import (
     BEST,
+    N_REWARDED_PROMPTS,
     RANKED,
     draw_prompts,
     find_learned,
@@ -49,9 +50,7 @@ SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
 # The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
 # Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
 TEST_SHARE = 0.2
-# Prompts of a round whose policy learns from scores: of PPO, and of the best over the worst, which learns as little from as
-# many as people judge. And completions of a prompt of which the best, or the best over the worst, is learned.
-N_REWARDED_PROMPTS = 1000
+# Completions of a prompt of which the best, or the best over the worst, is learned.
 BEST_OF, RANKED_OF = 8, 6
 # Heads of a reward model that are to disagree, where nobody says how many.
 N_HEADS = 4
@@ -159,7 +158,7 @@ def find_inputs(round: Round, stage: str, runs: dict[str, Run]) -> dict[str, Any
     if kind == Run.Kind.REWARD and read_terms(round).settings.get(kind, {}).get("head") == "tokens":
         base = find_origin(base)
     dataset = freeze_judgments(round, is_new=kind != Run.Kind.REWARD)
-    if kind == Run.Kind.DPO and part == RANKED:
+    if kind == Run.Kind.DPO and name_part(Run.Kind.SCORE, RANKED) in runs:
         dataset = freeze_ranked(dataset, runs[name_part(Run.Kind.SAMPLE, RANKED)].pk)
     return {"dataset": dataset, "base": base}
 

@@ -18,6 +18,7 @@ from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
 
 PARTS = {BEST: "to learn from", RANKED: "to rank", PREVIOUS: "by the policy before"}
+STAGES = {f"dpo:{RANKED}": "DPO on what was ranked too"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Stage:
     @property
     def label(self) -> str:
         kind, part = split_stage(self.name)
+        if self.name in STAGES:
+            return STAGES[self.name]
         return f"{Run.Kind(kind).label} {PARTS.get(part, part)}" if part else Run.Kind(kind).label
 
     @property

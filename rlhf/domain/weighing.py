@@ -6,7 +6,7 @@ import math
 
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.ppo import TOKENS_AT_ONCE, PPOConfig
-from rlhf.contract.kinds.reward import RewardConfig
+from rlhf.contract.kinds.reward import N_PAIRS, RewardConfig
 from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.settings import RunConfig, TrainingConfig
 from rlhf.domain.loads import (
@@ -68,12 +68,12 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
 
 
 def weigh_words(shape: ModelShape, rows: RowShape) -> Load:
-    """Return the load of a reward model of words: a frozen policy reads each pair twice, and each held-out pair too."""
-    per_pair = 2 * rows.prompt + rows.answer
-    n_reads = 2 * rows.n_rows + rows.n_test
+    """Return the load of a reward model of words: a frozen policy reads the first pairs twice, and each held-out pair."""
+    per_pair, n_pairs = 2 * rows.prompt + rows.answer, min(rows.n_rows, N_PAIRS)
+    n_reads = 2 * n_pairs + rows.n_test
     tokens = min(READ_AT_ONCE, n_reads * per_pair)
     return Load(
-        held=WEIGHT * (shape.n_parameters + 3 * WORDS * rows.n_rows),
+        held=WEIGHT * (shape.n_parameters + 3 * WORDS * n_pairs),
         step=LOGITS_KEPT * WEIGHT * tokens * shape.vocab_size * rows.answer / max(per_pair, 1),
         n_steps=0,
         n_blocks=shape.n_layers * math.ceil(n_reads * per_pair / READ_AT_ONCE),
@@ -85,7 +85,8 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     """Return the load of PPO: completions are drawn, scored by four models and learned from by two, one after the other.
 
     With a critic that is a head on another's states there is one model less of either; the reward model's are kept. Under
-    adapters one base is policy and reference, and where that cannot be the reward model's too, a second one is.
+    adapters one base is policy and reference, and the reward model's too where that is asked for; else a second one counts,
+    though share_base=auto may find that it needs none.
     """
     n = config.rollout_batch_size * config.samples_per_prompt
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
@@ -97,7 +98,7 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     n_steps = config.rollouts * config.ppo_epochs * config.num_minibatches
     per_minibatch = math.ceil(n_micro / config.num_minibatches)
     n_learning = 2 if config.critic == "trained" else 1
-    n_bases = 2 if config.share_base == "off" else 1
+    n_bases = 1 if config.share_base == "on" else 2
     n_frozen = n_bases - n_learning if config.lora_rank else 2
     models = n_learning * trained_bytes(config, shape, machine) + n_frozen * WEIGHT * shape.n_parameters
     n_states = n * (new + 1) if config.critic == "frozen" else 0

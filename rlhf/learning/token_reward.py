@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from rlhf.contract.kinds.reward import RewardConfig
+from rlhf.contract.kinds.reward import N_PAIRS, RewardConfig
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.logps import build_batch
 from rlhf.learning.models import choose_attention, load_policy
@@ -18,7 +18,7 @@ from rlhf.learning.reporting import HandedBack, Reporter
 from rlhf.learning.reward_trainer import draw_shares
 from rlhf.learning.scoring import SCORING_TOKENS, require_positions, score_heads
 from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, TokenScorer, measure_likelihood, read_opening
-from rlhf.learning.words import N_PAIRS, PRIOR, fit_weights, mark_tokens
+from rlhf.learning.words import PRIOR, fit_weights, mark_tokens
 
 LIKELIHOOD_PRIOR = 0.25  # four weights that every pair speaks of need less of it than those of words
 

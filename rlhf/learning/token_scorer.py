@@ -30,6 +30,7 @@ from rlhf.learning.tokenization import render_ids
 WEIGHTS = "token_scorer.safetensors"
 N_BUCKETS = 4096  # token ids share them, so that a large vocabulary needs no more judgments than a small one
 N_FIGURES = 4
+ONCE = "once"  # how often a token counts that comes several times
 UNIT = 20.0  # tokens; what sums and lengths are told in, so that all figures are of one size
 
 
@@ -86,7 +87,7 @@ class TokenScorer(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write policy and weights into a folder."""
         self.policy.save_pretrained(folder)
-        (Path(folder) / SCORER_FILE).write_text(json.dumps({"opening": self.opening}), "utf-8")
+        (Path(folder) / SCORER_FILE).write_text(json.dumps({"opening": self.opening, "counts": ONCE}), "utf-8")
         own = {name: getattr(self, name).detach().cpu().contiguous() for name in ("words", "likelihood", "bias")}
         save_file(own, Path(folder) / WEIGHTS)
 
@@ -137,11 +138,14 @@ def is_token_scorer(folder: str | Path) -> bool:
 def load_token_scorer(folder: str | Path) -> TokenScorer:
     """Return the scorer of a folder that `save_pretrained` wrote. Raises: ContractError."""
     try:
-        opening = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8"))["opening"]
+        described = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8"))
+        opening = described["opening"]
         own = load_file(Path(folder) / WEIGHTS)
         scorer = TokenScorer(load_policy(folder), opening=[int(each) for each in opening], n_heads=len(own["bias"]))
         for name in ("words", "likelihood", "bias"):
             getattr(scorer, name).data.copy_(own[name])
     except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise ContractError(f"{folder} is no whole token scorer: {error}") from error
+    if described.get("counts") != ONCE:
+        raise ContractError(f"{folder} was trained when a word counted as often as it came: train it again")
     return scorer.to(scorer.device)

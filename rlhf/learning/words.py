@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlhf.contract.kinds.reward import N_PAIRS
 from rlhf.learning.preferences import EncodedPair
 from rlhf.learning.token_scorer import N_BUCKETS
 
-N_PAIRS = 5000  # enough for a list of words, and a tenth of a second
 PRIOR = 4.0  # of a token's weight: the inverse of its variance, halved
 
 

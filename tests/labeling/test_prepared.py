@@ -9,7 +9,7 @@ from labeling.accounts import list_users
 from labeling.domain.tallying import list_strengths, store_tally
 from labeling.models import Comparison, User
 from labeling.prepared import find_prepared, number_places
-from labeling.statements import insert, insert_later
+from labeling.statements import insert_later
 from tests.labeling.rows import add_pair
 
 
@@ -48,12 +48,12 @@ class TestOnPostgres:
 
     def test_what_a_constraint_forbids_is_an_integrity_error(self, kitchen, grace):
         with pytest.raises(IntegrityError, match="username"):
-            insert(User(username=grace.username))
+            insert_later(User(username=grace.username)).settle()
 
     def test_nothing_is_asked_in_a_transaction_that_failed(self, kitchen, grace):
         with transaction.atomic():
             with pytest.raises(IntegrityError):
-                insert(User(username=grace.username))
+                insert_later(User(username=grace.username)).settle()
             with pytest.raises(InternalError):
                 list_strengths(1)
             transaction.set_rollback(True)
@@ -167,7 +167,7 @@ class TestOnPostgres:
     def test_moments_come_as_django_reads_them(self, kitchen):
         for moment in (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, 59, 120, tzinfo=UTC)):
             user = User(username=f"at-{moment.year}", date_joined=moment)
-            insert(user)
+            insert_later(user).settle()
             (found,) = list_users(user.pk)
 
             assert (found.date_joined, found.date_joined.tzinfo) == (moment, UTC)

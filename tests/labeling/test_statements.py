@@ -15,7 +15,7 @@ from labeling import accounts, sessions, statements
 from labeling.domain import assignment, flood, leases, placing, probes, selection, tallying
 from labeling.domain.assignment import claim_slot
 from labeling.models import Comparison, Judgment, Slot, User
-from labeling.statements import Change, compiled, compiled_change, insert
+from labeling.statements import Change, compiled, compiled_change, insert_later
 from tests.labeling.rows import add_pair
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -128,7 +128,7 @@ def test_a_row_is_inserted_as_save_inserts_it(kitchen, grace, hedy):
     facts |= {"axes": {"truth": 1}, "reasons": ["100%"], "shown_at": NOW, "submitted_at": NOW, "is_extra": True}
 
     ours = Judgment(labeler=grace, **facts)
-    insert(ours)
+    insert_later(ours).settle()
     theirs = Judgment.objects.create(labeler=hedy, **facts)
 
     assert read_facts(ours) == read_facts(theirs)
@@ -150,7 +150,7 @@ def test_an_inserted_row_can_be_saved_again(kitchen, grace):
         content_sha="another",
     )
 
-    insert(made)
+    insert_later(made).settle()
     made.priority = 3
     made.save()
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import TuningConfig, setting
 
+N_PAIRS = 5000  # that a list of words learns from: enough for it, and a tenth of a second
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig(TuningConfig):
@@ -20,7 +22,7 @@ class RewardConfig(TuningConfig):
     head: str = setting(
         "last",
         "What scores: a head on the last token of a trunk that is trained; or, within seconds and better while judgments "
-        "are a few hundred, a weight for each word of a completion and for how likely base_model finds it.",
+        "are a few hundred, a weight for each different word of a completion and for how likely base_model finds it.",
         choices=("last", "tokens"),
     )
     n_heads: int = setting(

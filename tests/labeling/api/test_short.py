@@ -71,6 +71,22 @@ def test_a_vote_is_answered_alike_on_both_ways(kitchen, grace, as_grace, setting
     assert int(short["Content-Length"]) == len(short.content)
 
 
+@pytest.mark.parametrize("first", ["de", "en"])
+def test_a_refusal_is_in_her_language_whoever_was_served_before(kitchen, grace, hedy, as_grace, as_hedy, first):
+    add_pairs(kitchen, 4)
+    said = {}
+    for client, user, language in ((as_grace, grace, "de"), (as_hedy, hedy, "en"))[:: 1 if first == "de" else -1]:
+        user.desk = {"language": language}
+        user.save()
+        body = vote_on(claim_by_api(client)) | {"active_ms": -1, "slot": 0}
+        said[language] = post(client, "judgments/", body).json()["active_ms"]
+
+    assert said == {
+        "de": ["Stelle sicher, dass dieser Wert größer oder gleich 0 ist."],
+        "en": ["Ensure this value is greater than or equal to 0."],
+    }
+
+
 def test_a_replay_and_a_flood_are_answered_alike_on_both_ways(kitchen, as_grace, settings):
     add_pairs(kitchen, 3)
     body = vote_on(claim_by_api(as_grace))

@@ -125,6 +125,7 @@ def test_a_critic_that_is_a_head_spares_what_a_second_model_learns_with_and_keep
     [
         ({"share_base": "on"}, 1, 2),
         ({"share_base": "off"}, 2, 2),
+        ({"share_base": "auto"}, 2, 2),
         ({"share_base": "off", "critic": "shared"}, 2, 1),
         ({"share_base": "on", "critic": "shared"}, 1, 1),
     ],
@@ -145,6 +146,8 @@ def test_a_reward_model_of_words_trains_no_trunk():
     words = weigh_run(RewardConfig(head="tokens"), SHAPE, ROWS)
 
     assert words.held == 4 * (SHAPE.n_parameters + 3 * 4100 * 320)
+    many, more = (weigh_run(RewardConfig(head="tokens"), SHAPE, RowShape(n, 20.0, 40.0, 80.0)) for n in (5000, 90_000))
+    assert (many.held, many.flops) == (more.held, more.flops)  # it learns from the first alone
     assert (words.n_steps, words.flops) == (0, 2 * 2 * 320 * forward_flops(SHAPE, 40.0, n_logits=20))
 
 

@@ -15,7 +15,7 @@ from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.promoting import roll_back
-from rlhf.domain.standing import read_standing
+from rlhf.domain.standing import Stage, read_standing
 from rlhf.models import Loop, Round, Run, Sample
 from tests.labeling.votes import say
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy, queue_pairs, succeed
@@ -326,6 +326,8 @@ def test_dpo_learns_what_people_judged_and_what_their_reward_model_ranks(loop):
     (round,) = run_loop(loop, 1)
 
     assert round.stages == ["reward", "sample:ranked", "score:ranked", "dpo:ranked", "sample"]
+    labels = [Stage(name, None).label for name in round.stages]
+    assert labels[1:4] == ["sampling to rank", "scoring of pairs to rank", "DPO on what was ranked too"]
     dpo, ranked = round.runs.get(kind="dpo"), round.runs.get(part="ranked", kind="sample")
     assert (dpo.base.name, round.candidate, ranked.config["n"]) == ("sft", dpo.checkpoint, 6)
     assert (dpo.config["epochs"], dpo.config["beta"]) == (2.0, 0.2)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from rlhf.contract.errors import ContractError
+from rlhf.contract.model_folder import SCORER_FILE
+from rlhf.domain import weighing
 from rlhf.learning.models import load_policy, load_tokenizer
-from rlhf.learning.scoring import is_reward_model, load_reward_model, score_heads
-from rlhf.learning.token_scorer import UNIT, TokenScorer, find_starts, read_opening
+from rlhf.learning.scoring import SCORING_TOKENS, is_reward_model, load_reward_model, score_heads
+from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, UNIT, TokenScorer, find_starts, read_opening
 from rlhf.learning.tokenization import encode_prompt
 
 PROMPT = [{"role": "user", "content": "where is the tea"}]
@@ -51,6 +54,19 @@ def test_a_score_is_the_sum_of_its_different_words_and_the_figures_of_its_likeli
 
     expected = torch.stack([say_by_hand(scorer, prompt, ids) for ids in completions])
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_estimate_counts_what_is_read():
+    assert (weighing.WORDS, weighing.READ_AT_ONCE) == (N_BUCKETS + N_FIGURES, SCORING_TOKENS)
+
+
+def test_weights_of_words_that_counted_each_time_are_refused(scorer, tokenizer, tmp_path):
+    scorer.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / SCORER_FILE).write_text(json.dumps({"opening": scorer.opening}))
+
+    with pytest.raises(ContractError, match="counted as often as it came: train it again"):
+        load_reward_model(tmp_path, tokenizer, seed=1)
 
 
 def test_a_row_scores_alone_what_it_scores_among_longer_ones(scorer, tokenizer):
