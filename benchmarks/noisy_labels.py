@@ -9,14 +9,22 @@ prompts, by the hidden rule. Beside it: how many of the labels themselves are ri
 The last column is the accuracy lost against the honest labelers' majority. --home keeps the models of a seed.
 """
 
+# ruff: noqa: E402 -- Django is set up before what has models is imported
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("PREFLOOP_HOME", tempfile.mkdtemp(prefix="noisy-labels-"))
+django.setup()  # the consensus rules are those of the web's side
 
 from benchmarks.first_circle import make_sft, sample
 from rlhf.contract.records import Message, PreferenceRow, write_rows
