@@ -30,9 +30,9 @@ class Stage:
 
     @property
     def label(self) -> str:
-        kind, part = split_stage(self.name)
         if self.name in STAGES:
             return STAGES[self.name]
+        kind, part = split_stage(self.name)
         return f"{Run.Kind(kind).label} {PARTS.get(part, part)}" if part else Run.Kind(kind).label
 
     @property
