@@ -23,7 +23,7 @@ from rlhf.domain.loads import (
     trained_bytes,
 )
 
-WORDS = 4100  # numbers that a reward model of words makes of a completion
+WORDS = 4101  # numbers that a reward model of words makes of a completion
 READ_AT_ONCE = 8192  # tokens of completions that are scored together
 
 

@@ -14,13 +14,20 @@ from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.advantages import gae, token_rewards, whiten
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.generation import Rollout
-from rlhf.learning.logps import CompletionBatch, align_left, build_batch, completion_logps, length_mask, token_logps
+from rlhf.learning.logps import (
+    CompletionBatch,
+    align_left,
+    build_batch,
+    completion_logps,
+    length_mask,
+    token_entropies,
+    token_logps,
+)
 from rlhf.learning.models import autocast
 from rlhf.learning.processes import share_of, sum_over_processes
 
 # Scores that differ less than this do not differ: they are left in their own units rather than blown up.
 SMALLEST_STD = 1e-6
-ENTROPY_ROWS = 64
 TOKEN_COLUMNS = ("logps", "reference_logps", "entropies", "values", "sampler_logps")
 
 
@@ -224,15 +231,3 @@ def put_rows(target: Tensor, rows: list[int], values: Tensor, batch: CompletionB
     """Write the values (N,) of a batch's tokens into its rows of `target` (B, C)."""
     aligned = align_left(values, batch.lengths)
     target[torch.tensor(rows, device=target.device), : aligned.shape[1]] = aligned
-
-
-def token_entropies(logits: Tensor) -> Tensor:
-    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,).
-
-    Some rows at a time: what is on the way would else take three times the memory of the logits.
-    """
-    parts = []
-    for part in logits.split(ENTROPY_ROWS):
-        logps = part.log_softmax(-1)
-        parts.append(-(logps.exp() * logps).sum(-1))
-    return torch.cat(parts)

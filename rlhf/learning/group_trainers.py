@@ -19,9 +19,8 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.learning.adapters import using
 from rlhf.learning.checkpointing import SealedCheckpoints
-from rlhf.learning.experience import token_entropies
 from rlhf.learning.generation import Rollout, generate
-from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_logps
+from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_entropies, token_logps
 from rlhf.learning.stops import FINISHED
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.

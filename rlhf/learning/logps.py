@@ -15,6 +15,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.learning.last_layer import last_layer_at
 
 CPU_ROWS = 64  # of logits that are worked on at once
+ENTROPY_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,18 @@ class TokenLogps(torch.autograd.Function):
         for part, found, total, slope in zip(*map(split_rows, (gradient, logits, totals, scaled)), strict=True):
             torch.div(found, ctx.temperature, out=part).sub_(total[:, None]).exp_().mul_(-slope[:, None])
         return gradient.scatter_add_(1, targets[:, None], scaled[:, None]), None, None
+
+
+def token_entropies(logits: Tensor) -> Tensor:
+    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,).
+
+    Some rows at a time: what is on the way would else take three times the memory of the logits.
+    """
+    parts = []
+    for part in logits.split(ENTROPY_ROWS):
+        logps = part.log_softmax(-1)
+        parts.append(-(logps.exp() * logps).sum(-1))
+    return torch.cat(parts)
 
 
 def split_rows(values: Tensor) -> tuple[Tensor, ...]:

@@ -20,7 +20,7 @@ from rlhf.learning.scoring import SCORING_TOKENS, require_positions, score_heads
 from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, TokenScorer, measure_likelihood, read_opening
 from rlhf.learning.words import PRIOR, fit_weights, mark_tokens
 
-LIKELIHOOD_PRIOR = 0.25  # four weights that every pair speaks of need less of it than those of words
+LIKELIHOOD_PRIOR = 0.1  # five weights that every pair speaks of need less of it than those of words
 
 
 def learn_scorer(

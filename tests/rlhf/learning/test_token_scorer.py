@@ -13,7 +13,7 @@ from rlhf.contract.model_folder import SCORER_FILE
 from rlhf.domain import weighing
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.scoring import SCORING_TOKENS, is_reward_model, load_reward_model, score_heads
-from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, UNIT, TokenScorer, find_starts, read_opening
+from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, SURETY_UNIT, UNIT, TokenScorer, find_starts, read_opening
 from rlhf.learning.tokenization import encode_prompt
 
 PROMPT = [{"role": "user", "content": "where is the tea"}]
@@ -40,8 +40,11 @@ def say_by_hand(scorer: TokenScorer, prompt: list[int], completion: list[int]) -
     """Return the score of one row, token by token."""
     with torch.no_grad():
         logps = scorer.policy(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
-    each = [logps[len(prompt) + place - 1, token].item() for place, token in enumerate(completion)]
-    figures = torch.tensor([sum(each) / len(each), sum(each) / UNIT, min(each), len(each) / UNIT])
+    predicting = logps[len(prompt) - 1 : -1]  # (C, V)
+    each = [row[token].item() for row, token in zip(predicting, completion, strict=True)]
+    expected = [(row.exp() * row).sum().item() for row in predicting]
+    surety = sum(max(0.0, said - usual) for said, usual in zip(each, expected, strict=True))
+    figures = torch.tensor([sum(each) / len(each), sum(each) / UNIT, min(each), len(each) / UNIT, surety / SURETY_UNIT])
     words = sum(scorer.words.detach()[:, token] for token in set(completion))
     return words + scorer.likelihood.detach() @ figures + scorer.bias.detach()
 
@@ -66,6 +69,16 @@ def test_weights_of_words_that_counted_each_time_are_refused(scorer, tokenizer, 
     (tmp_path / SCORER_FILE).write_text(json.dumps({"opening": scorer.opening}))
 
     with pytest.raises(ContractError, match="counted as often as it came: train it again"):
+        load_reward_model(tmp_path, tokenizer, seed=1)
+
+
+def test_weights_of_other_figures_are_refused(scorer, tokenizer, tmp_path):
+    scorer.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    described = json.loads((tmp_path / SCORER_FILE).read_text()) | {"figures": ["mean", "sum", "least", "length"]}
+    (tmp_path / SCORER_FILE).write_text(json.dumps(described))
+
+    with pytest.raises(ContractError, match="length, surety: train it again"):
         load_reward_model(tmp_path, tokenizer, seed=1)
 
 
