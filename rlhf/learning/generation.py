@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from rlhf.contract.errors import ContractError
+from rlhf.learning.roomy_cache import give_room
 
 # A batch is made smaller when this share of its rows has finished: sooner copies the cache too often.
 IDLE_SHARE = 0.25
@@ -114,6 +115,7 @@ def generate_batch(
     cache: Cache = output.past_key_values
     if n_each > 1:
         cache.batch_repeat_interleave(n_each)
+    give_room(cache, decoding.max_new_tokens - 1)
     mask = mask.repeat_interleave(n_each, 0)  # (B, T), B = P * n_each
     position = positions[:, -1].repeat_interleave(n_each)  # (B,)
     logits = output.logits[:, -1].repeat_interleave(n_each, 0)  # (B, V)
