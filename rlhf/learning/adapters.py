@@ -24,6 +24,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.records import hash_lines
 from rlhf.contract.run_dir import hash_file
 from rlhf.contract.settings import AdapterConfig
+from rlhf.learning.folded import fold
 from rlhf.learning.sharding import overwrite
 
 ADAPTER = "policy"  # what the adapter of a run is called that has only one
@@ -68,6 +69,7 @@ def put_adapter(model: PreTrainedModel, description: LoraConfig, *, name: str, s
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are what is wanted
         torch.manual_seed(seed)
         inject_adapter_in_model(layers_alone, model, adapter_name=name)
+    fold(adapter_layers(model))
     activate(adapter_layers(model), name)
 
 

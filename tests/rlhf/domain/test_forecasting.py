@@ -13,6 +13,7 @@ from django.core.files.storage import default_storage
 
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.domain.errors import DoesNotFit
 from rlhf.domain.forecasting import describe_estimate, describe_usage, estimate_new_run
 from rlhf.domain.runs import create_run
@@ -103,6 +104,20 @@ def test_the_memory_is_that_of_the_host_which_learned_last_and_its_time_corrects
 
     assert corrected.total_bytes == 8 * GIGABYTE
     assert corrected.seconds == pytest.approx(3 * first.uncorrected_s, abs=0.05)
+
+
+@pytest.mark.parametrize("setting", [{"head": "tokens"}, {"lora_rank": 8}, {"gradient_checkpointing": "on"}])
+def test_a_run_that_goes_another_way_corrects_no_estimate(setting: dict, project, base):
+    dataset = make_dataset(project)
+    for config, seconds in ((RewardConfig(learning_rate=1e-3), 30.0), (RewardConfig(**setting), 0.1)):
+        made = make_run(project, kind="reward", state="succeeded", result={"usage": usage(seconds=seconds)})
+        settings_of_it = {name: value for name, value in json.loads(config.to_json()).items() if name != "margin_scale"}
+        Run.objects.filter(pk=made.pk).update(estimate={"uncorrected_s": 10.0}, config=settings_of_it)
+
+    plain, other = (estimate_new_run(each, dataset=dataset, base=base) for each in (RewardConfig(), config))
+
+    assert plain.seconds == pytest.approx(3 * plain.uncorrected_s, abs=0.05)
+    assert other.seconds == pytest.approx(0.01 * other.uncorrected_s, rel=0.01, abs=0.05)
 
 
 def test_on_a_gpu_the_memory_is_what_others_leave_of_it(project, base):

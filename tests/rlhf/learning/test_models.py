@@ -67,11 +67,15 @@ def test_the_token_that_ends_a_turn_of_the_template_stops_a_completion_too(tiny_
     assert find_stop_ids(model, tokenizer) == [2, tokenizer.convert_tokens_to_ids("<|end|>")]
 
 
-@pytest.mark.parametrize(("wide", "short"), [(True, "eager"), (False, "sdpa")], ids=["AVX-512", "AVX2"])
+@pytest.mark.parametrize(
+    ("has", "short"),
+    [({"avx512_f": True}, "eager"), ({}, "sdpa"), ({"avx512_f": True, "amx_tile": True}, "sdpa")],
+    ids=["AVX-512", "AVX2", "AMX"],
+)
 def test_attention_changes_with_length_and_cpu_but_the_logits_do_not(
-    wide: bool, short: str, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+    has: dict[str, bool], short: str, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     model = load_policy(tiny_policy, device=torch.device("cpu")).eval()
     ids = torch.arange(10, 30)[None]
     fused = model(ids).logits

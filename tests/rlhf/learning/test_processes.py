@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,124 +12,27 @@ import torch
 from safetensors.torch import load_file
 
 from rlhf.contract.errors import ContractError
-from rlhf.contract.kinds.dpo import DPOConfig
-from rlhf.contract.kinds.grpo import GRPOConfig
-from rlhf.contract.kinds.kto import KTOConfig
-from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.contract.kinds.reward import RewardConfig
-from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import read_rows, write_rows
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result, tail_metrics, verify_sealed
-from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import execute_run
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
-from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, write_pairs
+from tests.rlhf.learning.conftest import write_pairs
+from tests.rlhf.learning.two_processes import (
+    CRITICS,
+    configure,
+    run_in_two,
+    write_demonstrations,
+    write_prompts,
+    write_verdicts,
+)
 
 # What is trained, and which kind of run that is; head and line: PPO with a critic on a frozen trunk, and on the policy's.
 # An epoch of 13 rows ends with a batch that two processes cannot share.
 KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto"}
-CRITICS = {"ppo": "trained", "head": "frozen", "line": "shared"}
 KINDS |= dict.fromkeys(CRITICS, "ppo")
 BAD_ROWS = (1, 4, 7, 10)
-ROOT = Path(__file__).parents[3]
-SHORT = {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "dtype": "float32"}
-
-
-def run_in_two(
-    *run_dirs: Path,
-    meeting: bool = True,
-    way: Sequence[str] = ("--multi_gpu",),
-    door: str = "go_through_door",
-    code: int = EXIT_DONE,
-) -> str:
-    """Send runs through the door, one after the other, in two processes that accelerate starts once for all of them.
-
-    meeting: whether the processes are to work together. way: how, in accelerate's words. code: what they are to end
-    with. Returns what they said.
-    """
-    launcher = ["accelerate.commands.launch", *way, "--num_processes", "2", "--num_machines", "1"]
-    launcher += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", f"tests.rlhf.learning.{door}", *map(str, run_dirs)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == code, done.stderr[-3000:]
-    assert done.stdout.count("of 2 is here") == (2 if meeting else 0)
-    return done.stdout
-
-
-def write_demonstrations(run_dir: Path) -> None:
-    rows = [
-        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]}
-        for asked, said in zip(QUESTIONS * 3, [*GOOD, *BAD, *reversed(GOOD)], strict=True)
-    ]
-    write_rows(run_dir / "data" / "train.jsonl", rows)
-    write_rows(run_dir / "data" / "ptx.jsonl", rows)
-
-
-def write_prompts(run_dir: Path) -> None:
-    rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
-    write_rows(run_dir / "data" / "prompts.jsonl", rows)
-
-
-def write_verdicts(run_dir: Path) -> None:
-    """Two good completions among thirteen: a process sees none at most steps, and at some no process does."""
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": QUESTIONS[number % 4]}],
-            "completion": [{"role": "assistant", "content": [*GOOD, *BAD][number % 8] + number * "!"}],
-            "label": number in (2, 9),
-        }
-        for number in range(13)
-    ]
-    for split in ("train", "test"):
-        write_rows(run_dir / "data" / f"{split}.jsonl", rows)
-
-
-def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
-    base = {"base_model": str(policy)}
-    if kind in CRITICS:
-        return PPOConfig(
-            **base,
-            reward_model=str(reward_model),
-            rollouts=2,
-            rollout_batch_size=3,
-            samples_per_prompt=2,
-            num_minibatches=2,
-            max_new_tokens=8,
-            micro_batch_tokens=64,
-            learning_rate=1e-4,
-            value_learning_rate=3e-4,
-            critic_warmup_rollouts=1,
-            save_rollouts=1,
-            ptx_coef=0.5,
-            ptx_batch_size=3,
-            target_kl=100.0,
-            critic=CRITICS[kind],
-            truncated_value="zero" if kind == "ppo" else "critic",
-        )
-    if kind == "dpo":
-        return DPOConfig(**base, **SHORT, sft_coef=0.5)
-    if kind == "kto":
-        return KTOConfig(**base, **SHORT)
-    if kind == "packs":
-        return RewardConfig(**base, **SHORT, balance="prompts", n_heads=2)
-    if kind == "grpo":
-        return GRPOConfig(
-            **base,
-            reward_model=str(reward_model),
-            rollouts=2,
-            rollout_batch_size=2,
-            samples_per_prompt=2,
-            max_new_tokens=4,
-        )
-    return RewardConfig(**base, **SHORT) if kind == "reward" else SFTConfig(**base, **SHORT)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from rlhf.contract.run_dir import EXIT_DONE, RESULT, prepare_run_dir, tail_metri
 from rlhf.learning.door import execute_run
 from rlhf.learning.processes import require_shardable
 from tests.rlhf.learning.conftest import write_pairs
-from tests.rlhf.learning.test_processes import configure, run_in_two, write_demonstrations, write_verdicts
+from tests.rlhf.learning.two_processes import configure, run_in_two, write_demonstrations, write_verdicts
 
 RUNS = ("sft", "reward", "dpo", "kto", "sft-lora", "reward-lora", "dpo-lora")
 # trl/accelerate_configs/fsdp2.yaml, line by line.
