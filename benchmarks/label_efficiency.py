@@ -11,10 +11,9 @@ label; what counts is its accuracy on pairs held out.
 Labels needed: where the strategy's mean curve, made monotone, first reaches the last value of chance's; the interval is a
 bootstrap over seeds. The last column is the share of chance's labels. --home keeps models and samples of a seed.
 
-What can be won here was tried on the linear model itself (head=tokens, two worlds, six draws each, four answers a prompt):
-pairs picked one after the other by the exact information they give about all pairs of the pool (I-optimal, 10% by chance)
-come to 0.741 after 300 labels and 0.734 after 250, chance to 0.739 and 0.731. Started without any label they come to 0.736;
-with eight answers a prompt to 0.738. Labelers' noise, and not the choice of pairs, is what 300 labels cannot get over.
+The aim is 60% for the default strategy. Nothing comes near it, not even exact designs on the linear model (head=tokens): at
+180 labels the best of them has 0.713, chance with 300 has 0.735 (one world, 10 and 40 draws). docs/label_efficiency.md has the
+curves and what bounds them: labelers' noise, and a rule of which words are half.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,8 +29,9 @@ def learn_scorer(
 ) -> TokenScorer:
     """Return a scorer over base_model that has learned from the first pairs, N_PAIRS at most.
 
-    Several heads learn from several draws of the pairs, as of `SoftRewardTrainer`. The mean score of what was learned from
-    is 0. Raises: ContractError for a chat template that marks no answers; HandedBack.
+    Several heads learn from several draws of the pairs, as of `SoftRewardTrainer`, and are shifted alike, so that their mean
+    is what a head that is alone learns. The mean score of what was learned from is 0.
+    Raises: ContractError for a chat template that marks no answers; HandedBack.
     """
     scorer = TokenScorer(load_policy(config.base_model), opening=read_opening(tokenizer), n_heads=config.n_heads)
     scorer = scorer.to(scorer.device)
@@ -41,15 +43,29 @@ def learn_scorer(
     prior = torch.cat([torch.full((N_BUCKETS,), PRIOR), torch.full((N_FIGURES,), LIKELIHOOD_PRIOR)])
     target = torch.tensor([pair.target for pair in shown])
     weight = torch.tensor([pair.weight for pair in shown])
-    shares = draw_shares(len(shown), config.n_heads, seed=config.seed)  # (n, K)
-    learned = [fit_weights(features, prior=prior, target=target, weight=weight * share) for share in shares.T]
-    words, likelihood = torch.stack(learned).split([N_BUCKETS, N_FIGURES], 1)
+    fit = partial(fit_weights, features, prior=prior, target=target)
+    whole = fit(weight=weight)  # (F,)
+    learned = whole[None]
+    if config.n_heads > 1:
+        shares = draw_shares(len(shown), config.n_heads, seed=config.seed)  # (n, K)
+        learned = center_heads(torch.stack([fit(weight=weight * share) for share in shares.T]), whole)
+    words, likelihood = learned.split([N_BUCKETS, N_FIGURES], 1)
     scorer.words.data.copy_(words)
     scorer.likelihood.data.copy_(likelihood)
     rows = [pair.prompt_ids + ids for pair in shown for ids in (pair.chosen_ids, pair.rejected_ids)]
     starts = [len(pair.prompt_ids) for pair in shown for _ in range(2)]
     scorer.bias.data.copy_(-score_heads(scorer, rows, starts=starts).mean(0))
     return scorer
+
+
+def center_heads(learned: Tensor, whole: Tensor) -> Tensor:
+    """Return the heads' weights with their mean at `whole`: each has seen two thirds of the pairs.
+
+    Their mean itself gets 0.010 fewer of fresh pairs right (0.007 to 0.012, 60 to 300 judgments, 32 draws of one small
+    world; standard error 0.003), as if a sixth of 300 judgments had never been given. What the heads dispute stays.
+    Args: learned: (K, F), from draws of the pairs. whole: (F,), from all of them.
+    """
+    return learned - learned.mean(0) + whole
 
 
 def read_figures(scorer: TokenScorer, pairs: Sequence[EncodedPair], run_dir: Path, *, pad_id: int) -> Tensor:

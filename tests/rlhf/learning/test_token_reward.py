@@ -61,6 +61,18 @@ def test_heads_that_learned_from_other_draws_disagree_about_how_much(tiny_policy
     assert not torch.equal(words[0], words[1])
 
 
+def test_the_mean_of_several_heads_is_what_one_head_learns_from_all_pairs(tiny_policy: Path, tmp_path: Path):
+    one, several = (
+        load_reward_model(final, load_tokenizer(final), seed=0)
+        for n_heads in (1, 4)
+        for _, final in [learn(tmp_path / str(n_heads), tiny_policy, n_heads=n_heads)]
+    )
+
+    torch.testing.assert_close(several.words.mean(0), one.words[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(several.likelihood.mean(0), one.likelihood[0], atol=1e-6, rtol=0)
+    assert several.words.std(0).max() > 0.01
+
+
 def test_the_same_run_gives_the_same_scorer(tiny_policy: Path, tmp_path: Path):
     scorers = [
         load_reward_model(final, load_tokenizer(final), seed=0)
