@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 500
 # Parts of runs that draw samples for a policy to learn from: the best of each prompt, or the best over the worst.
 BEST, RANKED = "best", "ranked"
-N_REWARDED_PROMPTS = 1000  # that a policy learns on from scores: by PPO, or by the best of its samples over the worst
+N_REWARDED_PROMPTS = 1000  # that a policy learns on from scores, by PPO
+N_RANKED_PROMPTS = 500  # of which the best of its samples is to be learned over the worst
 
 
 @dataclass(frozen=True)

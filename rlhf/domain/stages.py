@@ -23,6 +23,7 @@ from rlhf.domain.ranking import freeze_best, freeze_ranked
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import (
     BEST,
+    N_RANKED_PROMPTS,
     N_REWARDED_PROMPTS,
     RANKED,
     draw_prompts,
@@ -170,7 +171,7 @@ def find_sampled(round: Round, part: str, runs: dict[str, Run]) -> dict[str, Any
         return {"dataset": runs["sample"].dataset, "base": find_previous(round)}
     name = f"{project.slug} round {round.number}, prompts"
     if part in (BEST, RANKED):
-        prompts = draw_learned(round, N_REWARDED_PROMPTS if part == RANKED else terms.n_pairs, runs)
+        prompts = draw_learned(round, N_RANKED_PROMPTS if part == RANKED else terms.n_pairs, runs)
         return {"dataset": freeze_prompts(prompts, name=f"{name} to learn on"), "base": round.base}
     learned = find_learned(find_sampler(round), round=round)
     prompts = draw_prompts(project, count_prompts(terms), seed=round.number, slice_id=terms.slice_id, last=learned)

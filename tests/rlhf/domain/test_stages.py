@@ -27,7 +27,8 @@ def project():
 
 def go(monkeypatch, *, n_rewarded, **settings):
     """Go one round and return its runs by stage."""
-    monkeypatch.setattr("rlhf.domain.stages.N_REWARDED_PROMPTS", n_rewarded)
+    for name in ("N_REWARDED_PROMPTS", "N_RANKED_PROMPTS"):
+        monkeypatch.setattr(f"rlhf.domain.stages.{name}", n_rewarded)
     loop = make_circle(n_prompts=24, settings={}, threshold=12, **settings)
     make_policy(loop.project)
     judge(loop.project, 12)
