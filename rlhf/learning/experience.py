@@ -183,7 +183,7 @@ class TokenScorer:
             else:
                 found = {
                     "logps": token_logps(logits, batch.targets, temperature=temperature),
-                    "entropies": token_entropies(logits / temperature),
+                    "entropies": token_entropies(logits, temperature=temperature),
                 }
         known = {"sampler_logps": drawn} if len(drawn) else {}
         valued = {"values": values} if with_critic else {}
@@ -226,13 +226,13 @@ def put_rows(target: Tensor, rows: list[int], values: Tensor, batch: CompletionB
     target[torch.tensor(rows, device=target.device), : aligned.shape[1]] = aligned
 
 
-def token_entropies(logits: Tensor) -> Tensor:
-    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,).
+def token_entropies(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Return the entropy of each distribution softmax(logits / temperature), nats. logits: (N, V). Returns: (N,).
 
     Some rows at a time: what is on the way would else take three times the memory of the logits.
     """
     parts = []
     for part in logits.split(ENTROPY_ROWS):
-        logps = part.log_softmax(-1)
+        logps = (part if temperature == 1.0 else part / temperature).log_softmax(-1)
         parts.append(-(logps.exp() * logps).sum(-1))
     return torch.cat(parts)
