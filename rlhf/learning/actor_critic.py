@@ -166,8 +166,8 @@ class ActorCritic(nn.Module):
     def read_once(self, batch: CompletionBatch, *, with_policy: bool) -> tuple[Tensor | None, Tensor]:
         """Return logits and values of one pass; while the policy is not asked, its trunk does not learn from values."""
         with torch.set_grad_enabled(with_policy and torch.is_grad_enabled()):
-            logits, states = completion_states(self.policy, batch)
-        return logits if with_policy else None, self.critic(states)
+            logits, states = completion_states(self.policy, batch, with_logits=with_policy)
+        return logits, self.critic(states)
 
     def trained_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return what is trained of the policy, and of the critic."""

@@ -190,7 +190,7 @@ class TokenScorer:
             else:
                 found = {
                     "logps": token_logps(logits, batch.targets, temperature=temperature),
-                    "entropies": token_entropies(logits / temperature),
+                    "entropies": token_entropies(logits, temperature=temperature),
                 }
         known = {"sampler_logps": drawn} if len(drawn) else {}
         valued = {"values": values} if with_critic else {}

@@ -164,7 +164,8 @@ class GroupRollouts(SealedCheckpoints):
         logps = token_logps(logits, batch.targets, temperature=self.config.temperature)
         columns = [widen(align_left(logps, batch.lengths), n_columns)]
         with torch.no_grad():
-            entropies = token_entropies(logits / self.config.temperature) if with_entropies else torch.zeros_like(logps)
+            temperature = self.config.temperature
+            entropies = token_entropies(logits, temperature=temperature) if with_entropies else torch.zeros_like(logps)
             columns.append(widen(align_left(entropies, batch.lengths), n_columns))
         return columns[0], columns[1]
 

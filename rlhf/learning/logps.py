@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,17 +108,33 @@ def completion_logits(model: nn.Module, batch: CompletionBatch) -> Tensor:
     return logits.float()
 
 
-def completion_states(model: nn.Module, batch: CompletionBatch) -> tuple[Tensor, Tensor]:
-    """Return the logits that predict each completion token, (N, V) in fp32, and the states they come from: (N, H)."""
+def completion_states(
+    model: nn.Module, batch: CompletionBatch, *, with_logits: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """Return the logits that predict each completion token, (N, V) in fp32, and the states they come from: (N, H).
+
+    Args: with_logits: whether they are wanted; the head then computes nothing, and None is returned for them.
+    """
     states: list[Tensor] = []
     with head_at(model, batch.predicting):
         head = getattr(model, "module", model).get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda module, args: states.append(args[0]))  # behind that of `head_at`
         try:
-            logits = model(input_ids=batch.input_ids, use_cache=False).logits
+            with nullcontext() if with_logits else saying_nothing(head):
+                logits = model(input_ids=batch.input_ids, use_cache=False).logits
         finally:
             hook.remove()
-    return logits.float(), states[0]
+    return logits.float() if with_logits else None, states[0]
+
+
+@contextmanager
+def saying_nothing(head: nn.Module) -> Iterator[None]:
+    """Within this context the head gives back the states it was asked about."""
+    head.forward = lambda states: states
+    try:
+        yield
+    finally:
+        del head.forward  # the class's own is left
 
 
 def token_logps(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -149,18 +165,22 @@ class TokenLogps(torch.autograd.Function):
         scaled = slopes / ctx.temperature  # (N,)
         gradient = torch.empty_like(logits)  # (N, V)
         for part, found, total, slope in zip(*map(split_rows, (gradient, logits, totals, scaled)), strict=True):
-            torch.div(found, ctx.temperature, out=part).sub_(total[:, None]).exp_().mul_(-slope[:, None])
+            if ctx.temperature == 1.0:
+                torch.sub(found, total[:, None], out=part)
+            else:
+                torch.div(found, ctx.temperature, out=part).sub_(total[:, None])
+            part.exp_().mul_(-slope[:, None])
         return gradient.scatter_add_(1, targets[:, None], scaled[:, None]), None, None
 
 
-def token_entropies(logits: Tensor) -> Tensor:
-    """Return the entropy of each distribution, nats. logits: (N, V). Returns: (N,).
+def token_entropies(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Return the entropy of each distribution softmax(logits / temperature), nats. logits: (N, V). Returns: (N,).
 
     Some rows at a time: what is on the way would else take three times the memory of the logits.
     """
     parts = []
     for part in logits.split(ENTROPY_ROWS):
-        logps = part.log_softmax(-1)
+        logps = (part if temperature == 1.0 else part / temperature).log_softmax(-1)
         parts.append(-(logps.exp() * logps).sum(-1))
     return torch.cat(parts)
 

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir
 from rlhf.learning import ppo
+from rlhf.learning.logps import build_batch
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.ppo_trainer import PPOTrainer
 from rlhf.learning.tokenization import encode_prompt
@@ -58,6 +60,28 @@ def test_a_micro_batch_is_one_pass_of_one_trunk(build):
     trainer.learn(trainer.model, [0, 1, 2, 3])
 
     assert reads == [1]
+
+
+@pytest.mark.parametrize(("old_logps", "n_products"), [("trainer", 1), ("sampler", 0)])
+def test_the_head_computes_no_logits_that_nobody_reads(old_logps: str, n_products: int, build):
+    trainer = build(old_logps=old_logps)
+    trainer.create_optimizer()
+    policy = trainer.model.policy
+    batch = build_batch([[1, 4, 50, 61, 5], [9]], [[70, 5, 2], [8]], pad_id=0)
+    products: list[torch.Size] = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten.mm.default and made.shape[-1] == policy.config.vocab_size:
+                products.append(made.shape)
+            return made
+
+    with torch.no_grad(), Count():
+        _, values = trainer.model(batch, with_policy=old_logps == "trainer")
+
+    assert products == [torch.Size([4, policy.config.vocab_size])] * n_products
+    torch.testing.assert_close(values, trainer.model(batch)[1])
 
 
 def test_the_policys_states_learn_from_the_values_too(build):
