@@ -118,7 +118,7 @@ class NewJudgmentSerializer(GivenSerializer):
     trace = TraceField(default=dict)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """As its parent does, but for what a vote leaves out, which is most: that is as its field says, and needs no check."""
+        """As its parent does, but what a vote leaves out, which is most, is as its field says and needs no check."""
         if not isinstance(data, dict):
             return super().to_internal_value(data)
         said, refused = {}, {}

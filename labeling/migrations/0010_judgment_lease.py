@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The lease a vote was given under. A column that may be empty is added in place: SQLite keeps the table and its guards."""
+    """The lease a vote was given under. A column that may be empty SQLite adds in place, and keeps the guards."""
 
     dependencies = [("labeling", "0009_cheaper_guards")]
 
