@@ -97,10 +97,10 @@ TEMPLATES = [
 
 # --- the database: SQLite under PREFLOOP_HOME, PostgreSQL by DATABASE_URL --------------------------------------------
 DATABASES = {"default": read_database("DATABASE_URL", PREFLOOP_HOME)}
+# Threads keep their connections: to open one reads the whole schema on SQLite, and forgets every prepared statement.
+DATABASES["default"]["CONN_MAX_AGE"] = None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none. Threads keep
-    # their connections: to open one reads the whole schema and forgets every prepared statement.
-    DATABASES["default"]["CONN_MAX_AGE"] = None
+    # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -108,7 +108,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 else:
     DATABASES["default"]["ENGINE"] = "config.postgres"  # Django's own; it sees for itself which connections still live
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the broker: the Redis that `manage.py up` starts on a unix socket, or CELERY_BROKER_URL --------------------------

@@ -112,6 +112,7 @@ def is_prepared(connection: BaseDatabaseWrapper) -> bool:
     """Say whether a statement goes through libpq alone, and see that it can."""
     if connection.vendor != "postgresql" or connection.queries_logged or connection.execute_wrappers:
         return False
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     return True

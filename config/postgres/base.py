@@ -1,5 +1,5 @@
 """Django's PostgreSQL, with fewer trips to the server: a commit takes along what waited to be sent, and a connection that
-lay in the pool is asked whether it lives only where there is doubt."""
+was kept from one request to the next is asked whether it lives only where there is doubt."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 from django.db.backends.utils import debug_transaction
-from psycopg import Connection, OperationalError
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool
 
 from labeling.prepared import commit, forget, settle
 
@@ -19,14 +17,20 @@ TRUSTED_S = 10.0  # a host that is gone says nothing; a server that stops, or en
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
-        """Return a connection of the pool; one the server has left is closed, and the next is taken."""
-        while True:
-            connection: Connection = super().get_new_connection(conn_params)
-            if not self.pool or is_alive(connection):
-                return connection
-            connection.close()
-            self.pool.putconn(connection)
+    looked_at_s = 0.0  # when it was last seen whether the connection lives
+
+    def is_usable(self) -> bool:
+        """Say whether the server still listens; it is asked if it has said something unasked, or nobody looked for long."""
+        now_s = time.monotonic()
+        is_trusted = now_s - self.looked_at_s < TRUSTED_S and not self.errors_occurred and not self.connection.closed
+        self.looked_at_s = now_s
+        return (is_trusted and not is_readable(self.connection.fileno())) or bool(super().is_usable())
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Keep the connection for the next request, but nothing that this one still wanted to send."""
+        if self.connection is not None:
+            forget(self.connection)
+        super().close_if_unusable_or_obsolete()
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return a cursor; what it asks is asked behind what waits to be sent."""
@@ -43,7 +47,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _close(self) -> None:
         if self.connection is not None:
             forget(self.connection)
-            self.connection.rested_at_s = time.monotonic()
         super()._close()
 
     def _rollback(self) -> None:
@@ -55,18 +58,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None:
             with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
                 commit(self.connection)
-
-
-def is_alive(connection: Connection) -> bool:
-    """Say whether the server still listens; it is asked if it has said something unasked, or nothing for long."""
-    rested_s = time.monotonic() - vars(connection).get("rested_at_s", 0.0)
-    if rested_s < TRUSTED_S and not is_readable(connection.fileno()):
-        return True
-    try:
-        ConnectionPool.check_connection(connection)
-    except OperationalError:
-        return False
-    return True
 
 
 def is_readable(fileno: int) -> bool:

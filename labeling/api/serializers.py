@@ -3,20 +3,18 @@ and nothing of who wrote what."""
 
 from __future__ import annotations
 
-import threading
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
-from django.utils import translation
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from labeling.domain.asking import MAX_ACTIVE_MS
 from labeling.domain.fixing import MAX_CHARS
 from labeling.domain.judging import Vote, show_vote
 from labeling.models import Judgment, Project, Skip, Slot
-
-VOTE_FIELDS = threading.local()
 
 
 class ProjectSerializer(serializers.ModelSerializer):
@@ -119,24 +117,22 @@ class NewJudgmentSerializer(GivenSerializer):
     )
     trace = TraceField(default=dict)
 
-    @property
-    def fields(self) -> Any:
-        """To copy them took longer than to check a vote: once a thread will do, and a language, for what they refuse they say
-        in the words of the first time. What they keep of a request is its context, which none of them reads."""
-        language = translation.get_language()
-        if language not in VOTE_FIELDS.__dict__:
-            VOTE_FIELDS.__dict__[language] = super().fields
-        return VOTE_FIELDS.__dict__[language]
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        header = self.context["request"].headers.get("Idempotency-Key", "")
-        if "idempotency_key" not in attrs:
-            attrs["idempotency_key"] = read_key(header)
-        return attrs
-
-    def to_vote(self) -> Vote:
-        said = self.validated_data
-        return Vote(**{name: said[name] for name in Vote.__dataclass_fields__})
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """As its parent does, but what a vote leaves out, which is most, is as its field says and needs no check."""
+        if not isinstance(data, dict):
+            return super().to_internal_value(data)
+        said, refused = {}, {}
+        for name, field in self.fields.items():
+            if name in data or field.required:
+                try:
+                    said[name] = field.run_validation(data.get(name, empty))
+                except serializers.ValidationError as error:
+                    refused[name] = error.detail
+            elif field.default is not empty:
+                said[name] = field.default() if callable(field.default) else field.default
+        if refused:
+            raise serializers.ValidationError(refused)
+        return said
 
 
 class NextSerializer(serializers.Serializer):
@@ -196,14 +192,20 @@ class RefusalSerializer(serializers.Serializer):
     detail = serializers.CharField()
 
 
-def read_key(text: str) -> uuid.UUID:
-    """Return the key of an Idempotency-Key header."""
+def add_key(said: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a vote says, with the key of its Idempotency-Key header where it names none itself."""
+    if "idempotency_key" in said:
+        return said
     try:
-        return uuid.UUID(text.strip('"'))
+        return said | {"idempotency_key": uuid.UUID(headers.get("Idempotency-Key", "").strip('"'))}
     except ValueError as error:
         raise serializers.ValidationError(
-            {"idempotency_key": "Send a UUID of your own making, here or as the Idempotency-Key header."}
+            {"idempotency_key": ["Send a UUID of your own making, here or as the Idempotency-Key header."]}
         ) from error
+
+
+def to_vote(said: Mapping[str, Any]) -> Vote:
+    return Vote(**{name: said[name] for name in Vote.__dataclass_fields__})
 
 
 def show_claim(slot: Slot) -> dict[str, Any]:

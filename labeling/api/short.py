@@ -15,11 +15,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 from rest_framework.authentication import CSRFCheck
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.renderers import JSONRenderer
 
 from labeling.api.parsers import BoundedJSONParser
-from labeling.api.serializers import NewJudgmentSerializer
+from labeling.api.serializers import NewJudgmentSerializer, add_key
 from labeling.api.views import answer_vote
 from labeling.languages import choose_language, speak
 from labeling.models import User
@@ -67,16 +67,15 @@ def find_labeler(request: HttpRequest, check: CSRFCheck) -> User | None:
     return None if check.process_view(request, None, (), {}) else labeler
 
 
-def read_vote(request: HttpRequest) -> NewJudgmentSerializer | None:
+def read_vote(request: HttpRequest) -> dict[str, Any] | None:
+    """Return what a vote says, None where it is refused: in which words, the usual way says."""
     try:
-        said = BoundedJSONParser().parse(BytesIO(request.body), JSON, {})
-    except ParseError:
+        return add_key(READER.run_validation(PARSER.parse(BytesIO(request.body), JSON, {})), request.headers)
+    except (ParseError, ValidationError):
         return None
-    vote = NewJudgmentSerializer(data=said, context={"request": request})
-    return vote if vote.is_valid() else None
 
 
-def answer_shortly(request: HttpRequest, labeler: User, vote: NewJudgmentSerializer) -> HttpResponse:
+def answer_shortly(request: HttpRequest, labeler: User, vote: dict[str, Any]) -> HttpResponse:
     request.user = labeler
     answer = answer_vote(labeler, vote)
     body = RENDERER.render(answer.body)
@@ -84,4 +83,5 @@ def answer_shortly(request: HttpRequest, labeler: User, vote: NewJudgmentSeriali
     return HttpResponse(body, content_type=JSON, status=answer.status, headers=HEADERS | headers | answer.headers)
 
 
-RENDERER = JSONRenderer()
+# To make them took longer than what they do.
+PARSER, READER, RENDERER = BoundedJSONParser(), NewJudgmentSerializer(), JSONRenderer()

@@ -26,8 +26,10 @@ from labeling.api.serializers import (
     RenewalSerializer,
     StoredJudgmentSerializer,
     StoredSkipSerializer,
+    add_key,
     show_claim,
     show_judgment,
+    to_vote,
 )
 from labeling.domain.assignment import claim_slot, explain_empty, one_turn, renew_lease
 from labeling.domain.errors import (
@@ -159,9 +161,9 @@ class JudgmentList(APIView):
     )
     def post(self, request: Request) -> Response:
         """Judge a pair you claimed. The same key again answers 200 with the stored judgment."""
-        serializer = NewJudgmentSerializer(data=request.data, context={"request": request})
+        serializer = NewJudgmentSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return answer_vote(request.user, serializer).to_response()
+        return answer_vote(request.user, add_key(serializer.validated_data, request.headers)).to_response()
 
 
 class Answer(NamedTuple):
@@ -175,9 +177,8 @@ class Answer(NamedTuple):
         return Response(self.body, status=self.status, headers=self.headers)
 
 
-def answer_vote(labeler: User, serializer: NewJudgmentSerializer) -> Answer:
+def answer_vote(labeler: User, said: dict[str, Any]) -> Answer:
     """Store a vote that is valid, claim what follows if she asks for it, and return the answer."""
-    said = serializer.validated_data
     try:
         with one_turn():
             judgment = find_flooding_replay(labeler, said) or record_judgment(
@@ -185,7 +186,7 @@ def answer_vote(labeler: User, serializer: NewJudgmentSerializer) -> Answer:
                 labeler,
                 idempotency_key=said["idempotency_key"],
                 lease_token=said["lease_token"],
-                vote=serializer.to_vote(),
+                vote=to_vote(said),
             )
             following = claim_following(judgment.comparison.project, labeler) if said["claim_next"] else {}
     except tuple(STATUSES) as error:

@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _
 from labeling.domain.errors import InvalidReview, NotAMember, OwnWork, StaleReview
 from labeling.domain.overlap import add_slots, open_slots, shut_slots
 from labeling.domain.tallying import list_counted, update_tally
-from labeling.models import PROBES, Adjudication, Comparison, Membership, Slot, User
+from labeling.models import PROBES, Adjudication, Comparison, Membership, Project, Slot, User
+from labeling.models.scales import Scale, list_strengths
 
 Act = Adjudication.Act
 STATES = {
@@ -32,16 +33,22 @@ def require_reviewer(comparison: Comparison, reviewer: User) -> None:
         raise OwnWork(_("You judged this comparison or wrote a text of it: leave it to another reviewer."))
 
 
-def check_decision(comparison: Comparison, act: str, *, strength: int | None, both_bad: bool) -> None:
+def check_decision(comparison: Comparison, act: str, *, strength: int | None, scale: str, both_bad: bool) -> None:
     """Raise InvalidReview where the act is unknown or does not go with what was said beside it."""
     if act not in STATES:
         raise InvalidReview(_("Accept, override, send back or retire: %s is none of these.") % repr(act)[:40])
-    if act == Act.OVERRIDE and (strength is None or not -3 <= strength <= 3):
-        raise InvalidReview(_("Say what is right instead: a strength from -3 to 3."))
+    if act == Act.OVERRIDE and strength not in list_strengths(scale):
+        raise InvalidReview(_("Say what is right instead: one of the steps of the project's scale."))
     if act != Act.OVERRIDE and (strength is not None or both_bad):
         raise InvalidReview(_("Only a decision of your own has a strength: choose to decide otherwise."))
     if act == Act.ACCEPT and not list_counted(comparison).exists():
         raise InvalidReview(_("There is nothing to accept, for nobody judged it: decide yourself, or send it back."))
+
+
+def refuse_other_scale(project: Project, scale: str) -> None:
+    """Raise StaleReview where she decided on steps that mean something else on the project's scale of today."""
+    if scale != project.scale and not {scale, project.scale} <= {Scale.SEVEN, Scale.QUICK}:
+        raise StaleReview(_("The project has another scale now: look at the comparison again."))
 
 
 def refuse_stale(comparison: Comparison, *, seen_state: str, seen_upto: int, seen_last: int | None) -> None:

@@ -85,7 +85,15 @@ def record_judgment(
                 return stored
             else:
                 place = take_place(slot, labeler)
-            return store_judgment(slot, place, labeler, vote, idempotency_key=idempotency_key, shown_at=shown_at)
+            return store_judgment(
+                slot,
+                place,
+                labeler,
+                vote,
+                idempotency_key=idempotency_key,
+                lease_token=lease_token,
+                shown_at=shown_at,
+            )
     except IntegrityError:
         return answer_lost_race(idempotency_key, labeler, slot_id=slot_id)
 
@@ -97,6 +105,7 @@ def store_judgment(
     vote: Vote,
     *,
     idempotency_key: uuid.UUID,
+    lease_token: uuid.UUID,
     shown_at: datetime | None,
 ) -> Judgment:
     """Insert the first word of a labeler on a comparison, and what follows from it."""
@@ -110,6 +119,7 @@ def store_judgment(
         slot=place,
         is_extra=place is None,
         a_shown_left=slot.a_shown_left,
+        lease_token=lease_token,
         guideline_id=slot.guideline_id,  # type: ignore[attr-defined]
         reason=reason,
         propensity=propensity,
@@ -176,6 +186,7 @@ def store_revision(
         revises=judgment,
         is_extra=judgment.is_extra,
         a_shown_left=judgment.a_shown_left,
+        lease_token=judgment.lease_token,
         guideline_id=find_guideline_id(comparison.project),
         reason=judgment.reason,
         propensity=judgment.propensity,

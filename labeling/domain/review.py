@@ -17,6 +17,7 @@ from labeling.domain.adjudicating import (
     find_sent_back,
     has_part,
     move_comparison,
+    refuse_other_scale,
     refuse_stale,
     require_reviewer,
 )
@@ -142,6 +143,7 @@ def adjudicate(
     *,
     act: str,
     strength: int | None = None,
+    scale: str = "",
     both_bad: bool = False,
     note: str = "",
     seen_upto: int,
@@ -151,12 +153,15 @@ def adjudicate(
 
     Accepted, overridden or retired it is handed out no more. Sent back it is open, its votes so far count no more, and
     it gets as many places as had been judged, for labelers new to it. seen_upto and seen_last are what
-    review.show_dispute said: whoever decides without having seen a vote or a decision is asked to look again.
+    review.show_dispute said: whoever decides without having seen a vote or a decision is asked to look again. scale is
+    that of the steps she chose from; unless she says, the project's.
     """
     seen = comparison.state
     comparison = load_judged(comparison.pk)
     require_reviewer(comparison, reviewer)
-    check_decision(comparison, act, strength=strength, both_bad=both_bad)
+    scale = scale or comparison.project.scale
+    refuse_other_scale(comparison.project, scale)
+    check_decision(comparison, act, strength=strength, scale=scale, both_bad=both_bad)
     refuse_stale(comparison, seen_state=seen, seen_upto=seen_upto, seen_last=seen_last)
     before = {"state": comparison.state}
     n_judged = count_places(comparison)
@@ -165,12 +170,14 @@ def adjudicate(
         reviewer=reviewer,
         act=act,
         strength=strength,
+        scale=scale,
         both_bad=both_bad,
         upto=seen_upto,
         note=check_text(note, what=_("the note")),
     )
     move_comparison(comparison, act, n_judged=n_judged)
-    after = {"state": comparison.state, "act": act, "strength": strength, "both_bad": both_bad, "upto": seen_upto}
+    said = {"strength": strength, "scale": scale, "both_bad": both_bad}
+    after = {"state": comparison.state, "act": act, "upto": seen_upto} | said
     record_event(
         "comparison.adjudicate", comparison, actor=reviewer, project=comparison.project, before=before, after=after
     )

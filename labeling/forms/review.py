@@ -8,20 +8,21 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from labeling.forms.judging import CHOICES
-from labeling.forms.scales import SEVEN_CHOICES
-from labeling.models import Adjudication
+from labeling.forms.scales import ALL_CHOICES
+from labeling.models import Adjudication, Project
 
 BUTTONS = [act for act in Adjudication.Act.choices if act[0] != Adjudication.Act.OVERRIDE]
 
 
 class ReviewForm(forms.Form):
-    """One button decides: an act, a choice of quick mode, or one of seven steps; A always stands left."""
+    """One button decides: an act, a choice of quick mode, or a step of the scale shown; A always stands left."""
 
     seen_upto = forms.IntegerField(min_value=0)
     seen_last = forms.IntegerField(min_value=0)
     act = forms.ChoiceField(choices=BUTTONS, required=False)
     choice = forms.ChoiceField(choices=[(name, name) for name in CHOICES], required=False)
-    strength = forms.TypedChoiceField(choices=SEVEN_CHOICES, coerce=int, required=False, empty_value=None)
+    scale = forms.ChoiceField(choices=Project.Scale, required=False)
+    strength = forms.TypedChoiceField(choices=ALL_CHOICES, coerce=int, required=False, empty_value=None)
     both_bad = forms.BooleanField(required=False)
     note = forms.CharField(required=False, max_length=10_000, strip=False)
 
@@ -38,7 +39,7 @@ class ReviewForm(forms.Form):
         decision = {"note": said["note"], "seen_upto": said["seen_upto"], "seen_last": said["seen_last"]}
         if said["act"]:
             return decision | {"act": said["act"]}
-        strength, both_bad = said["strength"], said["both_bad"]
-        if said["choice"]:
-            strength, both_bad = CHOICES[said["choice"]], said["choice"] == "both_bad"
-        return decision | {"act": Adjudication.Act.OVERRIDE, "strength": strength, "both_bad": both_bad}
+        step = {name: said[name] for name in ("strength", "scale", "both_bad")}
+        if choice := said["choice"]:
+            step = {"strength": CHOICES[choice], "scale": Project.Scale.QUICK, "both_bad": choice == "both_bad"}
+        return decision | {"act": Adjudication.Act.OVERRIDE} | step

@@ -64,6 +64,9 @@ class Judgment(models.Model):
     reasons = models.JSONField(default=list, blank=True, help_text="The words she clicked.")
     note = models.TextField(blank=True)
     a_shown_left = models.BooleanField()
+    lease_token = models.UUIDField(
+        null=True, editable=False, help_text="The lease it was given under; none for what was said before it was kept."
+    )
     guideline = models.ForeignKey(Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="judgments")
     reason = models.CharField(max_length=16, choices=Reason, default=Reason.RANDOM)
     propensity = models.FloatField(default=1.0)
@@ -130,7 +133,12 @@ class Adjudication(models.Model):
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="adjudications")
     reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="adjudications")
     act = models.CharField(max_length=12, choices=Act)
-    strength = models.SmallIntegerField(null=True, blank=True, help_text="-3 A .. +3 B, when she decides otherwise.")
+    strength = models.SmallIntegerField(
+        null=True, blank=True, help_text="When she decides otherwise: negative is A, positive is B."
+    )
+    scale = models.CharField(
+        max_length=16, choices=Project.Scale, default=Project.Scale.SEVEN, help_text="The scale of the strength."
+    )
     both_bad = models.BooleanField(default=False)
     upto = models.BigIntegerField(default=0, help_text="The newest judgment she had seen; sent back, later ones count.")
     note = models.TextField(blank=True)
@@ -140,7 +148,10 @@ class Adjudication(models.Model):
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(act="override", strength__isnull=False, strength__gte=-3, strength__lte=3)
+                condition=(
+                    Q(act="override", strength__isnull=False, strength__gte=-WIDEST, strength__lte=WIDEST)
+                    & strength_is_of_its_scale()
+                )
                 | (~Q(act="override") & Q(strength__isnull=True)),
                 name="override_has_a_strength",
             )

@@ -18,7 +18,7 @@ from labeling.domain.review_queue import find_next, list_decided, list_disputed,
 from labeling.domain.showing import ShownText, show_pair
 from labeling.forms.gold import GoldForm, choose_answer
 from labeling.forms.review import ReviewForm
-from labeling.forms.scales import SEVEN, name_strength
+from labeling.forms.scales import STEPS, name_strength
 from labeling.models import Comparison, Project
 from labeling.permissions import get_reviewed_project, login_required, may_manage
 from labeling.views.part import answer_part
@@ -117,7 +117,7 @@ def describe_project(request: HttpRequest, project: Project) -> dict[str, Any]:
     guideline = current_guideline(project)
     return {
         "project": project,
-        "steps": [(step.value, step.label, step.short) for step in SEVEN],
+        "steps": [(step.value, step.label, step.short) for step in STEPS[project.scale]],
         "guideline": guideline,
         "guideline_text": ShownText(guideline.text) if guideline else None,
         "n_open": count_open(project),

@@ -84,6 +84,17 @@ def test_one_key_decides_and_the_next_dispute_follows_in_one_request(ada, disput
     assert page.evaluate("window.violations") == []
 
 
+@pytest.mark.parametrize(("scale", "key", "strength"), [("seven", "7", 3), ("forced", "8", 4), ("eight", "4", -1)])
+def test_the_number_of_a_step_decides_on_the_projects_scale(ada, disputes, open_page, scale, key, strength):
+    Project.objects.update(scale=scale)
+    page = open_page(ada, f"{QUEUE}{disputes[0]}/")
+    page.wait_for_timeout(300)
+
+    press_and_wait(page, key)
+
+    assert Adjudication.objects.values_list("act", "strength", "scale").get() == ("override", strength, scale)
+
+
 def test_undo_leads_back_and_another_decision_replaces_the_first(ada, disputes, open_page):
     page = open_page(ada, f"{QUEUE}{disputes[0]}/")
     page.wait_for_timeout(300)

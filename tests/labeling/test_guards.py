@@ -338,6 +338,8 @@ ILLEGAL = {
     "adjudication_is_a_reviewers (suspended)": adjudicate_after_suspension,
     "override_has_a_strength (none)": lambda table: table.adjudicate(act="override", strength=None),
     "override_has_a_strength (range)": lambda table: table.adjudicate(act="override", strength=4),
+    "override_has_a_strength (no middle)": lambda table: table.adjudicate(act="override", strength=0, scale="forced"),
+    "override_has_a_strength (beyond)": lambda table: table.adjudicate(act="override", strength=5, scale="eight"),
     "override_has_a_strength (of another act)": lambda table: table.adjudicate(act="accept", strength=1),
     "fixes_are_append_only": forge_a_fix,
     "fix.judgment is unique": fix_twice,
@@ -380,6 +382,7 @@ def test_the_database_allows_what_the_house_does(table):
     table.add_judgment(labeler=table.grace, slot=probe, reason="repeat")
     table.adjudicate()
     table.adjudicate(act="override", strength=-3)
+    table.adjudicate(act="override", strength=4, scale="eight")
     table.add_gold()
     table.add_fix()
     table.add_view()

@@ -42,6 +42,7 @@ OF_JUDGMENT = {
     "reasons": "reasons",
     "fix": "fix__completion__text",
     "a_shown_left": "a_shown_left",
+    "lease": "lease_token",
     "guideline": "guideline__version",
     "reason": "reason",
     "propensity": "propensity",
@@ -79,6 +80,7 @@ def read_judgments(project: Project, *, with_notes: bool = False) -> Iterator[di
             row["labeler"] = find_name(row["labeler"])
             row["is_current"] = row["is_current"] is None
             row["active_s"] /= 1000
+            row["lease"] = str(row["lease"]) if row["lease"] else None
             row["shown_at"], row["submitted_at"] = row["shown_at"].isoformat(), row["submitted_at"].isoformat()
             yield row
 

@@ -20,6 +20,7 @@ from labeling.models import (
     Project,
     User,
 )
+from labeling.models.scales import center
 from rlhf.domain.datasets.consensus import Decision, Outcome, Vote, decide_all, decide_mean, prefers_unsafe
 from rlhf.domain.datasets.rule import IMPORTED, OWN, FreezeRule, InvalidRule
 
@@ -141,20 +142,20 @@ def read_reviews(project: Project, *, upto: int) -> Reviews:
     if upto:
         decided = decided.filter(upto__lte=upto)
     reviews = Reviews({}, {})
-    for comparison, act, strength, both_bad, seen in decided.values_list(
-        "comparison", "act", "strength", "both_bad", "upto"
+    for comparison, act, strength, scale, both_bad, seen in decided.values_list(
+        "comparison", "act", "strength", "scale", "both_bad", "upto"
     ).iterator(CHUNK):
         reviews.overridden.pop(comparison, None)
         if act == Adjudication.Act.SEND_BACK:
             reviews.sent_back[comparison] = seen
         elif act == Adjudication.Act.OVERRIDE:
-            reviews.overridden[comparison] = decide_override(strength, both_bad=both_bad)
+            reviews.overridden[comparison] = decide_override(strength, scale, both_bad=both_bad)
     return reviews
 
 
-def decide_override(strength: int | None, *, both_bad: bool) -> Decision:
-    """Return what a reviewer decided; she does so in seven steps."""
-    return Decision(Outcome.BOTH_BAD) if both_bad else decide_mean(strength or 0, Project.Scale.SEVEN)
+def decide_override(strength: int | None, scale: str, *, both_bad: bool) -> Decision:
+    """Return what a reviewer decided, on the scale she did so."""
+    return Decision(Outcome.BOTH_BAD) if both_bad else decide_mean(center(strength or 0, scale), scale)
 
 
 def read_imported(project: Project, rule: FreezeRule) -> list[tuple[int, Vote]]:

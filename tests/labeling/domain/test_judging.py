@@ -15,6 +15,7 @@ from labeling.domain.errors import (
     NotAMember,
 )
 from labeling.domain.judging import Vote, revise_judgment, seal_judgments, show_vote
+from labeling.domain.leases import make_lease_token
 from labeling.domain.projects import publish_guideline
 from labeling.models import Judgment, Membership, Project, Slot
 from tests.labeling.rows import add_pair, add_pairs, claim, judge, revise, run_together
@@ -84,6 +85,7 @@ def test_a_judgment_records_all_that_was_said_and_how_it_came_about(kitchen, gra
         "unsafe_b": True,
         "note": " so so\n",
         "a_shown_left": False,
+        "lease_token": make_lease_token(slot.pk, grace),
         "guideline_id": guideline.pk,
         "reason": "active",
         "propensity": 0.5,
@@ -210,12 +212,13 @@ def test_a_revision_is_a_new_row_and_the_last_word(kitchen, grace):
     third = revise_judgment(second, grace, idempotency_key=uuid.uuid4(), vote=Vote(preference=0))
 
     rows = Judgment.objects.order_by("id").values_list(
-        "strength", "revises", "slot", "a_shown_left", "guideline__version"
+        "strength", "revises", "slot", "a_shown_left", "guideline__version", "lease_token"
     )
+    lease = make_lease_token(slot.pk, grace)
     assert list(rows) == [
-        (2, None, slot.pk, False, None),
-        (-3, first.pk, None, False, 1),
-        (0, second.pk, None, False, 1),
+        (2, None, slot.pk, False, None, lease),
+        (-3, first.pk, None, False, 1, lease),
+        (0, second.pk, None, False, 1, lease),
     ]
     assert Judgment.objects.current().get() == third
 

@@ -51,6 +51,7 @@ def test_a_late_vote_takes_another_free_slot_and_keeps_the_side_it_was_shown(kit
     judgment = judge(slot, grace, -2)
 
     assert (judgment.slot.number, judgment.is_extra, judgment.a_shown_left) == (1, False, slot.a_shown_left)
+    assert judgment.lease_token == make_lease_token(slot.pk, grace)
     assert judgment.slot.a_shown_left != slot.a_shown_left
 
 

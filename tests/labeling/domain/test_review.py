@@ -198,8 +198,9 @@ def test_a_decision_is_stored_moves_the_comparison_and_leaves_a_trail(kitchen, a
     decision = decide(comparison, ada, act, **said)
 
     facts = {"strength": None, "both_bad": False, "note": ""} | said
-    stored = Adjudication.objects.values("comparison", "reviewer", "act", "upto", *facts).get()
-    assert stored == {"comparison": comparison.pk, "reviewer": ada.pk, "act": act, "upto": last.pk} | facts
+    stored = Adjudication.objects.values("comparison", "reviewer", "act", "upto", "scale", *facts).get()
+    told = {"comparison": comparison.pk, "reviewer": ada.pk, "act": act, "upto": last.pk, "scale": kitchen.scale}
+    assert stored == told | facts
     assert state_of(comparison) == (state, slots)
     event = trail().get()
     assert (event.verb, event.subject, event.actor, event.project) == (
@@ -213,6 +214,7 @@ def test_a_decision_is_stored_moves_the_comparison_and_leaves_a_trail(kitchen, a
         "state": state,
         "act": act,
         "strength": facts["strength"],
+        "scale": kitchen.scale,
         "both_bad": facts["both_bad"],
         "upto": last.pk,
     }
@@ -350,6 +352,36 @@ def test_nobody_reviews_what_she_wrote_herself(kitchen, ada, crew):
         decide(comparison, ada)
 
     assert show_dispute(comparison, ada).may_adjudicate is False
+
+
+@pytest.mark.parametrize(
+    ("scale", "strength"), [("seven", 4), ("quick", -4), ("forced", 0), ("forced", 5), ("eight", 0), ("eight", -5)]
+)
+def test_a_step_the_projects_scale_has_not_is_refused(kitchen, ada, crew, scale, strength):
+    Project.objects.update(scale=scale)
+    comparison = dispute(kitchen, crew, -2, 2)
+
+    with pytest.raises(InvalidReview, match="steps"):
+        decide(comparison, ada, "override", strength=strength)
+
+    assert Adjudication.objects.count() == 0
+
+
+@pytest.mark.parametrize(("old", "new"), [("seven", "forced"), ("forced", "eight"), ("eight", "quick")])
+def test_a_step_of_another_scale_than_the_projects_is_asked_for_again(kitchen, ada, crew, old, new):
+    Project.objects.update(scale=new)
+    comparison = dispute(kitchen, crew, -2, 2)
+
+    with pytest.raises(StaleReview, match="another scale"):
+        decide(comparison, ada, "override", strength=1, scale=old)
+
+
+def test_a_step_of_the_seven_stays_one_where_the_project_asks_for_one_key(kitchen, ada, crew):
+    Project.objects.update(scale="quick")
+
+    decision = decide(dispute(kitchen, crew, -2, 2), ada, "override", strength=3, scale="seven")
+
+    assert (decision.strength, decision.scale) == (3, "seven")
 
 
 @pytest.mark.parametrize(

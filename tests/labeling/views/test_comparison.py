@@ -45,6 +45,7 @@ def test_a_manager_reads_names_revisions_skips_gold_and_the_trail(kitchen, ada, 
     ):
         assert words in html, words
     newest = pair.judgments.latest("pk")
+    assert f"lease {newest.lease_token}" in html
     assert f'<a href="/lineage/judgments/{newest.pk}/">Where this judgment went</a>' in html
     assert as_ada.get(f"/lineage/judgments/{newest.pk}/").status_code == 200
 
@@ -58,8 +59,8 @@ def test_a_reviewer_reads_numbers_and_no_gold(kitchen, ada, grace, hedy, pair, r
     html = answer.content.decode()
 
     assert [said.name for said in answer.context["dossier"].said] == ["labeler 1"]
-    hidden = ("grace", "hedy", "gold", 'name="act"', "Audit trail", "/lineage/")
-    assert [word in html for word in hidden] == [False] * 6
+    hidden = ("grace", "hedy", "gold", 'name="act"', "Audit trail", "/lineage/", "lease ")
+    assert [word in html for word in hidden] == [False] * 7
 
 
 def test_what_others_said_stays_hidden_from_a_reviewer_who_judged_it(kitchen, grace, rita, pair):

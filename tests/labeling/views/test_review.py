@@ -5,6 +5,7 @@ import re
 import pytest
 
 from labeling.models import Adjudication, Comparison, Project, Skip
+from labeling.models.scales import list_strengths
 from tests.labeling.conftest import log_in, make_member
 from tests.labeling.rows import add_pair, add_pairs
 from tests.labeling.votes import say
@@ -134,6 +135,8 @@ def test_after_the_last_one_htmx_goes_back_to_the_list(kitchen, grace, hedy, as_
         ("quick", {"choice": "both_bad"}, 0, True),
         ("seven", {"strength": "-3"}, -3, False),
         ("seven", {"strength": "1", "both_bad": "true"}, 1, True),
+        ("forced", {"strength": "-4"}, -4, False),
+        ("eight", {"strength": "4", "both_bad": "true"}, 4, True),
     ],
 )
 def test_she_decides_otherwise_on_the_scale_of_the_project(
@@ -146,7 +149,46 @@ def test_she_decides_otherwise_on_the_scale_of_the_project(
 
     decide(as_rita, pair, **said)
 
-    assert Adjudication.objects.values_list("act", "strength", "both_bad").get() == ("override", strength, both_bad)
+    stored = Adjudication.objects.values_list("act", "strength", "scale", "both_bad").get()
+    assert stored == ("override", strength, scale, both_bad)
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("seven", "A is much better, A is better, A is slightly better, About the same, B is slightly better, "
+        "B is better, B is much better"),
+        ("forced", "A is significantly better, A is better, A is slightly better, A is negligibly better, or unsure, "
+        "B is negligibly better, or unsure, B is slightly better, B is better, B is significantly better"),
+        ("eight", "A better, 4 of 4, A better, 3 of 4, A better, 2 of 4, A better, 1 of 4, "
+        "B better, 1 of 4, B better, 2 of 4, B better, 3 of 4, B better, 4 of 4"),
+    ],
+)  # fmt: skip
+def test_the_steps_she_decides_in_are_those_of_the_project_in_its_words(kitchen, grace, hedy, as_rita, scale, words):
+    Project.objects.update(scale=scale)
+    pair = dispute(kitchen, grace, hedy)
+
+    html = as_rita.get(f"{PAGE}{pair.pk}/").content.decode()
+
+    steps = re.findall(r'name="strength" value="(-?\d)" data-key="(\d)"><span class="long">([^<]*)<', html)
+    assert ", ".join(label for _value, _key, label in steps) == words
+    assert [int(key) for _value, key, _label in steps] == list(range(1, len(steps) + 1))
+    assert [int(value) for value, _key, _label in steps] == list_strengths(scale)
+
+
+@pytest.mark.parametrize("said", [{"strength": "0"}, {"strength": "2"}, {"choice": "left"}])
+def test_what_she_decided_on_a_page_of_another_scale_is_not_stored(kitchen, grace, hedy, as_rita, said):
+    Project.objects.update(scale="quick" if "choice" in said else "seven")
+    pair = dispute(kitchen, grace, hedy)
+    page = as_rita.get(f"{PAGE}{pair.pk}/").content.decode()
+    Project.objects.update(scale="forced")
+
+    answer = decide(as_rita, pair, page=page, note="kept", **said)
+
+    html = answer.content.decode()
+    assert (answer.status_code, "another scale" in html, "kept" in html) == (409, True, True)
+    assert "A is significantly better" in html
+    assert Adjudication.objects.count() == 0
 
 
 def test_sent_back_it_is_open_again_and_old_votes_are_marked(kitchen, grace, hedy, as_rita):

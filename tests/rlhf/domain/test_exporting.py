@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import uuid
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -159,8 +160,16 @@ def test_damaged_bytes_fail_the_export(project, manager, storage):
 def test_judgments_go_out_as_they_were_made_under_pseudonyms(project, manager, labeler):
     comparison = make_comparison(project)
     guideline = Guideline.objects.create(project=project, version=3, text="Be kind.")
+    lease = uuid.uuid4()
     first = judge(
-        comparison, labeler, guideline=guideline, reasons=["correct"], axes={"tone": -1}, active_ms=2500, note="I, leo"
+        comparison,
+        labeler,
+        guideline=guideline,
+        reasons=["correct"],
+        axes={"tone": -1},
+        active_ms=2500,
+        note="I, leo",
+        lease_token=lease,
     )
     second = judge(comparison, labeler, revises=first, verdict="B", strength=3, unsafe_a=True)
 
@@ -184,6 +193,7 @@ def test_judgments_go_out_as_they_were_made_under_pseudonyms(project, manager, l
         "reasons": ["correct"],
         "fix": None,
         "a_shown_left": True,
+        "lease": str(lease),
         "guideline": 3,
         "reason": "random",
         "propensity": 1.0,

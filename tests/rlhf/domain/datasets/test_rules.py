@@ -171,6 +171,32 @@ def test_what_a_reviewer_decided_replaces_the_votes(project: Project, labelers: 
     assert DatasetSource.objects.filter(dataset=dataset, comparison=outvoted).count() == 2
 
 
+@pytest.mark.parametrize(
+    ("scale", "strength", "margin"),
+    [
+        ("seven", 3, 1),
+        ("quick", 2, 2 / 3),
+        ("forced", 4, 1),
+        ("forced", 3, 2 / 3),
+        ("forced", 1, 0),
+        ("eight", 2, 3 / 7),
+    ],
+)
+def test_what_a_reviewer_decided_weighs_as_much_as_its_step_on_her_scale(
+    project: Project, labelers: list[User], scale: str, strength: int, margin: float
+) -> None:
+    ann, _, eve, _ = labelers
+    pair = compare(project, 0)
+    judge(pair, ann, -1)
+    sign = -1 if pair.completion_a.text.startswith("b") else 1
+    decide(pair, eve, "override", strength=sign * strength, scale=scale)
+
+    dataset = freeze(project, use_margin=True)
+
+    assert pairs(dataset) == {"question 0": ("b 0", "a 0")}
+    assert [row["margin"] for row in rows_of(dataset)] == [margin]
+
+
 def test_a_later_decision_replaces_an_earlier_one(project: Project, labelers: list[User]) -> None:
     ann, _, eve, _ = labelers
     first, second = compare(project, 0), compare(project, 1)
