@@ -12,8 +12,8 @@ Labels needed: where the strategy's mean curve, made monotone, first reaches the
 bootstrap over seeds. The last column is the share of chance's labels. --home keeps models and samples of a seed.
 
 The aim is 60% for the default strategy. Nothing comes near it, not even exact designs on the linear model (head=tokens): at
-180 labels the best of them has 0.713, chance with 300 has 0.735 (one world, 10 and 40 draws). docs/label_efficiency.md has the
-curves and what bounds them: labelers' noise, and a rule of which words are half.
+180 labels the best of them has 0.713, chance with 300 has 0.735 (one world, 10 and 40 draws). docs/label_efficiency.md has
+the curves and what bounds them: labelers' noise, and a rule of which words are half.
 """
 
 from __future__ import annotations
