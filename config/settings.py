@@ -97,7 +97,7 @@ TEMPLATES = [
 
 # --- the database: SQLite under PREFLOOP_HOME, PostgreSQL by DATABASE_URL --------------------------------------------
 DATABASES = {"default": read_database("DATABASE_URL", PREFLOOP_HOME)}
-# Threads keep their connections: to open one reads the whole schema on SQLite, and forgets every prepared statement.
+# Threads of the web keep their connections: to open one reads SQLite's whole schema, and forgets every prepared statement.
 DATABASES["default"]["CONN_MAX_AGE"] = None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Measured: without these, 85% of writes fail at 16 writers ("database is locked"); with them none.
@@ -109,6 +109,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     DATABASES["default"]["ENGINE"] = "config.postgres"  # Django's own; it sees for itself which connections still live
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["CONN_MAX_AGE"] = 3600  # a server that became a read-only standby still answers: not for ever
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the broker: the Redis that `manage.py up` starts on a unix socket, or CELERY_BROKER_URL --------------------------

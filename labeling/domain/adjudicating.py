@@ -11,7 +11,7 @@ from labeling.domain.errors import InvalidReview, NotAMember, OwnWork, StaleRevi
 from labeling.domain.overlap import add_slots, open_slots, shut_slots
 from labeling.domain.tallying import list_counted, update_tally
 from labeling.models import PROBES, Adjudication, Comparison, Membership, Project, Slot, User
-from labeling.models.scales import Scale, list_strengths
+from labeling.models.scales import FORCED, list_strengths
 
 Act = Adjudication.Act
 STATES = {
@@ -47,7 +47,7 @@ def check_decision(comparison: Comparison, act: str, *, strength: int | None, sc
 
 def refuse_other_scale(project: Project, scale: str) -> None:
     """Raise StaleReview where she decided on steps that mean something else on the project's scale of today."""
-    if scale != project.scale and not {scale, project.scale} <= {Scale.SEVEN, Scale.QUICK}:
+    if scale != project.scale and (scale in FORCED or project.scale in FORCED):
         raise StaleReview(_("The project has another scale now: look at the comparison again."))
 
 

@@ -39,7 +39,9 @@ class ReviewForm(forms.Form):
         decision = {"note": said["note"], "seen_upto": said["seen_upto"], "seen_last": said["seen_last"]}
         if said["act"]:
             return decision | {"act": said["act"]}
-        step = {name: said[name] for name in ("strength", "scale", "both_bad")}
+        # A page from before reviewers decided on the project's scale showed seven steps, and did not say so.
+        scale = said["scale"] or Project.Scale.SEVEN
+        step = {"strength": said["strength"], "scale": scale, "both_bad": said["both_bad"]}
         if choice := said["choice"]:
             step = {"strength": CHOICES[choice], "scale": Project.Scale.QUICK, "both_bad": choice == "both_bad"}
         return decision | {"act": Adjudication.Act.OVERRIDE} | step

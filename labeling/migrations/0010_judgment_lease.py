@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
             "lease_token",
             models.UUIDField(
                 editable=False,
-                help_text="The lease it was given under; none for what was said before it was kept.",
+                help_text="Proof that she was given the place; none for what was said before it was kept.",
                 null=True,
             ),
         ),

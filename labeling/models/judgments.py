@@ -65,7 +65,9 @@ class Judgment(models.Model):
     note = models.TextField(blank=True)
     a_shown_left = models.BooleanField()
     lease_token = models.UUIDField(
-        null=True, editable=False, help_text="The lease it was given under; none for what was said before it was kept."
+        null=True,
+        editable=False,
+        help_text="Proof that she was given the place; none for what was said before it was kept.",
     )
     guideline = models.ForeignKey(Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="judgments")
     reason = models.CharField(max_length=16, choices=Reason, default=Reason.RANDOM)

@@ -91,7 +91,8 @@ def measure_rows(dataset: Dataset) -> RowShape:
 def past_ratios(config: RunConfig, usage: dict[str, Any]) -> Iterator[float]:
     """Yield how the last runs of this way on that host compare with what the arithmetic alone had said of them."""
     done = Run.objects.filter(kind=config.kind, state=Run.State.SUCCEEDED, attempt=1, estimate__has_key="uncorrected_s")
-    ratios = (compare_past(run, config, usage) for run in done.order_by("-pk")[:N_RUNS_LOOKED_THROUGH])
+    looked_through = done.order_by("-pk").only("config", "result", "estimate")[:N_RUNS_LOOKED_THROUGH]
+    ratios = (compare_past(run, config, usage) for run in looked_through)
     return islice((ratio for ratio in ratios if ratio is not None), N_RUNS_READ)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 # For fewer tokens adding to the tokens is cheaper than to the weights.
-FEWEST_TOKENS = 64
+FEWEST_TOKENS = 100
 
 
 class FoldedLinear(Linear):
@@ -53,6 +53,8 @@ class FoldedLinear(Linear):
             type(base) is nn.Linear
             and not self.merged
             and not base.weight.requires_grad
+            and (base.bias is None or not base.bias.requires_grad)
+            and x.device.type == "cpu"
             and len(names) == 1
             and names[0] in self.lora_A
             and names[0] not in self.lora_variant

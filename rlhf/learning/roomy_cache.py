@@ -47,4 +47,6 @@ def make_wide(part: Tensor, width: int) -> Tensor:
 
 def make_room(cache: Cache) -> None:
     """Give the layers of a cache room for more tokens, but for those that keep something else than all tokens there were."""
-    cache.layers = [RoomyLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    for number, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            cache.layers[number] = RoomyLayer(layer)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -153,6 +154,9 @@ def load_token_scorer(folder: str | Path) -> TokenScorer:
         opening = described["opening"]
         own = load_file(Path(folder) / WEIGHTS)
         require_same(folder, described)
+        own["likelihood"] = F.pad(
+            own["likelihood"], (0, 0 if "figures" in described else 1)
+        )  # none knew surety at first
         scorer = TokenScorer(load_policy(folder), opening=[int(each) for each in opening], n_heads=len(own["bias"]))
         for name in ("words", "likelihood", "bias"):
             getattr(scorer, name).data.copy_(own[name])
@@ -167,7 +171,7 @@ def require_same(folder: str | Path, described: dict[str, Any]) -> None:
     """Raise ContractError for weights of other counts and figures than those that are made of a completion now."""
     if described.get("counts") != ONCE:
         raise ContractError(f"{folder} was trained when a word counted as often as it came: train it again")
-    if described.get("figures") != list(FIGURES):
+    if described.get("figures", []) not in ([], list(FIGURES)):
         raise ContractError(
             f"{folder} was trained on other figures of likelihood than {', '.join(FIGURES)}: train it again"
         )

@@ -191,6 +191,16 @@ def test_what_she_decided_on_a_page_of_another_scale_is_not_stored(kitchen, grac
     assert Adjudication.objects.count() == 0
 
 
+def test_steps_of_a_page_that_names_no_scale_are_seven(kitchen, grace, hedy, as_rita):
+    pair = dispute(kitchen, grace, hedy)
+    page = as_rita.get(f"{PAGE}{pair.pk}/").content.decode()
+    Project.objects.update(scale="forced")
+
+    answer = decide(as_rita, pair, page=page, strength="-3", scale="")
+
+    assert (answer.status_code, Adjudication.objects.count()) == (409, 0)
+
+
 def test_sent_back_it_is_open_again_and_old_votes_are_marked(kitchen, grace, hedy, as_rita):
     pair = dispute(kitchen, grace, hedy)
 

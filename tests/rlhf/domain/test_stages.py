@@ -27,8 +27,8 @@ def project():
 
 def go(monkeypatch, *, n_rewarded, **settings):
     """Go one round and return its runs by stage."""
-    for name in ("N_REWARDED_PROMPTS", "N_RANKED_PROMPTS"):
-        monkeypatch.setattr(f"rlhf.domain.stages.{name}", n_rewarded)
+    monkeypatch.setattr("rlhf.domain.stages.N_REWARDED_PROMPTS", n_rewarded)
+    monkeypatch.setattr("rlhf.domain.stages.N_RANKED_PROMPTS", n_rewarded - 1)
     loop = make_circle(n_prompts=24, settings={}, threshold=12, **settings)
     make_policy(loop.project)
     judge(loop.project, 12)
@@ -45,6 +45,12 @@ def test_people_judge_a_policy_on_prompts_it_was_not_rewarded_on(monkeypatch):
     learned, shown = list_prompts(runs["ppo"].dataset), list_prompts(runs["sample"].dataset)
 
     assert (len(learned), len(shown), learned & shown) == (15, 9, set())
+
+
+def test_samples_to_be_ranked_are_drawn_of_prompts_of_their_own_number(monkeypatch):
+    runs = go(monkeypatch, method="ranked", n_rewarded=8)
+
+    assert len(list_prompts(runs["sample:ranked"].dataset)) == 7
 
 
 def test_prompts_that_were_learned_on_are_shown_when_there_are_no_others(monkeypatch):

@@ -56,6 +56,7 @@ def test_a_folded_layer_gives_the_output_and_the_gradients_of_pefts(n_rows: int,
     found, expected = learn(build(bias=bias), x), learn(unfold(build(bias=bias)), x)
 
     assert len(found) == 5, "the output, and two small matrices of each layer"
+    assert (type(found[0].grad_fn).__name__ == "FoldedProductBackward") is (n_rows == FEWEST_TOKENS)
     torch.testing.assert_close(found, expected)
 
 

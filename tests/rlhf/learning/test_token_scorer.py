@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.model_folder import SCORER_FILE
 from rlhf.domain import weighing
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.scoring import SCORING_TOKENS, is_reward_model, load_reward_model, score_heads
-from rlhf.learning.token_scorer import N_BUCKETS, N_FIGURES, SURETY_UNIT, UNIT, TokenScorer, find_starts, read_opening
+from rlhf.learning.token_scorer import (
+    N_BUCKETS,
+    N_FIGURES,
+    SURETY_UNIT,
+    UNIT,
+    WEIGHTS,
+    TokenScorer,
+    find_starts,
+    read_opening,
+)
 from rlhf.learning.tokenization import encode_prompt
 
 PROMPT = [{"role": "user", "content": "where is the tea"}]
@@ -75,11 +85,29 @@ def test_weights_of_words_that_counted_each_time_are_refused(scorer, tokenizer, 
 def test_weights_of_other_figures_are_refused(scorer, tokenizer, tmp_path):
     scorer.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    described = json.loads((tmp_path / SCORER_FILE).read_text()) | {"figures": ["mean", "sum", "least", "length"]}
+    described = json.loads((tmp_path / SCORER_FILE).read_text()) | {
+        "figures": ["mean", "sum", "least", "surety", "length"]
+    }
     (tmp_path / SCORER_FILE).write_text(json.dumps(described))
 
     with pytest.raises(ContractError, match="length, surety: train it again"):
         load_reward_model(tmp_path, tokenizer, seed=1)
+
+
+def test_weights_from_before_surety_score_as_they_did(scorer, tokenizer, tmp_path):
+    rows = [encode_prompt(tokenizer, PROMPT, 64) + ids for ids in ([30, 31], [32])]
+    scorer.likelihood.data[:, -1] = 0
+    expected = score_heads(scorer, rows)
+    scorer.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    own = load_file(tmp_path / WEIGHTS)
+    save_file(own | {"likelihood": own["likelihood"][:, :-1].contiguous()}, tmp_path / WEIGHTS)
+    described = json.loads((tmp_path / SCORER_FILE).read_text())
+    (tmp_path / SCORER_FILE).write_text(json.dumps({name: described[name] for name in ("opening", "counts")}))
+
+    found = load_reward_model(tmp_path, tokenizer, seed=1)
+
+    torch.testing.assert_close(score_heads(found, rows), expected, atol=0, rtol=0)
 
 
 def test_a_row_scores_alone_what_it_scores_among_longer_ones(scorer, tokenizer):
