@@ -26,7 +26,7 @@ from rlhf.domain.loads import (
     pretrained_shape,
     trained_bytes,
 )
-from rlhf.domain.weighing import weigh_run
+from rlhf.domain.weighing import WORDS, weigh_run
 
 SHAPE = ModelShape(
     n_parameters=1_000_000, vocab_size=1000, hidden_size=100, intermediate_size=200, n_layers=10, n_heads=5
@@ -145,7 +145,7 @@ def test_under_adapters_one_base_is_policy_and_reference_and_a_second_at_most_th
 def test_a_reward_model_of_words_trains_no_trunk():
     words = weigh_run(RewardConfig(head="tokens"), SHAPE, ROWS)
 
-    assert words.held == 4 * (SHAPE.n_parameters + 3 * 4100 * 320)
+    assert words.held == 4 * (SHAPE.n_parameters + 3 * WORDS * 320)
     many, more = (weigh_run(RewardConfig(head="tokens"), SHAPE, RowShape(n, 20.0, 40.0, 80.0)) for n in (5000, 90_000))
     assert (many.held, many.flops) == (more.held, more.flops)  # it learns from the first alone
     assert (words.n_steps, words.flops) == (0, 2 * 2 * 320 * forward_flops(SHAPE, 40.0, n_logits=20))
