@@ -29,7 +29,7 @@ export async function ask(url, body = "") {
 // A vote on its way brings the next pair back with its answer.
 export async function reserve() {
   const asked = page.section.dataset.slot;
-  if (!asked || page.phase !== "open" || outbox.count()) return;
+  if (!asked || page.ready || page.phase !== "open" || outbox.count()) return;
   const pair = readAnswer(await post(`${home}claims/reserve/`, diffField()).catch(() => ({ html: "" })));
   if (pair?.standing === "next" && page.section.dataset.slot === asked && pair.slot !== asked && page.phase === "open") keep(pair);
 }
