@@ -12,7 +12,7 @@ With --rounds 3 --ranked 500, which is what the loop takes, 500 fresh prompts, t
     seed 2   0.648 [0.609, 0.689]   0.647 [0.609, 0.690]   0.792 [0.759, 0.825]
     another  0.669 [0.630, 0.708]   0.804 [0.773, 0.836]   0.856 [0.828, 0.884]
 
-With --rounds 3 --ranked 900 (300 judgments a round, a word counts once in the reward model that knows no surety yet), as many:
+With --rounds 3 --ranked 900 (300 judgments a round, a word counts once, and no surety is known yet), as many:
 
     seed 1   0.684 [0.646, 0.723]   0.759 [0.722, 0.792]   0.848 [0.819, 0.875]
     seed 2   0.670 [0.633, 0.705]   0.816 [0.785, 0.846]   0.898 [0.875, 0.919]
