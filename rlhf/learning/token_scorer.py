@@ -104,7 +104,7 @@ def measure_likelihood(policy: PreTrainedModel, batch: CompletionBatch) -> Tenso
     """Return mean, sum and least of each completion's log-probabilities, nats, its length and surety: (B, N_FIGURES) fp32.
 
     Sum and length are in units of UNIT tokens, surety, the sum of max(0, log p + H), H the entropy of what might have stood
-    there (arXiv 2202.00666 eq. 5), of SURETY_UNIT; an empty completion has zeros.
+    there (as typical sampling compares them, arXiv 2202.00666), of SURETY_UNIT; an empty completion has zeros.
     """
     lengths = batch.lengths  # (B,)
     if not len(batch.targets):
