@@ -24,7 +24,7 @@ REWARD = RewardConfig(head="tokens")
 DPO = DPOConfig(batch_size=16, epochs=3.0, beta=0.3, learning_rate=3e-4)
 # A round that learns from what the reward model ranks too has five hundred pairs more: once over them is enough.
 RANKED_DPO = DPO.replace(epochs=1.0)
-# At 3e-4, or with 8 rollouts, some policies never come to say what is polite: of two seeds 0.731 and 0.714 after three rounds,
+# At 3e-4, or with 8 rollouts, some policies never come to be polite: two seeds had 0.731 and 0.714 after three rounds, and
 # at this rate with 12 more than 0.84. A penalty of 0.1 or 0.2 learned less of a round (0.780 and 0.726 for 0.826, one seed).
 PPO = PPOConfig(
     critic="shared",
