@@ -24,7 +24,8 @@ hypothesis.settings.register_profile("house", deadline=None, suppress_health_che
 hypothesis.settings.load_profile("house")
 django.setup()  # a conftest below may import models
 
-from labeling.domain.idling import forget_walks  # noqa: E402 -- its models need Django set up
+from labeling.domain.front import forget_fronts  # noqa: E402 -- its models need Django set up
+from labeling.domain.idling import forget_walks  # noqa: E402 -- as above
 from labeling.domain.turns import RNG  # noqa: E402 -- its models need Django set up
 from rlhf.domain.listening import listen_again  # noqa: E402 -- its models need Django set up
 
@@ -47,6 +48,7 @@ def chance_keeps_out() -> None:
 def nobody_has_walked_the_queue() -> None:
     """What the process remembers of labelers and of projects is of another test's, whose ids come again."""
     forget_walks()
+    forget_fronts()
     listen_again()
 
 

@@ -20,6 +20,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from labeling.domain.front import find_front, lies_ahead, move_front
 from labeling.domain.idling import list_opened, remember_walk
 from labeling.domain.probes import find_exam, find_gold, find_repeat
 from labeling.domain.turns import RNG, TEXTS, Turn, list_slices
@@ -125,7 +126,7 @@ def walk_queue(turn: Turn, slices: list[int] | None, order: tuple[str, ...]) -> 
     A slice is probed once, in its own stretch of the index; what is cheap with one slice is with fifty.
     """
     if slices is None:
-        return take(list_unsliced(turn.project.pk, turn.labeler.pk, order=order), turn)
+        return walk_unsliced(turn, order)
     slots = Slot.objects.filter(project=turn.project).claimable_by(turn.labeler).order_by(*order)
     probes = Slice.objects.filter(pk__in=slices).values(
         first=Subquery(slots.filter(slice=OuterRef("pk")).values("pk")[:1])
@@ -137,10 +138,30 @@ def walk_queue(turn: Turn, slices: list[int] | None, order: tuple[str, ...]) -> 
     return take(lock_first(slots.filter(slice=best.slice_id)), turn) if best else None
 
 
+def walk_unsliced(turn: Turn, order: tuple[str, ...]) -> Slot | None:
+    """Return the first slot from the front on that she may be given, or of the whole queue."""
+    key, ids = (turn.project.pk, order), (turn.project.pk, turn.labeler.pk)
+    place = find_front(key)
+    slot = take(list_ahead(*ids, *place, order=order), turn) if place else None
+    slot = slot or take(list_unsliced(*ids, order=order), turn)
+    if slot:
+        move_front(key, slot)
+    return slot
+
+
 @compiled
 def list_unsliced(project: Any, labeler: Any, *, order: tuple[str, ...]) -> SlotQuerySet:
     """The first slot of no slice, of a project that has none."""
     return lock_first(Slot.objects.filter(project=project, slice=None).claimable_by(labeler).order_by(*order))
+
+
+@compiled
+def list_ahead(
+    project: Any, labeler: Any, number: Any, priority: Any, score: Any, shuffle: Any, *, order: tuple[str, ...]
+) -> SlotQuerySet:
+    """The first of them from a place on."""
+    ahead = lies_ahead(order, number, priority, score, shuffle)
+    return lock_first(Slot.objects.filter(ahead, project=project, slice=None).claimable_by(labeler).order_by(*order))
 
 
 def lock_first(slots: SlotQuerySet) -> SlotQuerySet:

@@ -62,7 +62,7 @@ class PreferenceFreezeForm(FreezeForm):
     soft = forms.BooleanField(
         required=False,
         label="Write how likely the better side is as a soft label",
-        help_text="With votes weighed by reliability; the share of the votes is a soft label in any case.",
+        help_text="With votes weighed by reliability; the share and the strength of votes are soft labels in any case.",
     )
     guideline_from = forms.IntegerField(
         required=False, min_value=0, label="From this version of the guideline on", help_text="Empty for all versions."

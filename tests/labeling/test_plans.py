@@ -17,7 +17,7 @@ from labeling.domain.leases import hold_free
 from labeling.domain.pairing import Pair, propose_comparisons
 from labeling.domain.placing import close_held
 from labeling.domain.progress import measure_progress
-from labeling.domain.selection import ORDERS, RANDOM_ORDER, find_best, find_random, list_unsliced
+from labeling.domain.selection import ORDERS, RANDOM_ORDER, find_best, find_random, list_ahead, list_unsliced
 from labeling.domain.turns import RNG, Turn
 from labeling.models import Comparison, Judgment, Membership, Skip, Slice, Slot
 from labeling.statements import compile_change, compile_read, find_compiled
@@ -147,6 +147,20 @@ def test_the_plan_that_postgres_keeps_knows_no_values_and_is_as_good(full, grace
     assert [line for line in plan if re.search(r"\bslot_free", line)]
     assert find_scans(plan) == []
     assert [line for line in plan if re.search(r"Index Cond.*labeler_id", line)] == []
+
+
+@pytest.mark.parametrize("order", [*ORDERS.values(), RANDOM_ORDER])
+def test_a_walk_from_the_front_enters_the_index_there(full, grace, order):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite's index has nothing that was taken")
+    statement = find_compiled(connection, list_ahead.__wrapped__, {"order": order}, compile_read)
+
+    plan = explain_kept(statement, (full.pk, grace.pk, 0, 0, 0.5, 1000))
+
+    bound = "score <= " if "-score" in order else "shuffle >= "
+    assert [line for line in plan if "Index Cond" in line and bound in line and "number = " in line]
+    assert [line for line in plan if re.search(r"\bslot_free", line)]
+    assert find_scans(plan) == []
 
 
 LEASE = (uuid.UUID(int=7), timezone.now(), timezone.now(), "random", 0.5)

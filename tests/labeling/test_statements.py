@@ -35,6 +35,8 @@ READS = [
     *((probes.list_drawn, (1, 2), {"is_exam": is_exam}) for is_exam in (False, True)),
     *((selection.list_unsliced, (1, 2), {"order": order}) for order in selection.ORDERS.values()),
     (selection.list_unsliced, (1, 2), {"order": selection.RANDOM_ORDER}),
+    *((selection.list_ahead, (1, 2, 0, 3, 0.5, 9), {"order": order}) for order in selection.ORDERS.values()),
+    (selection.list_ahead, (1, 2, 0, 3, 0.5, 9), {"order": selection.RANDOM_ORDER}),
 ]
 LEASE = (TOKEN, NOW, NOW, "random", 0.5)
 CHANGES = [
@@ -66,8 +68,8 @@ def spell(sql):
 def test_a_compiled_read_is_what_its_queryset_says(read, values, shape):
     def ask_django():
         # A key stands for its row where a statement is compiled; Django wants the row.
-        asks_by_row = read in (selection.list_unsliced, probes.list_drawn)
-        list(read.__wrapped__(*((*values[:1], User(pk=values[1])) if asks_by_row else values), **shape))
+        asks_by_row = read in (selection.list_unsliced, selection.list_ahead, probes.list_drawn)
+        list(read.__wrapped__(*((values[0], User(pk=values[1]), *values[2:]) if asks_by_row else values), **shape))
 
     assert spell(*capture(lambda: read(*values, **shape))) == spell(*capture(ask_django))
 

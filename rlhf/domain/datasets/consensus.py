@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,6 +13,8 @@ from labeling.models.scales import FORCED, MARGINS, Scale, center, to_seven
 
 MEAN_OF = 3
 MOST_APART = 2  # steps between the most and the least of the votes whose mean is taken
+# Log odds that the strongest preference is right: "much better" 94 times of 100, "better" 87, "slightly better" 72.
+SURENESS = 2.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,13 @@ def decide_all(
     decided = {pk: Decision(Outcome.TOO_FEW) for pk in votes}
     if consensus == "dawid_skene":
         return decided | decide_by_reliability(enough)
-    decide = {"majority": decide_by_majority, "mean3": decide_by_mean, "soft": decide_by_share}[consensus]
+    rules = {
+        "majority": decide_by_majority,
+        "mean3": decide_by_mean,
+        "soft": decide_by_share,
+        "strength": decide_by_strength,
+    }
+    decide = rules[consensus]
     return decided | {pk: decide(found) for pk, found in enough.items()}
 
 
@@ -105,16 +114,33 @@ def decide_mean(mean: float, scale: str) -> Decision:
 
 def decide_by_share(votes: Sequence[Vote]) -> Decision:
     """Return the side with the larger share of the votes, ties and "both bad" half a vote for each, and it as its target."""
-    counts = Counter(classify_vote(vote) for vote in votes)
-    if 2 * counts[Outcome.BOTH_BAD] > len(votes):
+    return decide_by_votes(votes, lambda vote: float(vote.strength < 0))
+
+
+def decide_by_strength(votes: Sequence[Vote]) -> Decision:
+    """Return the side that is likelier by the mean of the votes, each as sure as its strength says, and it as its target."""
+    return decide_by_votes(votes, read_probability)
+
+
+def read_probability(vote: Vote) -> float:
+    """Return how likely A is the better one by a vote for a side, from the strength it was given with."""
+    margin = MARGINS[Scale(vote.scale)][abs(vote.strength)]
+    return 1 / (1 + math.exp(math.copysign(SURENESS * margin, vote.strength)))
+
+
+def decide_by_votes(votes: Sequence[Vote], read: Callable[[Vote], float]) -> Decision:
+    """Return the side that is likelier by the mean of what is read from votes for a side; other votes say half."""
+    classes = [classify_vote(vote) for vote in votes]
+    if 2 * classes.count(Outcome.BOTH_BAD) > len(votes):
         return Decision(Outcome.BOTH_BAD)
-    halves = counts[Outcome.TIE] + counts[Outcome.BOTH_BAD]
-    return decide_share(votes, (counts[Outcome.A] + halves / 2) / len(votes), all_tied=halves == len(votes))
+    sides = [read(vote) for vote, said in zip(votes, classes, strict=True) if said in (Outcome.A, Outcome.B)]
+    share = (math.fsum(sides) + (len(votes) - len(sides)) / 2) / len(votes)
+    return decide_share(votes, share, all_tied=all(side == 0.5 for side in sides))
 
 
 def decide_share(votes: Sequence[Vote], share: float, *, all_tied: bool) -> Decision:
     """Return the decision that A is better with this probability; where no side is likelier there is no pair."""
-    if share == 0.5:
+    if math.isclose(share, 0.5):
         return Decision(Outcome.TIE if all_tied else Outcome.DISAGREEMENT)
     outcome = Outcome.A if share > 0.5 else Outcome.B
     return Decision(outcome, compute_margin(votes, outcome), max(share, 1 - share))

@@ -17,7 +17,9 @@ CONSENSUS = {
     "mean3": "the mean of the three most similar votes",
     "dawid_skene": "votes weighed by how reliable each labeler proves (Dawid and Skene)",
     "soft": "the share of the votes, as a soft label",
+    "strength": "how strongly each vote prefers, as a soft label",
 }
+SOFT = ("soft", "strength")  # what they come to is a soft label
 
 
 class InvalidRule(LearningError):
@@ -33,8 +35,9 @@ class FreezeRule:
     consensus: "majority": more than half of the votes on a comparison. "mean3": the mean of the three most similar
         strengths, as HelpSteer2 has it. "dawid_skene": the class that is likelier than all others together once each
         labeler is believed as far as she proves right. "soft": the share of the votes for a side, ties and
-        "both bad" half. Ties and "both bad" never become a pair.
-    soft: with dawid_skene, write how likely the side is as the target of the row; consensus "soft" always does.
+        "both bad" half. "strength": the mean of how sure the votes for a side are, slightly better .72, better .87, much
+        better .94, ties and "both bad" half. Ties and "both bad" never become a pair.
+    soft: with dawid_skene, write how likely the side is as the target of the row; "soft" and "strength" always do.
     upto: count our judgments up to this id; 0 counts all there are.
     after: take only comparisons our labelers judged after the judgment of this id; all their votes count.
     use_extra: count votes that came after their slot had gone to someone else.
@@ -83,8 +86,10 @@ class FreezeRule:
             )
         if self.consensus not in CONSENSUS:
             raise InvalidRule(f"consensus must be one of {', '.join(CONSENSUS)}, got {self.consensus!r}")
-        if self.soft and self.consensus not in ("dawid_skene", "soft"):
-            raise InvalidRule(f"soft goes with consensus dawid_skene or soft, and not with {self.consensus}")
+        if self.soft and self.consensus not in ("dawid_skene", *SOFT):
+            raise InvalidRule(
+                f"soft goes with consensus dawid_skene, {' or '.join(SOFT)}, and not with {self.consensus}"
+            )
         if self.min_judgments < 1:
             raise InvalidRule(f"min_judgments must be at least 1, got {self.min_judgments}")
         if self.upto < 0 or self.after < 0:
@@ -101,7 +106,7 @@ class FreezeRule:
     @property
     def is_soft(self) -> bool:
         """Whether rows say how likely the chosen side is."""
-        return self.soft or self.consensus == "soft"
+        return self.soft or self.consensus in SOFT
 
     def to_json(self) -> dict[str, Any]:
         """Return what Dataset.rule keeps; learn_from only where it says something: datasets keep the hash they have."""

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from labeling.models.scales import Scale
 from rlhf.domain.datasets.consensus import (
     Decision,
     Outcome,
@@ -14,6 +15,7 @@ from rlhf.domain.datasets.consensus import (
     decide_all,
     decide_by_mean,
     decide_by_share,
+    decide_by_strength,
     decide_majority,
     decide_posterior,
 )
@@ -108,6 +110,41 @@ def test_the_three_most_similar_votes_decide(strengths: tuple[int, ...], decisio
 def test_a_soft_label_is_the_share_of_the_votes(cast: list[Vote], decision: Decision) -> None:
     assert decide_by_share(cast) == decision
     assert decide_by_share(cast[::-1]) == decision
+
+
+@pytest.mark.parametrize(
+    ("cast", "outcome", "target"),
+    [
+        # 1 / (1 + exp(-2.8 / 3)), and so on by thirds.
+        (votes(-1), Outcome.A, 0.7177),
+        (votes(2), Outcome.B, 0.8660),
+        (votes(3), Outcome.B, 0.9427),
+        # One who is sure outweighs one who hardly is, and two of them are not as sure as one.
+        (votes(-3, 1), Outcome.A, (0.9427 + 0.2823) / 2),
+        (votes(-3, 1, 1), Outcome.A, (0.9427 + 2 * 0.2823) / 3),
+        (votes(0, 3), Outcome.B, (0.5 + 0.9427) / 2),
+        ([BAD, Vote(3)], Outcome.B, (0.5 + 0.9427) / 2),
+        ([Vote(4, scale=Scale.FORCED)], Outcome.B, 0.9427),
+        ([Vote(-1, scale=Scale.EIGHT)], Outcome.A, 0.5987),
+    ],
+)
+def test_a_vote_is_as_sure_as_it_is_strong(cast: list[Vote], outcome: Outcome, target: float) -> None:
+    decision = decide_by_strength(cast)
+    assert (decision.outcome, decision.target) == (outcome, pytest.approx(target, abs=1e-4))
+
+
+@pytest.mark.parametrize(
+    ("cast", "outcome"),
+    [
+        (votes(0, 0), Outcome.TIE),
+        ([Vote(1, scale=Scale.FORCED)], Outcome.TIE),  # "negligibly better, or unsure"
+        (votes(-2, 2), Outcome.DISAGREEMENT),
+        ([BAD, BAD, Vote(3)], Outcome.BOTH_BAD),
+        ([BAD, Vote(0)], Outcome.TIE),
+    ],
+)
+def test_votes_whose_strengths_come_to_nothing_make_no_pair(cast: list[Vote], outcome: Outcome) -> None:
+    assert decide_by_strength(cast) == decide_by_strength(cast[::-1]) == Decision(outcome)
 
 
 def test_a_target_of_weighed_votes_counts_both_bad_half() -> None:

@@ -429,7 +429,7 @@ def test_nothing_to_freeze_is_said_with_what_to_do(project: Project) -> None:
         ({"include": ()}, "include must name own, imported:SOURCE or ai:ANNOTATOR, got nothing"),
         ({"include": ("own", "hh")}, "include must name own, imported:SOURCE or ai:ANNOTATOR, got hh"),
         ({"include": ("imported:",)}, "got imported:"),
-        ({"consensus": "mean"}, "consensus must be one of majority, mean3, dawid_skene, soft, got 'mean'"),
+        ({"consensus": "mean"}, "consensus must be one of majority, mean3, dawid_skene, soft, strength, got 'mean'"),
         ({"min_judgments": 0}, "min_judgments must be at least 1, got 0"),
         ({"test_share": 1.0}, "test_share must be at least 0 and under 1, got 1.0"),
     ],
