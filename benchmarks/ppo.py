@@ -239,6 +239,10 @@ def main() -> None:
     options = parser.parse_args()
     quieten()
     if options.side:
+        if not options.side.startswith("trl"):
+            from rlhf.learning.lifetime import keep_memory  # noqa: PLC0415 -- as above
+
+            keep_memory()  # as every run does
         print(json.dumps(SIDES[options.side](options.folder, options.rollouts)))
     elif options.trl:
         compare(options.only, options.rollouts, options.trl)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rlhf.contract.run_dir import EXIT_DONE
 from rlhf.learning.door import execute_run
-from rlhf.learning.lifetime import die_with_parent, prepare_environment
+from rlhf.learning.lifetime import die_with_parent, keep_memory, prepare_environment
 from rlhf.learning.processes import leave_processes
 
 
 def main() -> int:
     """Parse the command line, go through the door and return the process's exit code."""
+    keep_memory()
     parent = os.getppid()
     arguments = parse_arguments()
     die_with_parent(parent)

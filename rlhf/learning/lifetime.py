@@ -1,4 +1,5 @@
-"""What a learning process owes its host: to die with its parent, to stay offline, to wait without burning the CPU."""
+"""What a learning process owes its host: to die with its parent, to stay offline, to wait without burning the CPU, and to
+keep the memory it will need again."""
 
 from __future__ import annotations
 
@@ -21,6 +22,17 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "TQDM_DISABLE": "1",  # progress goes to progress.json; bars would fill the log
 }
+# Of glibc, which reads it as a process begins. What a step gives up the next one needs again: by default it goes back to the
+# kernel, which clears it anew page by page, a quarter of a million pages in a rollout of PPO that takes 20 seconds. Kept, and
+# in pages of 2 MB where the kernel has them, a rollout takes a seventh less CPU.
+TUNABLES = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.hugetlb=1"
+
+
+def keep_memory() -> None:
+    """Begin this process anew, on Linux, so that it keeps freed memory; not where its environment tells glibc what to do."""
+    if sys.platform.startswith("linux") and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = TUNABLES
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- itself
 
 
 def die_with_parent(expected_parent: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.experience import Experience
+from rlhf.learning.folded import folds_kept
 from rlhf.learning.logps import CompletionBatch, token_logps
 from rlhf.learning.losses import ppo_policy_losses, ppo_value_losses
 from rlhf.learning.models import autocast
@@ -62,12 +62,15 @@ class PolicyUpdate:
         n_tokens = int(self.experience.mask[rows].sum())
         total = self.learn_ptx(model, step, n_tokens) if self.ptx else torch.zeros((), device=self.accelerator.device)
         micro_batches = self.cut(rows)
-        for number, (part, is_real) in enumerate(micro_batches, 1):
-            with self.syncing(model, now=number == len(micro_batches)):
-                for summed in self.micro_losses(model, part, is_real=is_real):
-                    loss = process_count() * summed / n_tokens
-                    self.accelerator.backward(loss)
-                    total += loss.detach()
+        with folds_kept(model):
+            for who in self.list_passes(model):
+                for number, (part, is_real) in enumerate(micro_batches, 1):
+                    with self.syncing(model, now=number == len(micro_batches)):
+                        batch = self.experience.batch(part, pad_id=self.pad_id).to(self.accelerator.device)
+                        summed = self.ask(model, batch, part, is_real=is_real, **who)
+                        loss = process_count() * summed / n_tokens
+                        self.accelerator.backward(loss)
+                        total += loss.detach()
         return total, self.metrics.close_minibatch(n_tokens)
 
     def syncing(self, model: Any, *, now: bool) -> AbstractContextManager[Any]:
@@ -90,23 +93,20 @@ class PolicyUpdate:
         mine = cuts[process_rank()]
         return mine + [(longest_first[-1:], False)] * (max(map(len, cuts)) - len(mine))
 
-    def micro_losses(self, model: Any, rows: list[int], *, is_real: bool = True) -> Iterator[Tensor]:
-        """Yield the summed losses of the completion tokens of some rows; 0, with a graph, where they are not real.
+    def list_passes(self, model: Any) -> list[dict[str, bool]]:
+        """Return who is asked in which pass over the micro-batches.
 
-        First the critic's, then the policy's, where they share no trained weight: whoever calls backward on each as it comes
-        holds one model's activations at a time. Gradients are exchanged once for both, so several processes hold both; and
-        a critic that shares the policy's pass has its loss with it.
+        First the critic, then the policy, where they share no trained weight: so activations of one model are held at a
+        time. Gradients are exchanged once for both, so several processes hold both; and a critic that shares the policy's
+        pass has its loss with it.
         """
-        batch = self.experience.batch(rows, pad_id=self.pad_id).to(self.accelerator.device)
-        if process_count() == 1 and not model.shares_pass:
-            yield self.ask(model, batch, rows, is_real=is_real, with_policy=False)
-            if self.with_policy:
-                yield self.ask(model, batch, rows, is_real=is_real, with_critic=False)
-        else:
-            yield self.ask(model, batch, rows, is_real=is_real, with_policy=self.with_policy)
+        if process_count() > 1 or model.shares_pass:
+            return [{"with_policy": self.with_policy}]
+        return [{"with_policy": False}, *([{"with_critic": False}] if self.with_policy else [])]
 
     def ask(self, model: Any, batch: CompletionBatch, rows: list[int], *, is_real: bool, **who: bool) -> Tensor:
-        """Return the summed loss of those who are asked."""
+        """Return the summed loss of the completion tokens of some rows, of those who are asked; 0, with a graph, of rows
+        that are not real."""
         known = self.experience.states
         states = None if known is None else self.experience.tokens(known[:, :-1], rows)  # (N, H)
         with autocast(self.accelerator.device, self.dtype):

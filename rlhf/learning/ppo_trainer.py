@@ -18,6 +18,7 @@ from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic
 from rlhf.learning.checkpointing import ReportToRun, SealedCheckpoints
 from rlhf.learning.experience import ScoreScale
+from rlhf.learning.folded import folds_kept
 from rlhf.learning.policy_update import PolicyUpdate
 from rlhf.learning.processes import process_count
 from rlhf.learning.ptx import PtxRows
@@ -136,7 +137,8 @@ class PPOTrainer(SealedCheckpoints, Trainer):
 
     def start_rollout(self) -> None:
         """Draw the next rollout."""
-        self.experience, metrics = self.source.draw(self.rollouts_started, self.model)
+        with folds_kept(self.model):
+            self.experience, metrics = self.source.draw(self.rollouts_started, self.model)
         self.model.require_same_training()
         n_tokens = [len(ids) for ids in self.experience.completions]
         self.minibatches = self.source.split(self.rollouts_started, n_tokens)

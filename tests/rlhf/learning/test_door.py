@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result
 from rlhf.learning.door import describe_failure, execute_run
+from rlhf.learning.lifetime import TUNABLES
 from rlhf.learning.stops import NonFiniteError
 from tests.rlhf.learning.conftest import write_pairs
 
@@ -126,6 +128,25 @@ def test_a_process_whose_parent_is_already_gone_ends_at_once():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (-9, "")
+
+
+@pytest.mark.parametrize("said", [None, "glibc.malloc.check=0"], ids=["silent", "with a word of its own"])
+def test_a_process_begins_anew_to_keep_its_memory_unless_its_environment_says_how(said: str | None):
+    program = (
+        "import os, sys; from rlhf.learning.lifetime import keep_memory; print(os.getpid(), sys.argv[1:], flush=True);"
+        " keep_memory(); print(os.environ['GLIBC_TUNABLES'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    environment |= {"GLIBC_TUNABLES": said} if said else {}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    *began, tunables = done.stdout.splitlines()
+    assert len(set(began)) == 1
+    assert began[0].endswith("['run']")
+    assert (len(began), tunables) == ((1, said) if said else (2, TUNABLES))
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.learning.adapters import adapter_layers, add_adapter, put_adapter
-from rlhf.learning.folded import FEWEST_TOKENS, FoldedLinear
+from rlhf.learning.folded import FEWEST_TOKENS, FoldedLinear, folds_kept
 
 
 class Stack(nn.Module):
@@ -123,3 +123,60 @@ def test_matrices_that_lie_the_other_way_are_left_to_peft():
 
     assert kinds == {FoldedLinear}
     assert torch.equal(model(ids).logits, found)
+
+
+def test_what_is_kept_for_several_passes_changes_no_number():
+    many, few = torch.randn(FEWEST_TOKENS, 6, dtype=torch.double), torch.randn(3, 6, dtype=torch.double)
+    stack, peft = build(), unfold(build())
+
+    with folds_kept(stack):
+        found = [learn(stack, x) for x in (few, many, many, few)]
+
+    torch.testing.assert_close(found, [learn(peft, x) for x in (few, many, many, few)])
+
+
+def test_it_is_made_once_for_all_passes_of_an_adapter_and_given_up_after_them():
+    x = torch.randn(FEWEST_TOKENS, 6, dtype=torch.double)
+    stack = build()
+    first = adapter_layers(stack)[0]
+
+    with folds_kept(stack):
+        stack(x)
+        kept = first.kept[1]
+        stack(x)
+        assert first.kept[1] is kept
+    assert first.kept is None
+
+    with torch.no_grad():
+        first.lora_B["policy"].weight.mul_(2)
+    torch.testing.assert_close(stack(x), unfold(stack)(x))
+
+
+def test_another_adapter_is_never_computed_with_what_was_kept_of_the_first():
+    x = torch.randn(FEWEST_TOKENS, 6, dtype=torch.double)
+    stack = build()
+    put_adapter(stack, LoraConfig(r=3, lora_alpha=6, target_modules=["first", "second"]), name="critic", seed=2)
+    layers = adapter_layers(stack)
+    for layer in layers:
+        layer.to(torch.double)
+        nn.init.normal_(layer.lora_B["critic"].weight)
+
+    def ask_both(n_tokens: int) -> list[Tensor]:
+        found = []
+        for name in ("policy", "critic", "policy"):
+            for layer in layers:
+                layer.set_adapter(name)
+            found.append(stack(x[:n_tokens]))
+        return found
+
+    with folds_kept(stack):
+        found = [*ask_both(len(x)), *ask_both(3)]
+        for layer in layers:
+            layer.enable_adapters(False)
+        bare = stack(x)
+        for layer in layers:
+            layer.enable_adapters(True)
+
+    unfold(stack)
+    torch.testing.assert_close(found, [*ask_both(len(x)), *ask_both(3)])
+    torch.testing.assert_close(bare, layers[1].get_base_layer()(layers[0].get_base_layer()(x).tanh()))
