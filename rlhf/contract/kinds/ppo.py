@@ -9,8 +9,9 @@ from typing import ClassVar
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import AdapterConfig, setting
 
-# What micro_batch_tokens=0 means. On a CPU larger passes are no faster, and hold activations and logits of all their rows.
-TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}
+# What micro_batch_tokens=0 means. On two CPU cores PPO over 33 million parameters draws 15% more samples a second with 1536
+# than with 1024, and 3% more with twice that, which holds the activations and logits of all its rows: 500 MB more.
+TOKENS_AT_ONCE = {"cpu": 1536, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class PPOConfig(AdapterConfig):
     num_minibatches: int = setting(4, "Optimizer steps per pass.", low=1)
     micro_batch_tokens: int = setting(
         0,
-        "Padded tokens per forward pass; 0 takes 1024 on a CPU and 8192 on a GPU, for speed and little memory.",
+        "Padded tokens per forward pass; 0 takes 1536 on a CPU and 8192 on a GPU, for speed and little memory.",
         low=0,
     )
     max_prompt_tokens: int = setting(512, "Longest prompt; older turns are cut whole.", low=8)
