@@ -22,9 +22,11 @@ Where a word counted as often as it came, seed 1 came to 0.722: its answers said
 the hidden rule that is brevity fell from 0.98 to 0.76 (now 0.99).
 """
 
+# ruff: noqa: E402 -- Django is set up before what has models is imported
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import statistics
@@ -34,10 +36,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("PREFLOOP_HOME", tempfile.mkdtemp(prefix="circle-"))
+django.setup()  # the consensus rules are those of the web's side
+
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import Message, PreferenceRow, PromptRow, read_rows, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, SAMPLES, SCORES, prepare_run_dir
 from rlhf.contract.settings import RunConfig
+from rlhf.domain.datasets.consensus import Outcome, Vote, decide_all
 from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe
@@ -167,18 +176,18 @@ def sample(run_dir: Path, policy: Path, prompts: list[list[Message]], *, n: int,
 
 
 def label(prompts: list[list[Message]], pairs: list[list[str]], labeler: SimulatedLabeler) -> list[PreferenceRow]:
-    """Return what the labeler prefers; a tie is a row whose target is one half."""
+    """Return what the labeler prefers, as the demo's freeze writes it; a tie is a row whose target is one half."""
     rows = []
     for prompt, (a, b) in zip(prompts, pairs, strict=True):
-        strength = labeler.prefer(prompt, a, b)
-        chosen, rejected = (b, a) if strength > 0 else (a, b)
+        vote = Vote(labeler.prefer(prompt, a, b))
+        decision = decide_all({0: [vote]}, **recipe.RULE)[0]
+        chosen, rejected = (b, a) if decision.outcome == Outcome.B else (a, b)
         rows.append(
             PreferenceRow(
                 prompt=prompt,
                 chosen=[Message(role="assistant", content=chosen)],
                 rejected=[Message(role="assistant", content=rejected)],
-                margin=abs(strength) / 3,
-                target=1.0 if strength else 0.5,
+                target=0.5 if decision.outcome == Outcome.TIE else decision.target,
             )
         )
     return rows

@@ -7,6 +7,16 @@ a reward model is trained on what the votes come to. A fifth of the labelers are
 half always click the left side. What counts is how often the reward model prefers the truly better of two answers to fresh
 prompts, by the hidden rule. Beside it: how many of the labels themselves are right. "clean" are the hidden rule's own labels.
 The last column is the accuracy lost against the honest labelers' majority. --home keeps the models of a seed.
+
+Seeds 1 to 3, 300 pairs, 500 tested (labels right, then accuracy with the standard error over seeds):
+
+    clean                              1.000   0.807 +- 0.012
+    honest, majority                   0.918   0.793 +- 0.005
+    spam, first vote alone             0.774   0.774 +- 0.005   lost 0.019
+    spam, majority                     0.858   0.780 +- 0.012        0.013
+    spam, share of votes, soft         0.863   0.783 +- 0.009        0.010
+    spam, Dawid-Skene                  0.893   0.783 +- 0.012        0.010
+    spam, Dawid-Skene, soft            0.893   0.791 +- 0.012        0.001
 """
 
 # ruff: noqa: E402 -- Django is set up before what has models is imported
