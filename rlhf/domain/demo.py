@@ -71,7 +71,6 @@ def make_project() -> Project:
         gate=Loop.Gate.OPEN,
         strategy=Loop.Strategy.RANDOM,
         settings=run_settings(),
-        rule=recipe.RULE,
     )
     train = draw_prompts(SEED, N_PROMPTS, split="train")
     held_out = draw_prompts(SEED, N_HELD_OUT_PROMPTS, split="test")

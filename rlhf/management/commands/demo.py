@@ -26,6 +26,7 @@ from rlhf.domain.waiting import wait_for_round
 from rlhf.management.commands.up import prepare
 from rlhf.models import Checkpoint, Loop, Round, Run
 from rlhf.views.loop_report import COLUMNS, spell_row, write_report
+from rlhf.world import recipe
 
 N_CONTEST_PROMPTS = 500
 CONTEST_SEED = 7
@@ -103,7 +104,9 @@ class Command(BaseCommand):
         loop.threshold, loop.n_pairs = n, n + math.ceil(n * SPARE_PAIRS)
         loop.max_rounds = count_rounds(project) + options["rounds"]
         loop.method, loop.gate = options["method"] or loop.method, options["gate"] or loop.gate
-        loop.save(update_fields=["threshold", "n_pairs", "max_rounds", "method", "gate"])
+        if options["method"]:
+            loop.rule = {} if loop.method == Loop.Method.DPO else recipe.RULE
+        loop.save(update_fields=["threshold", "n_pairs", "max_rounds", "method", "gate", "rule"])
         start_loop(loop) if loop.state == Loop.State.STOPPED else resume_loop(loop)
         last = Round.objects.filter(project=project).latest("number").number
         while loop.state == Loop.State.RUNNING:
