@@ -86,7 +86,7 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
 
     With a critic that is a head on another's states there is one model less of either; the reward model's are kept. Under
     adapters one base is policy and reference, and the reward model's too where that is asked for; else a second one counts,
-    though share_base=auto may find that it needs none.
+    though share_base=auto may find that it needs none. On a CPU the blocks' weights with an adapter in them are kept beside.
     """
     n = config.rollout_batch_size * config.samples_per_prompt
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
@@ -101,6 +101,8 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     n_bases = 1 if config.share_base == "on" else 2
     n_frozen = n_bases - n_learning if config.lora_rank else 2
     models = n_learning * trained_bytes(config, shape, machine) + n_frozen * WEIGHT * shape.n_parameters
+    if config.lora_rank and machine.name == "cpu":
+        models += WEIGHT * shape.n_block_parameters
     n_states = n * (new + 1) if config.critic == "frozen" else 0
     states = 2 * WEIGHT * n_states * shape.hidden_size  # as they were read, and side by side
     return Load(
