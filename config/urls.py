@@ -26,3 +26,5 @@ urlpatterns = [
     path("", include("labeling.urls")),
     path("", include("rlhf.urls")),
 ]
+
+handler500 = "config.outage.answer_failure"

@@ -18,7 +18,7 @@ CATALOGUE = ROOT / "locale/de/LC_MESSAGES/django.po"
 TEMPLATES = [
     path
     for path in sorted((ROOT / "templates").rglob("*.html"))
-    if "rlhf" not in path.parts and path.name != "500.html"
+    if "rlhf" not in path.parts and path.name not in ("500.html", "503.html")
 ]
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sd]|\{\w*\}")
 

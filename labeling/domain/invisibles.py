@@ -8,9 +8,11 @@ from html import escape
 
 # Marks, not characters: a reader must see that the text hides something. Joiners are letters' business except in ASCII.
 INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
     "|(?<=[\x00-\x7f])[\u200c\u200d]"
+    # Variants are chosen of signs and of letters beyond ASCII, one each; of a digit only for its key cap.
+    "|(?<=[\x00-\x7f\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef](?!\u20e3)"
 )
 TAG_OR_INVISIBLE = re.compile(f"<[^>]*>|{INVISIBLE.pattern}")
 # As written, spaces that look like none, or like another, are marked too.

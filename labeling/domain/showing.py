@@ -29,7 +29,12 @@ class ShownText:
     @property
     def raw_html(self) -> SafeString | None:
         """The text as written; None where it is shown so already."""
-        return None if self.is_withheld or is_plain(self.text) else render_raw(self.text)
+        return None if self.is_withheld or self.is_plain else render_raw(self.text)
+
+    @property
+    def is_plain(self) -> bool:
+        """Too long to be read as Markdown."""
+        return is_plain(self.text)
 
     @property
     def is_blank(self) -> bool:

@@ -18,7 +18,7 @@ export function look() {
   const edge = find(".verdict")?.getBoundingClientRect().top ?? innerHeight;
   for (const side of ["left", "right"]) {
     const own = find(`.completion[data-side=${side}]`);
-    const card = ("diff" in main.dataset && find(".compared")) || own;
+    const card = ("diff" in main.dataset && find(".compared:not([data-none])")) || own;
     if (!card || "veiled" in main.dataset) continue;
     const box = card.getBoundingClientRect();
     const text = find(".text", card) ?? card;

@@ -61,6 +61,48 @@ def test_the_words_that_differ_are_marked_on_both_sides_and_stay_marked(kitchen,
     assert Judgment.objects.get().trace["used_diff"] is True
 
 
+def test_texts_too_long_to_be_compared_stay_in_sight_and_say_so(kitchen, grace, open_page):
+    add_pair(kitchen, text_a="**bold** " * 3000, text_b="short")
+    page = open_page(grace, PAGE, viewport={"width": 390, "height": 844})
+    wait_for_pair(page)
+
+    page.keyboard.press("d")
+
+    page.wait_for_selector("text=too long to be compared")
+    assert page.locator(".completions").is_visible()
+    assert page.locator(".switch").is_visible()
+    assert page.locator(".completion", has_text="bold").locator(".remark").inner_text() == (
+        "Too long for Markdown: shown as it was written."
+    )
+
+
+def test_a_phone_has_no_switch_between_texts_that_are_compared_in_one(kitchen, grace, open_page):
+    add_pair(kitchen, "1", text_a="Boil the eggs for six minutes.", text_b="Fry the eggs for six minutes.")
+    page = open_page(grace, PAGE, viewport={"width": 390, "height": 844})
+    wait_for_pair(page)
+    assert page.locator(".switch").is_visible()
+
+    page.keyboard.press("d")
+
+    page.wait_for_selector(".compared:visible")
+    assert not page.locator(".switch").is_visible()
+
+
+@pytest.mark.parametrize("scale", Project._meta.get_field("scale").choices, ids=lambda choice: choice[0])
+def test_why_a_pair_is_skipped_can_be_read_on_a_phone(kitchen, grace, open_page, scale):
+    Project.objects.filter(pk=kitchen.pk).update(scale=scale[0])
+    add_pair(kitchen)
+    page = open_page(grace, PAGE, viewport={"width": 390, "height": 844})
+    wait_for_pair(page)
+
+    page.locator(".verdict .skip > summary").click()
+
+    menu = page.locator(".verdict .skip > div").bounding_box()
+    assert menu["x"] >= 0
+    assert menu["x"] + menu["width"] <= 390
+    assert 0 <= menu["y"] <= menu["y"] + menu["height"] <= 844
+
+
 def test_raw_text_shows_every_mark_and_what_is_invisible(kitchen, grace, open_page):
     add_pair(kitchen, text_a="**bold**\ttab", text_b="plain")
     page = open_page(grace, PAGE)

@@ -195,6 +195,10 @@ INVISIBLE = [
     "\u061c",
     "\u180e",
     "\U000e0041",
+    "\U000e0101",
+    "\U0001d173",
+    "\u2800",
+    "\ufe01",
     "\x08",
     "\x7f",
 ]
@@ -211,9 +215,13 @@ def test_an_invisible_character_is_marked_and_flagged(character):
     assert has_invisible(text)
 
 
-@pytest.mark.parametrize("text", ["\U0001f469\u200d\U0001f4bb", "می\u200cخواهم", "क्\u200dष", "tab\tand\nline\r\n"])
-def test_joiners_of_scripts_and_emoji_are_left_alone(text):
+@pytest.mark.parametrize("text", ["\U0001f469\u200d\U0001f4bb", "می\u200cخواهم", "क्\u200dष", "葛\U000e0101", "❤\ufe0f", "1\ufe0f\u20e3", "tab\tand\nline\r\n"])
+def test_joiners_and_variants_of_scripts_and_emoji_are_left_alone(text):
     assert not has_invisible(text)
+
+
+def test_variants_in_a_row_hide_something_whatever_they_stand_on():
+    assert has_invisible("❤\ufe0f\U000e0101\U000e0102")
 
 
 def test_an_invisible_character_in_code_is_marked_too():
