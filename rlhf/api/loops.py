@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
@@ -21,7 +22,7 @@ from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, s
 from rlhf.domain.promoting import roll_back
 from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import Standing, read_standing, read_standings
-from rlhf.domain.terms import get_loop
+from rlhf.domain.terms import get_loop, read_settings, record_settings
 from rlhf.forms.projects import LOOP_FIELDS, check_terms
 from rlhf.models import Checkpoint, Loop
 
@@ -146,9 +147,11 @@ class LoopViewSet(viewsets.GenericViewSet):
     def partial_update(self, request: Request, slug: str) -> Response:
         """Change settings; rounds that have begun keep theirs."""
         loop = get_loop(self.find_project(slug))
+        before = read_settings(loop)
         serializer = LoopSettingsSerializer(loop, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        serializer.save()
+        with transaction.atomic():
+            record_settings(serializer.save(), before, user=request.user)
         return self.answer(loop.project)
 
     @extend_schema(request=None, responses={200: LoopSerializer, **REFUSALS})

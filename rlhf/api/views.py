@@ -108,7 +108,7 @@ class RunViewSet(ManagedRows):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End a queued run; ask a running one to stop, which it does within ten seconds. A run that is over stays."""
-        return Response(self.get_serializer(cancel_run(self.get_object())).data)
+        return Response(self.get_serializer(cancel_run(self.get_object(), user=request.user)).data)
 
     @extend_schema(responses={200: MetricSerializer(many=True), 403: DETAIL, 404: DETAIL})
     @action(detail=True, pagination_class=StepByStep, serializer_class=MetricSerializer)

@@ -9,7 +9,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from labeling.models import Project
+from labeling.domain.audit import record_event
+from labeling.models import Project, User
 from rlhf.contract import run_dir as seam
 from rlhf.contract.errors import ContractError, CorruptError
 from rlhf.contract.model_folder import COPIED, check_model_folder, gives_scores
@@ -88,7 +89,7 @@ def require_model(folder: Path) -> None:
         raise ModelRefused(str(error)) from error
 
 
-def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> Checkpoint:
+def register_folder(project: Project, folder: Path, *, kind: str, name: str, user: User | None = None) -> Checkpoint:
     """Copy a Hugging Face model folder of the user's own under PREFLOOP_HOME and register it.
 
     Raises: ModelRefused for what model_folder.check_model_folder refuses, for a reward model that is to be a policy, and for
@@ -108,10 +109,13 @@ def register_folder(project: Project, folder: Path, *, kind: str, name: str) -> 
                 shutil.copyfile(path, part / path.name, follow_symlinks=False)
         require_model(part)  # what was looked at before may have been exchanged since
     with transaction.atomic():
-        return Checkpoint.objects.create(
+        checkpoint = Checkpoint.objects.create(
             project=project,
             name=name,
             kind=kind,
             path=str(target.relative_to(settings.PREFLOOP_HOME)),
             manifest_sha256=seam.verify_sealed(target),
         )
+        facts = {"kind": kind, "manifest_sha256": checkpoint.manifest_sha256}
+        record_event("checkpoint.register", checkpoint, actor=user, project=project, after=facts)
+    return checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
@@ -45,6 +46,9 @@ def apply_stale_rule(project: Project, terms: Terms, *, number: int) -> int:
     for chunk in chunks(ids):
         Slot.objects.filter(comparison__in=chunk).update(priority=STALE_PRIORITY)
         Comparison.objects.filter(pk__in=chunk).update(priority=STALE_PRIORITY)
+    record_many(
+        "comparison.down_rank", project, ids, {"priority": STALE_PRIORITY, "because": f"stale in round {number}"}
+    )
     return len(ids)
 
 
@@ -54,11 +58,18 @@ def retire_pairs(project: Project, waiting: QuerySet[Comparison], *, because: st
     for chunk in chunks(ids):
         shut_slots(chunk)
         Comparison.objects.filter(pk__in=chunk, state=Comparison.State.OPEN).update(state=Comparison.State.RETIRED)
-    for start in range(0, len(ids), CHUNK):
-        facts = {"state": Comparison.State.RETIRED.value, "ids": ids[start : start + CHUNK], "because": because}
-        subject = f"{len(facts['ids'])} comparisons"
-        record_event("comparison.retire", subject, actor=user, project=project, after=facts)
+    facts = {"state": Comparison.State.RETIRED.value, "because": because}
+    record_many("comparison.retire", project, ids, facts, user=user)
     return len(ids)
+
+
+def record_many(
+    verb: str, project: Project, ids: list[int], facts: dict[str, Any], *, user: User | None = None
+) -> None:
+    """Keep what was done to many comparisons at once, with their ids."""
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        record_event(verb, f"{len(part)} comparisons", actor=user, project=project, after={**facts, "ids": part})
 
 
 def count_duels(round: Round) -> int:

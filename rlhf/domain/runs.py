@@ -15,6 +15,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from labeling.domain.audit import record_event
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Project, User
 from rlhf.contract.settings import RunConfig
@@ -62,6 +63,8 @@ def create_run(
             created_by=user,
             estimate=asdict(estimate) if estimate else {},
         )
+        if user is not None:  # what a loop starts is in its rounds
+            record_event("run.start", run, actor=user, project=project, after={"kind": run.kind, "config": run.config})
         transaction.on_commit(lambda: ring("rlhf.execute_run", run.pk))
     return run
 
@@ -162,14 +165,17 @@ def requeue_run(run: Run, cause: str) -> None:
         ring("rlhf.execute_run", run.pk)
 
 
-def cancel_run(run: Run) -> Run:
+@transaction.atomic
+def cancel_run(run: Run, *, user: User | None = None) -> Run:
     """Cancel a queued run at once; ask the worker of a running one to stop it. A run that is over stays as it is."""
     now = timezone.now()
-    n_cancelled = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+    n_met = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
         state=Run.State.CANCELLED, cancel_requested_at=now, finished_at=now
     )
-    if not n_cancelled:
-        Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested_at=now)
+    if not n_met:
+        n_met = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested_at=now)
+    if n_met:
+        record_event("run.cancel", run, actor=user, project=run.project)
     run.refresh_from_db()
     return run
 

@@ -96,7 +96,13 @@ def register_checkpoint(request: HttpRequest) -> HttpResponse:
         values = form.cleaned_data
         try:
             return redirect(
-                register_folder(values["project"], values["folder"], kind=values["kind"], name=values["name"])
+                register_folder(
+                    values["project"],
+                    values["folder"],
+                    kind=values["kind"],
+                    name=values["name"],
+                    user=request.user,
+                )
             )
         except ModelRefused as error:
             form.add_error(None, str(error))

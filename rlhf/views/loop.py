@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -16,7 +17,7 @@ from rlhf.domain.errors import LearningError, NotReady
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, list_promoted_of, roll_back
 from rlhf.domain.standing import Standing, read_standings
-from rlhf.domain.terms import get_loop
+from rlhf.domain.terms import get_loop, read_settings, record_settings
 from rlhf.forms.projects import LoopForm, PauseForm, RollbackForm
 from rlhf.models import Checkpoint, Loop
 from rlhf.permissions import manager_required
@@ -114,10 +115,13 @@ def restore_policy(request: HttpRequest, slug: str) -> HttpResponse:
 @manager_required
 def update_loop(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_object_or_404(Project.objects.managed_by(request.user), slug=slug)
-    form = LoopForm(request.POST, instance=get_loop(project), prefix=slug)
+    loop = get_loop(project)
+    before = read_settings(loop)
+    form = LoopForm(request.POST, instance=loop, prefix=slug)
     if not form.is_valid():
         return show_loops(request, invalid=form, status=422)
-    form.save()
+    with transaction.atomic():
+        record_settings(form.save(), before, user=request.user)
     messages.success(request, f"The loop of {project} is saved.")
     return redirect("rlhf:loop-list")
 

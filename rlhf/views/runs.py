@@ -150,7 +150,7 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @manager_required
 def request_cancel(request: HttpRequest, pk: int) -> HttpResponse:
-    run = cancel_run(get_object_or_404(of_managed_projects(Run.objects.all(), request.user), pk=pk))
+    run = cancel_run(get_object_or_404(of_managed_projects(Run.objects.all(), request.user), pk=pk), user=request.user)
     if run.state == Run.State.CANCELLED:
         messages.success(request, "The run is cancelled.")
     elif not run.is_over:

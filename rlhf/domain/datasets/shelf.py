@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from labeling.models import Project
+from labeling.domain.audit import record_event
+from labeling.models import Project, User
 from rlhf.contract.records import canonical_line, hash_lines
 from rlhf.domain.datasets.bytes import SplitBytes, copy_stored, read_stored, store_split, write_split
 from rlhf.domain.datasets.split import TEST, TRAIN
@@ -75,6 +76,8 @@ def freeze_rows(
     try:
         with transaction.atomic():
             seal(dataset, sources or [])
+            facts = {"kind": kind, "train": dataset.n_train, "test": dataset.n_test, "sha256": dataset.sha256}
+            record_event("dataset.freeze", dataset, actor=cast("User | None", user), project=project, after=facts)
     except IntegrityError:
         if existing := stored.first():
             return existing  # one_dataset_per_content: another freeze was first

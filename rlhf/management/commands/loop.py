@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.http import QueryDict
 
 from labeling.models import Project, User
@@ -13,7 +14,7 @@ from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, s
 from rlhf.domain.promoting import list_promoted, roll_back
 from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import read_standing
-from rlhf.domain.terms import get_loop
+from rlhf.domain.terms import get_loop, read_settings, record_settings
 from rlhf.domain.waiting import wait_for_round
 from rlhf.forms.projects import LOOP_FIELDS, LoopForm
 from rlhf.models import Loop, Round
@@ -120,7 +121,7 @@ class Command(BaseCommand):
 
 def save_settings(loop: Loop, assignments: list[str]) -> None:
     """Store key=value texts as the page stores its form; a slice goes by its name. Raises: CommandError."""
-    wanted = QueryDict(mutable=True)
+    wanted, before = QueryDict(mutable=True), read_settings(loop)
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
         if not separator or name not in LOOP_FIELDS:
@@ -134,4 +135,5 @@ def save_settings(loop: Loop, assignments: list[str]) -> None:
     form = LoopForm(wanted, instance=loop)
     if not form.is_valid():
         raise CommandError(" ".join(f"{name}: {words[0]}" for name, words in form.errors.items()))
-    form.save()
+    with transaction.atomic():
+        record_settings(form.save(), before, user=None)

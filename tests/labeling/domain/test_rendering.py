@@ -215,7 +215,18 @@ def test_an_invisible_character_is_marked_and_flagged(character):
     assert has_invisible(text)
 
 
-@pytest.mark.parametrize("text", ["\U0001f469\u200d\U0001f4bb", "می\u200cخواهم", "क्\u200dष", "葛\U000e0101", "❤\ufe0f", "1\ufe0f\u20e3", "tab\tand\nline\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\U0001f469\u200d\U0001f4bb",
+        "می\u200cخواهم",
+        "क्\u200dष",
+        "葛\U000e0101",
+        "❤\ufe0f",
+        "1\ufe0f\u20e3",
+        "tab\tand\nline\r\n",
+    ],
+)
 def test_joiners_and_variants_of_scripts_and_emoji_are_left_alone(text):
     assert not has_invisible(text)
 

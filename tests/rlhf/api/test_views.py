@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import call_command
 
-from labeling.models import Slice
+from labeling.models import AuditEvent, Slice
 from rlhf.api.loops import LoopSettingsSerializer
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.datasets.rule import FreezeRule
@@ -264,6 +264,8 @@ def test_the_settings_of_a_loop_are_changed_within_reason(as_manager, project, o
     ]
 
     assert (changed.status_code, changed.json()["settings"]["method"]) == (200, "ppo")
+    event = AuditEvent.objects.get(verb="loop.edit")
+    assert (event.actor.username, event.after) == ("mia", {"method": "ppo", "threshold": 300, "gate": "figures"})
     assert [(answer.status_code, list(answer.json())) for answer in refused] == [
         (400, ["random_share"]),
         (400, ["gate_votes"]),

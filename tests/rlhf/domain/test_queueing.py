@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot
 from labeling.domain.people import add_member
-from labeling.models import Comparison, Slot, User
+from labeling.models import AuditEvent, Comparison, Slot, User
 from rlhf.domain.freshness import STALE_PRIORITY, apply_stale_rule, count_duels, count_fresh
 from rlhf.domain.promoting import is_votes_dry
 from rlhf.domain.queueing import queue_round, queue_samples
@@ -119,6 +119,8 @@ def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
     assert set(Slot.objects.filter(priority=STALE_PRIORITY).values_list("comparison__priority", flat=True)) == {-1}
     judge(loop.project, 4)
     assert claim_slot(loop.project, labeler).priority == STALE_PRIORITY
+    event = AuditEvent.objects.get(verb="comparison.down_rank")
+    assert (len(event.after["ids"]), event.after["because"]) == (4, "stale in round 3")
     Slot.objects.filter(state="held").free_up()
     assert apply_stale_rule(loop.project, Terms(stale_after=2, stale_rule="retire"), number=3) == 4
     assert claim_slot(loop.project, labeler) is None

@@ -116,6 +116,8 @@ def test_a_model_that_gives_scores_is_no_policy(as_admin, project, model_folder,
     assert (refused.status_code, taken.status_code) == (422, 302)
     assert "gives scores and writes nothing: register it as a reward model" in refused.text
     assert Checkpoint.objects.get().kind == "reward"
+    event = AuditEvent.objects.get(verb="checkpoint.register")
+    assert (event.actor.is_superuser, event.after["kind"]) == (True, "reward")
 
 
 @pytest.mark.parametrize("folder", ["models/mine", "/no/such/folder"])

@@ -34,6 +34,8 @@ def test_judgments_are_frozen_by_the_rule_of_the_form(as_manager, manager, proje
     assert (dataset.name, dataset.kind, dataset.created_by) == ("first", "preference", manager)
     assert FreezeRule.from_json(dataset.rule) == rule
     assert dataset.n_train + dataset.n_test == 4
+    event = AuditEvent.objects.get(verb="dataset.freeze")
+    assert (event.actor, event.subject, event.after["sha256"]) == (manager, str(dataset), dataset.sha256)
 
 
 def test_the_form_offers_every_part_of_the_rule(as_manager, project, labeler):

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.domain.people import add_member
-from labeling.models import Project, Slot
+from labeling.models import AuditEvent, Project, Slot
 from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.standing import read_standing, read_standings
 from rlhf.forms.projects import LoopForm
@@ -103,7 +103,7 @@ def test_a_round_that_is_not_ready_is_refused_with_the_reason(as_manager, projec
     assert not Round.objects.exists()
 
 
-def test_threshold_and_size_are_saved(as_manager, project):
+def test_threshold_and_size_are_saved_and_the_trail_says_by_whom(as_manager, manager, project):
     answer = as_manager.post(
         reverse("rlhf:loop-update", args=["harbour"]),
         {"harbour-threshold": 20, "harbour-n_pairs": 40, "harbour-gate_votes": 8},
@@ -111,6 +111,10 @@ def test_threshold_and_size_are_saved(as_manager, project):
 
     assert answer.status_code == 302
     assert list(Loop.objects.values_list("project__slug", "threshold", "n_pairs")) == [("harbour", 20, 40)]
+    event = AuditEvent.objects.get(verb="loop.edit")
+    assert (event.actor, event.project.slug) == (manager, "harbour")
+    assert event.before == {"threshold": 100, "n_pairs": 300, "gate_votes": 50}
+    assert event.after == {"threshold": 20, "n_pairs": 40, "gate_votes": 8}
 
 
 def test_a_pause_and_a_promotion_while_settings_are_saved_stay(project):

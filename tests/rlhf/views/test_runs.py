@@ -5,6 +5,7 @@ import json
 import pytest
 from django.urls import reverse
 
+from labeling.models import AuditEvent
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.domain.checkpoints import run_folder
@@ -65,6 +66,8 @@ def test_a_run_is_queued_with_what_was_chosen(as_manager, manager, project):
     assert (answer.status_code, answer["Location"]) == (302, run.get_absolute_url())
     assert (run.kind, run.state, run.dataset, run.base, run.created_by) == ("dpo", "queued", dataset, base, manager)
     assert run.load_config() == DPOConfig(beta=0.3)
+    event = AuditEvent.objects.get(verb="run.start")
+    assert (event.actor, event.subject, event.after["config"]["beta"]) == (manager, str(run), 0.3)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,7 @@ def test_a_very_long_run_is_thinned_in_the_database(project):
     assert steps == sorted(steps)
 
 
-def test_a_queued_run_is_cancelled_at_once(as_manager, project):
+def test_a_queued_run_is_cancelled_at_once(as_manager, manager, project):
     run = make_run(project)
 
     answer = as_manager.post(reverse("rlhf:run-cancel", args=[run.pk]))
@@ -218,6 +221,9 @@ def test_a_queued_run_is_cancelled_at_once(as_manager, project):
     run.refresh_from_db()
     assert (answer.status_code, answer["Location"]) == (302, run.get_absolute_url())
     assert run.state == "cancelled"
+    as_manager.post(reverse("rlhf:run-cancel", args=[run.pk]))
+    event = AuditEvent.objects.get(verb="run.cancel")  # once: the second changed nothing
+    assert (event.actor, event.subject) == (manager, str(run))
 
 
 def test_a_running_run_is_asked_to_stop(as_manager, project):
