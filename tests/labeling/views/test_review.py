@@ -94,6 +94,21 @@ def test_votes_stand_side_by_side_without_names(kitchen, grace, hedy, as_rita):
     assert not re.search(r"grace|hedy|ida\b", html)
 
 
+@pytest.mark.parametrize("address", [PAGE, "/projects/kitchen/comparisons/"])
+def test_texts_stay_behind_the_warning_until_they_are_asked_for(kitchen, grace, hedy, as_rita, address):
+    pair = dispute(kitchen, grace, hedy)
+    open_page = as_rita.get(f"{address}{pair.pk}/").content.decode()
+    Project.objects.update(content_warning="Knives and fire.")
+
+    html = as_rita.get(f"{address}{pair.pk}/").content.decode()
+
+    veiled = html[html.index('<details class="veiled">') :]
+    veiled = veiled[: veiled.index('class="votes"')]
+    assert "<span>Knives and fire.</span> <b>Show the pair</b></summary>" in veiled
+    assert ('class="conversation"' in veiled, veiled.count('class="completion"')) == (True, 2)
+    assert '<details class="veiled">' not in open_page
+
+
 def test_accepting_settles_it_and_the_next_follows_in_one_trip(kitchen, rita, grace, hedy, as_rita):
     first, second = (dispute(kitchen, grace, hedy, f"question {number}") for number in range(2))
 
