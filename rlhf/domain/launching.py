@@ -141,8 +141,10 @@ def launcher_arguments() -> list[str]:
 
 # What a learning process may know of its surroundings: nothing that opens a database, a broker or a cloud account.
 # AI_KEY_... is there to be known: the keys of endpoints that AI feedback asks.
-KEPT_NAMES = {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
-KEPT_NAMES |= {"PREFLOOP_HOME", "GLIBC_TUNABLES"}
+KEPT_NAMES = {
+    *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"),
+    "PREFLOOP_HOME",
+}
 KEPT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "TORCH_", "PYTORCH_", "AI_KEY_")
 
 

@@ -64,8 +64,8 @@ class FoldedLinear(Linear):
 
     def fold(self, name: str) -> Tensor:
         """Return W + s B A of an adapter: (O, I)."""
-        down, up = self.lora_A[name].weight, self.lora_B[name].weight
-        return torch.addmm(self.get_base_layer().weight, up, down, alpha=self.scaling[name])
+        weight, down, up = self.get_base_layer().weight, self.lora_A[name].weight, self.lora_B[name].weight
+        return torch.addmm(weight, up, down, alpha=self.scaling[name])
 
     def is_plain(self, x: Tensor) -> bool:
         """Whether one plain adapter over a frozen plain matrix is to be added, all in one precision."""
