@@ -15,14 +15,14 @@ long as those of benchmarks/training.py), as many completions and optimizer step
     trl-adapter        TRL's with its policy as an adapter; it has none for the critic
 
 TRL 1.12 is installed beside the other packages into a folder of its own (or taken from one). Each side runs in a process of
-its own, so that its peak memory tells; what its imports alone hold is told beside it. Medians are of all rollouts but the
-first. CPU seconds do not mind a busy neighbour, seconds do.
+its own, so that its peak memory tells; what its imports alone hold is told beside it. The sides take turns, a rollout each
+while the others wait, so that an hour in which the machine is slow is slow for all of them. Medians are of all rollouts but
+the first. CPU seconds do not mind a busy neighbour, seconds do.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import random
@@ -33,6 +33,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +54,23 @@ Measured = dict[str, float]
 
 
 class Clock(TrainerCallback):
-    """Notes at the end of every step the seconds, of the wall and of the processor."""
+    """Measures every rollout, in seconds of the wall and of the processor, and waits for its turn before the next."""
 
-    def __init__(self) -> None:
-        self.ended: list[tuple[float, float]] = []
+    def __init__(self, turn: Connection, steps_per_rollout: int) -> None:
+        self.turn, self.steps_per_rollout = turn, steps_per_rollout
+        self.rollouts: list[tuple[float, float]] = []
+        self.began = (0.0, 0.0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.ended.append((time.perf_counter(), time.process_time()))
+        if state.global_step % self.steps_per_rollout == 0:
+            self.rollouts.append((time.perf_counter() - self.began[0], time.process_time() - self.began[1]))
+            self.turn.send("a rollout is done")
+            self.turn.recv()
+            self.began = (time.perf_counter(), time.process_time())
 
-    def measure(self, steps_per_rollout: int) -> Measured:
+    def measure(self) -> Measured:
         """Return medians over the rollouts but the first, and the process's peak memory."""
-        ends = self.ended[steps_per_rollout - 1 :: steps_per_rollout]
-        walls, cpus = ([later[clock] - sooner[clock] for sooner, later in itertools.pairwise(ends)] for clock in (0, 1))
+        walls, cpus = zip(*self.rollouts[1:], strict=True)
         return {
             "samples_per_s": BATCH / statistics.median(walls),
             "cpu_s": statistics.median(cpus),
@@ -91,7 +98,7 @@ def write_folders(folder: Path) -> None:
     save_final(folder, reward_model, TOKENIZER)
 
 
-def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int, **settings: Any) -> Measured:
+def run_ours(folder: Path, n_rollouts: int, turn: Connection, *, lora_rank: int, **settings: Any) -> Measured:
     """Run our PPO as a run does, with adapters of a rank over one base, or with whole models for 0."""
     from rlhf.contract.kinds.ppo import PPOConfig  # noqa: PLC0415 -- as above
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
@@ -118,14 +125,14 @@ def run_ours(folder: Path, n_rollouts: int, *, lora_rank: int, **settings: Any) 
     run_dir = Path(tempfile.mkdtemp(dir=folder))
     prepare_run_dir(run_dir, config)
     trainer = build_trainer(config, run_dir, prompts=draw_prompts(n_rollouts), tokenizer=TOKENIZER)
-    clock = Clock()
+    clock = Clock(turn, steps_per_rollout=EPOCHS)
     trainer.add_callback(clock)
     trainer.add_callback(ReportRollouts(run_dir, trainer))
     trainer.train()
-    return {**clock.measure(EPOCHS), "imports_mb": imports_mb}
+    return {**clock.measure(), "imports_mb": imports_mb}
 
 
-def run_theirs(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
+def run_theirs(folder: Path, n_rollouts: int, turn: Connection, *, lora_rank: int) -> Measured:
     """Run TRL 1.12's PPOTrainer from the same folders, with its policy whole or as an adapter of a rank."""
     from datasets import Dataset  # noqa: PLC0415 -- ours does not need it here
     from peft import LoraConfig  # noqa: PLC0415
@@ -158,7 +165,7 @@ def run_theirs(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
     load_policy = partial(AutoModelForCausalLM.from_pretrained, f"{folder}/base")
     load_judge = partial(AutoModelForSequenceClassification.from_pretrained, f"{folder}/checkpoints/final")
     prompts = [{"input_ids": ids} for ids in draw_prompts(n_rollouts)]
-    clock = Clock()
+    clock = Clock(turn, steps_per_rollout=1)  # it calls back once a rollout
     trainer = PPOTrainer(
         args=arguments,
         processing_class=TOKENIZER,
@@ -172,7 +179,7 @@ def run_theirs(folder: Path, n_rollouts: int, *, lora_rank: int) -> Measured:
         peft_config=LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM") if lora_rank else None,
     )
     trainer.train()
-    return {**clock.measure(1), "imports_mb": imports_mb}  # it calls back once a rollout
+    return {**clock.measure(), "imports_mb": imports_mb}
 
 
 def draw_prompts(n_rollouts: int) -> list[list[int]]:
@@ -181,7 +188,7 @@ def draw_prompts(n_rollouts: int) -> list[list[int]]:
     return [draw.choices(range(400, VOCAB), k=N_PROMPT) for _ in range(BATCH * n_rollouts)]
 
 
-SIDES: dict[str, Callable[[Path, int], Measured]] = {
+SIDES: dict[str, Callable[[Path, int, Connection], Measured]] = {
     "adapters": partial(run_ours, lora_rank=LORA_RANK, critic="trained"),
     "adapters-shared": partial(run_ours, lora_rank=LORA_RANK, critic="shared"),
     "adapters-frozen": partial(run_ours, lora_rank=LORA_RANK, critic="frozen"),
@@ -194,15 +201,18 @@ SIDES: dict[str, Callable[[Path, int], Measured]] = {
 
 
 def compare(sides: list[str], n_rollouts: int, trl: Path) -> None:
-    """Run the sides one after the other, each in a process of its own, and print a row each."""
+    """Let the sides run in turns, each in a process of its own, and print a row each."""
     head = f"{'':18}{'samples/s':>10}{'CPU-s a rollout':>17}{'peak MB':>9}{'above imports':>15}"
     print(f"{head}   against TRL's four whole models")
-    found: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
         write_folders(Path(folder))
-        for side in sorted(sides, key="trl".__ne__):  # what the others are compared with comes first
-            found[side] = run_side(side, Path(folder), n_rollouts, path=[str(trl)] if side.startswith("trl") else [])
-            print(f"{side:18}{describe(found[side], found.get('trl'))}", flush=True)
+        running = [Side(name, Path(folder), n_rollouts, [trl] * name.startswith("trl")) for name in sides]
+        for _ in range(n_rollouts):
+            for side in running:
+                side.run_rollout()
+        found = {side.name: side.finish() for side in running}
+    for name in sides:
+        print(f"{name:18}{describe(found[name], found.get('trl'))}")
 
 
 def describe(side: Measured, peer: Measured | None) -> str:
@@ -218,15 +228,45 @@ def describe(side: Measured, peer: Measured | None) -> str:
     )
 
 
-def run_side(side: str, folder: Path, n_rollouts: int, *, path: list[str]) -> Measured:
-    """Return what one side measured in a process of its own. path: where it looks for packages first."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[1])])}
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--rollouts", str(n_rollouts)]
-    answer = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    if answer.returncode:
-        raise SystemExit(f"{side} failed:\n{answer.stderr[-3000:]}")
-    found: Measured = json.loads(answer.stdout.splitlines()[-1])
-    return found
+class Side:
+    """A side in a process of its own, which begins with its first rollout and then waits for each further turn."""
+
+    def __init__(self, name: str, folder: Path, n_rollouts: int, path: list[Path]) -> None:
+        self.name, self.command = name, [sys.executable, __file__, "--side", name, "--folder", str(folder)]
+        self.command += ["--rollouts", str(n_rollouts)]
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, Path(__file__).parents[1]]))}
+        self.process: subprocess.Popen[str] | None = None
+        self.errors = (folder / f"{name}.stderr").open("w+")
+
+    def run_rollout(self) -> None:
+        """Let the process make its next rollout, and return when that is done."""
+        if self.process:
+            self.turn.send("go on")
+        else:
+            self.turn, theirs = Pipe()
+            command = [*self.command, "--turn", str(theirs.fileno())]
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                pass_fds=[theirs.fileno()],
+            )
+            theirs.close()
+        try:
+            self.turn.recv()
+        except EOFError:
+            self.errors.seek(0)
+            raise SystemExit(f"{self.name} failed:\n{self.errors.read()[-3000:]}") from None
+
+    def finish(self) -> Measured:
+        """Return what the process measured."""
+        self.turn.send("go on")
+        answer, _ = self.process.communicate()
+        self.errors.close()
+        found: Measured = json.loads(answer.splitlines()[-1])
+        return found
 
 
 def main() -> None:
@@ -236,6 +276,7 @@ def main() -> None:
     parser.add_argument("--trl", type=Path, help=f"a folder into which {LAST_PPO} was installed before")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--turn", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     quieten()
     if options.side:
@@ -243,7 +284,7 @@ def main() -> None:
             from rlhf.learning.lifetime import keep_memory  # noqa: PLC0415 -- as above
 
             keep_memory()  # as every run does
-        print(json.dumps(SIDES[options.side](options.folder, options.rollouts)))
+        print(json.dumps(SIDES[options.side](options.folder, options.rollouts, Connection(options.turn))))
     elif options.trl:
         compare(options.only, options.rollouts, options.trl)
     else:

@@ -158,6 +158,7 @@ def run_dpo(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
     from rlhf.contract.kinds.dpo import DPOConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.dpo import build_trainer  # noqa: PLC0415
+    from rlhf.learning.lean import make_lean  # noqa: PLC0415
     from rlhf.learning.tables import pair_dataset  # noqa: PLC0415
 
     def ours() -> Watch:
@@ -172,7 +173,9 @@ def run_dpo(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
         )
         prepare_run_dir(Path(folder), config)
         return time_trainer(
-            build_trainer(config, Path(folder), policy=build_model(), tokenizer=TOKENIZER, pairs=encode(pairs))
+            build_trainer(
+                config, Path(folder), policy=make_lean(build_model()), tokenizer=TOKENIZER, pairs=encode(pairs)
+            )
         )
 
     def theirs() -> Watch:
@@ -189,6 +192,7 @@ def run_reward(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> 
     from trl import RewardConfig as Arguments  # noqa: PLC0415
     from trl import RewardTrainer  # noqa: PLC0415
 
+    from rlhf.learning.lean import make_lean  # noqa: PLC0415
     from rlhf.learning.models import choose_attention  # noqa: PLC0415
     from rlhf.learning.pair_batches import PairRows  # noqa: PLC0415
     from rlhf.learning.reward_model import shares_prompts  # noqa: PLC0415 -- as above
@@ -199,7 +203,7 @@ def run_reward(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> 
     settings = trainer_settings(folder, n_steps) | {"remove_unused_columns": False, "max_length": None}
 
     def ours() -> Watch:
-        model = build_model(score=True)
+        model = make_lean(build_model(score=True))
         choose_attention(model, longest_row=max(pair.n_tokens for pair in encoded))
         shared = shares_prompts(model, encoded, pad_id=TOKENIZER.pad_token_id)
         return time_trainer(
@@ -234,6 +238,7 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
     from rlhf.contract.kinds.sft import SFTConfig  # noqa: PLC0415
     from rlhf.contract.run_dir import prepare_run_dir  # noqa: PLC0415
     from rlhf.learning.batching import LengthGroupedOrder  # noqa: PLC0415
+    from rlhf.learning.lean import make_lean  # noqa: PLC0415
     from rlhf.learning.logps import build_batch  # noqa: PLC0415
     from rlhf.learning.models import choose_attention  # noqa: PLC0415
     from rlhf.learning.sft import answer_loss  # noqa: PLC0415
@@ -252,7 +257,7 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
             dtype="float32",
         )
         prepare_run_dir(Path(folder), config)
-        model, watch, seen = build_model(), Watch(), []
+        model, watch, seen = make_lean(build_model()), Watch(), []
         choose_attention(model, longest_row=max(n_tokens))
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
         loop = TrainingLoop(

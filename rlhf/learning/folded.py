@@ -41,6 +41,8 @@ class FoldedLinear(Linear):
         name = self.active_adapters[0]
         down, up, scale = self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
         weight = self.find_kept(name, n_tokens=x.numel() // x.shape[-1])
+        if weight is not None and not torch.is_grad_enabled():
+            return F.linear(x, weight, base.bias)
         if weight is not None or x.numel() >= FEWEST_TOKENS * x.shape[-1]:
             folded: Tensor = FoldedProduct.apply(x, base.weight, base.bias, down, up, scale, weight)  # type: ignore[no-untyped-call]
             return folded

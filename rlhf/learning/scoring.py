@@ -19,6 +19,7 @@ from transformers import (
 from rlhf.contract.errors import ContractError
 from rlhf.contract.model_folder import check_model_folder, gives_scores
 from rlhf.learning.batching import batch_by_tokens
+from rlhf.learning.lean import make_lean
 from rlhf.learning.models import pick_device
 from rlhf.learning.preferences import EncodedPair
 from rlhf.learning.token_scorer import TokenScorer, is_token_scorer, load_token_scorer
@@ -53,7 +54,7 @@ def load_reward_model(
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
         folder, **heads, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
-    return with_pad(model.to(pick_device()), tokenizer)
+    return with_pad(make_lean(model).to(pick_device()), tokenizer)
 
 
 def with_pad(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.learning.lean import make_lean
 
 # Room for conversations longer than the rows it was trained on.
 MAX_POSITIONS = 2048
@@ -31,7 +32,7 @@ def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> P
     for name, module in model.named_modules():
         if name.endswith(RESIDUAL_WRITERS):
             nn.init.zeros_(module.weight)
-    return model
+    return make_lean(model)
 
 
 def describe_shape(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
