@@ -33,6 +33,8 @@ METHODS = {
     "score": "rlhf.learning.sample_scores",
     "feedback": "rlhf.learning.feedback",
 }
+# What a full disk is called: by the system, and by torch's writer, which finds fewer bytes in its file than it gave it.
+DISK_FULL = ("no space left on device", "inline_container.cc", "iostream error")
 # The methods that several processes can share; of any other, the first process does it all.
 SHARED = ("pretrain", "sft", "reward", "dpo", "kto", "ppo")
 
@@ -69,7 +71,7 @@ def train_together(config: RunConfig, run_dir: Path) -> dict[str, Any]:
         if not is_first_process():
             return {}
         work_alone()
-    require_shardable(config.kind)
+    require_shardable(config.kind, has_adapters=bool(getattr(config, "lora_rank", 0)))
     join_processes()
     metrics = train(config, run_dir)
     wait_for_all()
@@ -107,7 +109,7 @@ def describe_failure(error: Exception) -> str:
         or "can't allocate memory" in message.lower()
     ):
         return f"out of memory: lower batch_size or max_length, or use a smaller model ({message or 'MemoryError'})"
-    if getattr(error, "errno", None) == errno.ENOSPC or "no space left on device" in message.lower():
+    if getattr(error, "errno", None) == errno.ENOSPC or any(words in message.lower() for words in DISK_FULL):
         return f"disk full: free space where the run directory is, then retry ({message})"
     if isinstance(error, ModuleNotFoundError):
         return f"{message}: install requirements.txt on the learning host"

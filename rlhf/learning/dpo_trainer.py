@@ -82,9 +82,10 @@ class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTr
         share = inputs["share"]
         loss = loss * share
         if self.sft_coef:
-            # A mean over the chosen tokens of all processes, whose losses are averaged.
+            # A mean over the chosen tokens of all processes, whose losses are averaged. A tie has nothing to imitate.
             n_chosen = sum_over_processes(chosen_lengths.sum() * (share > 0)) / process_count()
-            chosen_logps = per_token[: int(chosen_lengths.sum())].sum() * (share > 0)
+            sureness = inputs["weight"] * (2 * inputs["target"] - 1).clamp(min=0)  # (B,)
+            chosen_logps = (sureness * logps.chunk(2)[0]).sum() * (share > 0)
             loss = loss - self.sft_coef * chosen_logps / n_chosen
         self.note_total(inputs["n_tokens"])
         self.note_rewards(logps.detach(), ratios.detach(), share)

@@ -30,7 +30,7 @@ class StateReader:
         self.states: list[Tensor] = []
 
     def score(self, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean") -> Tensor:
-        """Return the raw scores of completions as `score_ids` does: (B,) fp32."""
+        """Return the raw scores of completions as `scorer.IdScorer` does: (B,) fp32."""
         by_head = self.read(prompts, completions)  # (B, K)
         return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
 

@@ -35,7 +35,7 @@ from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, l
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
 from rlhf.learning.stops import FINISHED, grpo_rules
-from rlhf.learning.tokenization import encode_prompt
+from rlhf.learning.tokenization import encode_prompts
 
 REPORTED = (
     "reward",
@@ -52,7 +52,7 @@ REPORTED = (
 def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
     """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
 
-    Returns: metrics of the last rollout, sampled before its own updates.
+    Returns: metrics of the last rollout, sampled before its own updates; n_prompts, and n_cut of them that lost turns.
     Raises: ContractError on models or prompts that cannot be used, HandedBack, StopError.
     """
     tokenizer = load_tokenizer(config.base_model)
@@ -64,7 +64,9 @@ def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
     save_final(run_dir, trainer.model, tokenizer)
     last = next(logged for logged in reversed(trainer.state.log_history) if "reward" in logged)
     rewards = {name: value for name, value in last.items() if name.startswith("rewards/")}
-    return {**{name: last[name] for name in REPORTED if name in last}, **rewards, "n_prompts": len(rows)}
+    _, n_cut = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
+    reported = {name: last[name] for name in REPORTED if name in last}
+    return {**reported, **rewards, "n_prompts": len(rows), "n_cut": n_cut}
 
 
 def build_trainer(
@@ -72,7 +74,7 @@ def build_trainer(
 ) -> GroupRollouts:
     """Return the trainer of a run with its models loaded. The policy is still the reference here, also in a resumed run."""
     policy = load_policy(config.base_model)
-    prompts = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows]
+    prompts, _ = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
     check_positions(policy, prompts, config.max_new_tokens)
     choose_attention(policy, longest_row=max(len(prompt) for prompt in prompts) + config.max_new_tokens)
     reference = find_reference(config, policy)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.model_folder import check_model_folder
+from rlhf.learning.lean import make_lean
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # x86, then ARM
 LONGEST_EAGER_ROW = 512
@@ -25,7 +26,7 @@ def load_policy(folder: str | Path, *, device: torch.device | None = None) -> Pr
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
     )
-    return model.to(device or pick_device())
+    return make_lean(model).to(device or pick_device())
 
 
 def choose_attention(model: PreTrainedModel, *, longest_row: int) -> None:
@@ -82,8 +83,14 @@ def find_stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     """
     configured = model.generation_config.eos_token_id if model.generation_config else None
     listed = configured if isinstance(configured, list) else [configured]
-    found = (tokenizer.eos_token_id, find_turn_end(tokenizer), *listed)
+    found = (*find_ends(tokenizer), *listed)
     return sorted({stop_id for stop_id in found if stop_id is not None})
+
+
+def find_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return what ends a completion in the rows that models learn from: the template's end of a turn, then the end token."""
+    turn_end = find_turn_end(tokenizer)
+    return [tokenizer.eos_token_id] if turn_end is None else [turn_end, tokenizer.eos_token_id]
 
 
 def find_turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:

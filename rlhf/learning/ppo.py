@@ -29,7 +29,7 @@ from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
 from rlhf.learning.scoring import load_scoring_tokenizer
 from rlhf.learning.token_scorer import is_token_scorer
-from rlhf.learning.tokenization import encode_prompt
+from rlhf.learning.tokenization import encode_prompts
 from rlhf.learning.watch import prepare_watch
 
 REPORTED = (
@@ -50,20 +50,20 @@ REPORTED = (
 def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
     """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
 
-    Returns: metrics of the last rollout, sampled before its own updates.
+    Returns: metrics of the last rollout, sampled before its own updates; n_prompts, and n_cut of them that lost turns.
     Raises: ContractError on models or prompts that cannot be used, HandedBack, NonFiniteError.
     """
     tokenizer = load_tokenizer(config.base_model)
     rows: list[PromptRow] = list(read_rows(run_dir / DATA / "prompts.jsonl"))
     if not rows:
         raise ContractError("prompts.jsonl holds no prompt")
-    prompts = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows]
+    prompts, n_cut = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
     conversations = {tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)}
     trainer = build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer, conversations=conversations)
     train_sealed(trainer, ReportRollouts(run_dir, trainer))
     save_final(run_dir, trainer.model.policy, tokenizer)
     metrics = trainer.collect_metrics()
-    return {name: metrics[name] for name in REPORTED if name in metrics}
+    return {**{name: metrics[name] for name in REPORTED if name in metrics}, "n_prompts": len(rows), "n_cut": n_cut}
 
 
 def build_trainer(
@@ -106,7 +106,15 @@ def build_trainer(
     )
     # The judges read a rollout's ids: of a reward model with tokens of its own, only what texts show is told.
     watch = (
-        prepare_watch(config, run_dir, models=models, source=source, reward_model=reward_model, tokenizer=tokenizer)
+        prepare_watch(
+            config,
+            run_dir,
+            models=models,
+            source=source,
+            reward_model=reward_model,
+            scores=scores,
+            tokenizer=tokenizer,
+        )
         if reads_ids
         else None
     )

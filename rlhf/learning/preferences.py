@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.records import Message, PreferenceRow, read_rows
+from rlhf.learning.models import find_ends
 from rlhf.learning.tokenization import encode_prompt
 
 ROWS_RENDERED_AT_ONCE = 1000
@@ -89,9 +90,10 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
     """
     pairs: list[EncodedPair] = []
     n_dropped = n_cut = 0
+    ends = find_ends(tokenizer)
     for line, (row, prompt_ids, whole_chosen, whole_rejected) in enumerate(render_rows(rows, tokenizer), 1):
-        chosen_ids = cut_completion(whole_chosen, prompt_ids, end_id=tokenizer.eos_token_id)
-        rejected_ids = cut_completion(whole_rejected, prompt_ids, end_id=tokenizer.eos_token_id)
+        chosen_ids = cut_completion(whole_chosen, prompt_ids, ends=ends)
+        rejected_ids = cut_completion(whole_rejected, prompt_ids, ends=ends)
         room = max_length - max(len(chosen_ids), len(rejected_ids))
         fitted = fit_prompt(tokenizer, row["prompt"], prompt_ids, whole_chosen, room=room)
         if fitted is None:
@@ -112,7 +114,7 @@ def encode_answer(
     """
     (prompt_ids,) = render_many(tokenizer, [prompt], add_generation_prompt=True)
     (whole,) = render_many(tokenizer, [[*prompt, Message(role="assistant", content=text)]])
-    ids = cut_completion(whole, prompt_ids, end_id=tokenizer.eos_token_id)
+    ids = cut_completion(whole, prompt_ids, ends=find_ends(tokenizer))
     fitted = fit_prompt(tokenizer, prompt, prompt_ids, whole, room=max_length - len(ids))
     if fitted is None:
         fitted = prompt_ids[: max_length // 2]
@@ -160,18 +162,19 @@ def render_many(
     return ids
 
 
-def cut_completion(ids: list[int], prompt_ids: list[int], *, end_id: int) -> list[int]:
-    """Return the ids a policy would have to emit after the prompt, up to and with the end token.
+def cut_completion(ids: list[int], prompt_ids: list[int], *, ends: Sequence[int]) -> list[int]:
+    """Return the ids a policy would have to emit after the prompt, up to and with the token that ends it.
 
-    What the template writes after the end token is left out, since sampling stops there too and the reward model must
-    see in training what it will see in use. A template without an end token gets one.
+    What the template writes after that is left out, since sampling stops there too and the reward model must see in
+    training what it will see in use. A template without such a token gets one.
 
-    Args: ids: the whole conversation. prompt_ids: the prompt alone, generation prompt included.
+    Args: ids: the whole conversation. prompt_ids: the prompt alone, generation prompt included. ends: of `find_ends`.
     """
     completion_ids = ids[count_common_prefix(prompt_ids, ids) :]
-    if end_id in completion_ids:
-        return completion_ids[: len(completion_ids) - completion_ids[::-1].index(end_id)]
-    return [*completion_ids, end_id]
+    for end_id in ends:
+        if end_id in completion_ids:
+            return completion_ids[: len(completion_ids) - completion_ids[::-1].index(end_id)]
+    return [*completion_ids, ends[0]]
 
 
 def build_pair(

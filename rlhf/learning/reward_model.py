@@ -73,9 +73,11 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     by_head = head_differences(model, test_set.pairs)  # (n, K)
     differences = by_head.mean(1).tolist()
     calibration = calibrate(test_set.pairs, differences)
+    agreement = describe_agreement(test_set.pairs, differences, name="eval_accuracy")
     card = {
         **describe_reading(tokenizer, max_length=config.max_length),
         **calibration,
+        **{name: agreement[name] for name in ("eval_brier", "eval_ece")},
         "parity": draw_parity(model, test_set.pairs),
     }
     final = save_final(run_dir, model, tokenizer, write_more=lambda part: write_card(part, card))
@@ -84,7 +86,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     if is_first_process():
         write_rows(run_dir / HITS, list_hits(test_set.pairs, differences))
     return {
-        **describe_agreement(test_set.pairs, differences, name="eval_accuracy"),
+        **agreement,
         **describe_accuracy(test_set.pairs, word_differences(train_set.pairs, test_set.pairs), name="baseline_words"),
         **calibration,
         **describe_heads(by_head),

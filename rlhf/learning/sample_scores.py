@@ -14,7 +14,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.score import ScoreConfig
 from rlhf.contract.records import Message, ScorableRow, ScoreRow, read_rows, write_rows
 from rlhf.contract.run_dir import DATA, SAMPLES, SCORES, fsync_folder
-from rlhf.learning.models import load_tokenizer
+from rlhf.learning.models import find_ends, load_tokenizer
 from rlhf.learning.preferences import cut_completion, fit_prompt, render_many
 from rlhf.learning.reporting import HandedBack, Reporter
 from rlhf.learning.reward_card import require_parity
@@ -74,9 +74,10 @@ def encode_samples(
     An unfinished completion comes without the end token, as the policy left it.
     """
     prompts = render_many(tokenizer, [row["prompt"] for row in rows], add_generation_prompt=True)
+    ends = find_ends(tokenizer)
     answers = [[*row["prompt"], Message(role="assistant", content=row["text"])] for row in rows]
     for row, prompt_ids, whole in zip(rows, prompts, render_many(tokenizer, answers), strict=True):
-        ids = cut_completion(whole, prompt_ids, end_id=tokenizer.eos_token_id)
+        ids = cut_completion(whole, prompt_ids, ends=ends)
         fitted = fit_prompt(tokenizer, row["prompt"], prompt_ids, whole, room=max_length - len(ids))
         yield None if fitted is None else [*fitted, *(ids if row["finished"] else ids[:-1])]
 

@@ -16,20 +16,21 @@ from rlhf.contract.run_dir import DATA, SAMPLES, fsync_folder
 from rlhf.learning.generation import Rollout, generate
 from rlhf.learning.models import find_stop_ids, load_policy, load_tokenizer
 from rlhf.learning.reporting import HandedBack, Reporter
-from rlhf.learning.tokenization import encode_prompt
+from rlhf.learning.tokenization import encode_prompts
 
 
 def train(config: SampleConfig, run_dir: Path) -> dict[str, float]:
     """Draw `n` completions of every prompt and write samples.jsonl, whole or not at all.
 
-    Returns: n_completions, completions_per_s, finished (share that ended by itself), n_tokens (mean of a completion).
+    Returns: n_completions, completions_per_s, finished (share that ended by itself), n_tokens (mean of a completion),
+        n_cut (prompts that were too long and lost turns).
     Raises: ContractError on an empty prompts file or a folder that is no model; HandedBack.
     """
     prompts: list[PromptRow] = list(read_rows(run_dir / DATA / "prompts.jsonl"))
     if not prompts:
         raise ContractError("prompts.jsonl holds no prompt")
     tokenizer, model = load_tokenizer(config.base_model), load_policy(config.base_model)
-    prompt_ids = [encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in prompts]
+    prompt_ids, n_cut = encode_prompts(tokenizer, (row["prompt"] for row in prompts), config.max_prompt_tokens)
     reporter = Reporter(run_dir, stage="sampling", total_steps=len(prompts) * config.n)
     n_drawn = 0
 
@@ -61,6 +62,7 @@ def train(config: SampleConfig, run_dir: Path) -> dict[str, float]:
         "completions_per_s": len(drawn) / seconds,
         "finished": sum(rollout.finished for rollout in drawn) / len(drawn),
         "n_tokens": sum(len(rollout.ids) for rollout in drawn) / len(drawn),
+        "n_cut": float(n_cut),
     }
 
 

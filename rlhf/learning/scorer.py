@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -63,7 +63,7 @@ def pick_scorer(
 ) -> Reward:
     """Return the raw scores of a loaded reward model: by the policy's ids where it reads them, else by what they spell."""
     if reads_same_tokens(policy_tokenizer, tokenizer):
-        return partial(score_ids, model, ensemble=ensemble)
+        return IdScorer(model, ensemble=ensemble)
     return TextScorer(
         model,
         tokenizer,
@@ -86,17 +86,29 @@ def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedT
     return same_words and policy.chat_template == reward_model.chat_template
 
 
-def score_ids(
-    model: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean"
-) -> Tensor:
-    """Return the raw scores of completions: (B,) fp32.
+class IdScorer:
+    """Scores completions by the policy's ids, and keeps what each head said of the last ones: a watch asks for it again.
 
     Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
     Source: worst-case optimization, arXiv 2310.02743 section 3.
     """
-    rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
-    by_head = score_heads(model, rows, starts=[len(prompt) for prompt in prompts])  # (B, K)
-    return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
+
+    def __init__(self, model: PreTrainedModel, *, ensemble: str = "mean") -> None:
+        self.model = model
+        self.ensemble = ensemble
+        self.said: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+        """Return the raw scores of completions: (B,) fp32."""
+        rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
+        by_head = score_heads(self.model, rows, starts=[len(prompt) for prompt in prompts])  # (B, K)
+        self.said = dict(zip(map(tuple, rows), by_head, strict=True))
+        return by_head.amin(1) if self.ensemble == "min" else by_head.mean(1)
+
+    def recall(self, rows: list[list[int]]) -> Tensor | None:
+        """Return what each head said of the last rows: (B, K); None where some of these were not among them."""
+        found = [self.said[row] for row in map(tuple, rows) if row in self.said]
+        return torch.stack(found) if len(found) == len(rows) else None
 
 
 class TextScorer:
@@ -116,18 +128,17 @@ class TextScorer:
         ensemble: str,
         max_length: int,
     ) -> None:
-        self.model = model
+        self.scorer = IdScorer(model, ensemble=ensemble)
         self.tokenizer = tokenizer
         self.policy_tokenizer = policy_tokenizer
         self.conversations = conversations
         self.stop_ids = set(stop_ids)
-        self.ensemble = ensemble
         self.max_length = max_length
 
     def __call__(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
         """Return the raw scores: (B,) fp32."""
         rows = [self.read(prompt, ids) for prompt, ids in zip(prompts, completions, strict=True)]
-        return score_ids(self.model, [prompt for prompt, _ in rows], [ids for _, ids in rows], ensemble=self.ensemble)
+        return self.scorer([prompt for prompt, _ in rows], [ids for _, ids in rows])
 
     def read(self, prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]]:
         """Return the ids, to the reward model, of a prompt and a completion of the policy's ids."""

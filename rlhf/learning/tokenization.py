@@ -92,6 +92,20 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], m
     return ids
 
 
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Iterable[list[Message]], max_tokens: int
+) -> tuple[list[list[int]], int]:
+    """Return the ids of prompts as `encode_prompt` does, and how many were too long and lost something."""
+    encoded, n_cut = [], 0
+    for messages in prompts:
+        ids = render_ids(tokenizer, messages, add_generation_prompt=True)
+        if is_long := len(ids) > max_tokens:
+            ids = encode_prompt(tokenizer, messages, max_tokens)
+        encoded.append(ids)
+        n_cut += is_long
+    return encoded, n_cut
+
+
 def encode_conversation(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_tokens: int
 ) -> EncodedConversation:

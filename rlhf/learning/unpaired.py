@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.records import UnpairedRow, read_rows, read_unpaired
+from rlhf.learning.models import find_ends
 from rlhf.learning.preferences import ROWS_RENDERED_AT_ONCE, cut_completion, fit_prompt, render_many
 
 
@@ -59,8 +60,9 @@ def encode_unpaired(
     """Return the rows as ids of at most `max_length` tokens: prompts lose turns, completions are kept whole or dropped."""
     completions: list[EncodedCompletion] = []
     n_dropped = n_cut = 0
+    ends = find_ends(tokenizer)
     for row, prompt_ids, whole in render_unpaired(rows, tokenizer):
-        completion_ids = cut_completion(whole, prompt_ids, end_id=tokenizer.eos_token_id)
+        completion_ids = cut_completion(whole, prompt_ids, ends=ends)
         room = max_length - len(completion_ids)
         fitted = fit_prompt(tokenizer, row["prompt"], prompt_ids, whole, room=room)
         if fitted is None:

@@ -23,8 +23,9 @@ from rlhf.learning.experience import SMALLEST_STD, Experience
 from rlhf.learning.generation import Decoding
 from rlhf.learning.processes import is_first_process, wait_for_all
 from rlhf.learning.reward_card import require_parity
+from rlhf.learning.rewards import Reward
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scorer import reads_same_tokens
+from rlhf.learning.scorer import IdScorer, reads_same_tokens
 from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
 
 WATCH = "watch.json"
@@ -39,18 +40,34 @@ class Watch:
         judges: the reward model first; the others are held out. n_rewarding: heads of the first.
         scale: mean and std of each head over the reference's completions, (K, 2).
         curve: what the most doubtful head says of the best of n of them by the rewarding heads.
+        scores: what rewards by the reward model, whose heads then read no rollout twice.
     """
 
-    def __init__(self, judges: Sequence[nn.Module], *, n_rewarding: int, scale: Tensor, curve: list[Point]) -> None:
+    def __init__(
+        self,
+        judges: Sequence[nn.Module],
+        *,
+        n_rewarding: int,
+        scale: Tensor,
+        curve: list[Point],
+        scores: Reward | None = None,
+    ) -> None:
         self.judges = judges
         self.n_rewarding = n_rewarding
         self.scale = scale
         self.curve = curve
+        self.scores = scores
 
     def look(self, experience: Experience) -> dict[str, float]:
         """Return alarm/proxy, alarm/doubt and alarm/doubt_se of a rollout."""
         rows = [prompt + ids for prompt, ids in zip(experience.prompts, experience.completions, strict=True)]
-        heads = normalise_heads(score_all(self.judges, rows), self.scale)  # (B, K)
+        starts = [len(prompt) for prompt in experience.prompts]
+        said = self.scores.recall(rows) if isinstance(self.scores, IdScorer) else None
+        if said is None:
+            raw = score_all(self.judges, rows, starts=starts)  # (B, K)
+        else:
+            raw = torch.cat([said, *(score_heads(judge, rows, starts=starts) for judge in self.judges[1:])], 1)
+        heads = normalise_heads(raw, self.scale)
         doubt = heads.amin(1)
         return {
             PROXY: heads[:, : self.n_rewarding].mean().item(),
@@ -66,6 +83,7 @@ def prepare_watch(
     models: ActorCritic,
     source: RolloutSource,
     reward_model: nn.Module,
+    scores: Reward,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Watch | None:
     """Return the watch of a run whose policy has not learned yet; None where a single head has nobody to doubt it.
@@ -96,7 +114,7 @@ def prepare_watch(
         wait_for_all()
     known = json.loads(path.read_text("utf-8"))
     curve = [Point(**point) for point in known["curve"]]
-    return Watch(judges, n_rewarding=n_heads[0], scale=torch.tensor(known["scale"]), curve=curve)
+    return Watch(judges, n_rewarding=n_heads[0], scale=torch.tensor(known["scale"]), curve=curve, scores=scores)
 
 
 def measure_reference(
@@ -113,7 +131,8 @@ def measure_reference(
         only=range(len(prompts)),
     )
     rows = [prompt + rollout.ids for prompt, each in zip(prompts, drawn, strict=True) for rollout in each]
-    heads = score_all(judges, rows)  # (N, K)
+    starts = [len(prompt) for prompt, each in zip(prompts, drawn, strict=True) for _ in each]
+    heads = score_all(judges, rows, starts=starts)  # (N, K)
     scale = torch.stack([heads.mean(0), heads.std(0).clamp(min=SMALLEST_STD)], 1)  # (K, 2)
     normed = normalise_heads(heads, scale).view(len(prompts), config.alarm_samples, -1)
     curve = trace_curve(normed[..., :n_rewarding].mean(-1).tolist(), normed.amin(-1).tolist())
@@ -128,9 +147,9 @@ def trace_curve(scores: list[list[float]], doubts: list[list[float]]) -> list[Po
     return [Point(best_of_n_kl(n), mean) for n, mean in zip(sizes, means, strict=True)]
 
 
-def score_all(judges: Sequence[nn.Module], rows: list[list[int]]) -> Tensor:
-    """Return the raw scores of rows by every head of every judge: (N, K)."""
-    return torch.cat([score_heads(judge, rows) for judge in judges], 1)
+def score_all(judges: Sequence[nn.Module], rows: list[list[int]], *, starts: Sequence[int]) -> Tensor:
+    """Return the raw scores of rows by every head of every judge: (N, K). starts: where the completions begin."""
+    return torch.cat([score_heads(judge, rows, starts=starts) for judge in judges], 1)
 
 
 def normalise_heads(heads: Tensor, scale: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class DPOConfig(TuningConfig):
         0.0, "Known share of flipped labels; only the robust loss uses it.", low=0, high=0.49
     )
     sft_coef: float = setting(
-        0.0, "Weight of an SFT term on the chosen completions, which keeps them likely; orpo needs it.", low=0
+        0.0,
+        "Weight of an SFT term on the chosen completions, which keeps them likely; ties have no part in it. orpo needs it.",
+        low=0,
     )
     simpo_margin: float = setting(0.5, "Reward difference that simpo asks for, nats.", low=0)
     length_coef: float = setting(

@@ -38,6 +38,11 @@ ROOT = Path(__file__).parents[3]
             "disk full: free space where the run directory is, then retry "
             "(I/O error: No space left on device (os error 28))",
         ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+            "disk full: free space where the run directory is, then retry "
+            "([enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0)",
+        ),
         (NonFiniteError("non-finite loss at step 3"), "non-finite loss at step 3"),
         (KeyError(), "KeyError"),
     ],

@@ -96,6 +96,38 @@ def test_plain_labels_give_trls_losses_gradients_and_metrics(
         assert one == pytest.approx(other | toss_ups(one, other), rel=2e-5, abs=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("label", "share"),
+    [({"weight": 0.0}, 0.0), ({"target": 0.5}, 0.0), ({"target": 0.75, "weight": 0.5}, 0.25), ({}, 1.0)],
+)
+def test_the_sft_term_imitates_the_chosen_as_surely_as_they_were_chosen(
+    label: dict[str, float], share: float, tiny_policy: Path, tmp_path: Path
+):
+    tokenizer, policy = load_tokenizer(tiny_policy), load_policy(tiny_policy)
+
+    def measure(sft_coef: float, rows: list[dict]) -> float:
+        pairs = encode_pairs(rows, tokenizer, max_length=128).pairs
+        reference = pair_logps(policy, pairs, pad_id=tokenizer.pad_token_id)
+        trainer = CompactDPOTrainer(
+            model=policy,
+            args=settings(tmp_path, "sigmoid"),
+            data_collator=PairBatch(tokenizer.pad_token_id, labels=LABELS),
+            train_dataset=add_reference_logps(pair_dataset(pairs), reference),
+            processing_class=tokenizer,
+            loss_type="sigmoid",
+            sft_coef=sft_coef,
+        )
+        batch = next(iter(trainer.get_train_dataloader()))
+        return trainer.compute_loss(policy, trainer._prepare_inputs(batch)).item()
+
+    rows = polite_pairs(8)
+    whole = measure(1.0, rows) - measure(0.0, rows)
+    labeled = [row | label for row in rows]
+
+    assert whole > 1
+    assert measure(1.0, labeled) - measure(0.0, labeled) == pytest.approx(share * whole, abs=1e-5)
+
+
 def toss_ups(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     """Return the accuracy as it is where the policy still is its reference: there the last digit decides each pair."""
     is_decided = abs(other["rewards/margins"]) > 1e-6

@@ -483,5 +483,5 @@ def test_the_run_publishes_its_policy_and_reports_the_last_rollout(
     verify_sealed(final)
     load_policy(final)
     last = logged(tmp_path)[-1]
-    assert metrics == {name: last[name] for name in ppo.REPORTED}
+    assert metrics == {name: last[name] for name in ppo.REPORTED} | {"n_prompts": len(QUESTIONS), "n_cut": 0}
     assert metrics["episode"] == 24

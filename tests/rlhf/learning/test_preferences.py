@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 from rlhf.contract.errors import ContractError
 from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.learning.models import load_tokenizer
-from rlhf.learning.preferences import encode_pairs, load_pairs, weigh_prompts
+from rlhf.learning.preferences import encode_answer, encode_pairs, load_pairs, weigh_prompts
 from rlhf.learning.tokenization import render_ids
 
 SHORT = [{"role": "user", "content": "May I come in?"}]
@@ -81,6 +81,27 @@ def test_what_the_template_writes_after_the_end_token_is_left_out(tiny_policy: P
     tokenizer.chat_template = tokenizer.chat_template.replace("{% endgeneration %}", "{% endgeneration %}{{ 'open' }}")
 
     assert encode_pairs([row(SHORT)], tokenizer, max_length=200).pairs == [expected]
+
+
+def test_a_turn_that_ends_by_a_token_of_its_own_ends_there_as_a_policy_does(tiny_policy: Path):
+    """ChatML on a base model's tokenizer: the template closes turns by <|im_end|>, and the end token is another one."""
+    tokenizer = load_tokenizer(tiny_policy)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role }}:{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+
+    (pair,) = encode_pairs([row(SHORT)], tokenizer, max_length=200).pairs
+    (finished, cut_off) = (
+        encode_answer(tokenizer, SHORT, "Yes.", is_finished=is_finished, max_length=200)[1]
+        for is_finished in (True, False)
+    )
+
+    turn_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert (pair.chosen_ids[-1], pair.rejected_ids[-1]) == (turn_end, turn_end)
+    assert tokenizer.eos_token_id not in pair.chosen_ids
+    assert (tokenizer.decode(finished), tokenizer.decode(cut_off)) == ("Yes.<|im_end|>", "Yes.")
 
 
 def test_a_template_without_end_token_gets_one(tiny_policy: Path):

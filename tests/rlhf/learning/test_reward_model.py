@@ -188,6 +188,7 @@ def test_a_reward_model_whose_scores_have_changed_is_refused(tiny_policy: Path, 
 
     assert len(card["parity"]) == 8
     assert card["temperature"] == metrics["temperature"] > 0
+    assert (card["eval_brier"], card["eval_ece"]) == (metrics["eval_brier"], metrics["eval_ece"])
     assert metrics["eval_log_loss_calibrated"] <= metrics["eval_log_loss"]
     with pytest.raises(ContractError, match="scores its own test rows otherwise than when it was trained"):
         require_parity(model, final)

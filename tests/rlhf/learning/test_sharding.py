@@ -141,6 +141,16 @@ def test_what_could_not_be_published_is_refused(
         require_shardable(kind)
 
 
+def test_adapters_under_zero_of_stage_2_are_refused(monkeypatch: pytest.MonkeyPatch):
+    launched = {"WORLD_SIZE": "2", "ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+
+    require_shardable("dpo")
+    with pytest.raises(ContractError, match="set zero_stage: 1"):
+        require_shardable("dpo", has_adapters=True)
+
+
 def test_every_process_loads_whole_weights(monkeypatch: pytest.MonkeyPatch):
     launched = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
     launched |= {"FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.models import load_tokenizer
-from rlhf.learning.tokenization import encode_conversation, encode_prompt, train_tokenizer
+from rlhf.learning.tokenization import encode_conversation, encode_prompt, encode_prompts, train_tokenizer
 
 TEXTS = ["Where does Mila live? Mila lives in Arnley.", "The fox lives in a den. Is it raining today?"] * 5
 CHAT = [
@@ -58,6 +58,13 @@ def test_the_saved_tokenizer_renders_the_same_prompt(tokenizer, tmp_path: Path):
 
     assert (tmp_path / "chat_template.jinja").exists()
     assert encode_prompt(load_tokenizer(tmp_path), CHAT[:3], 99) == encode_prompt(tokenizer, CHAT[:3], 99)
+
+
+def test_prompts_that_are_too_long_are_counted(tokenizer):
+    short, long = encode_prompt(tokenizer, CHAT[2:3], 200), encode_prompt(tokenizer, CHAT[:3], 200)
+
+    assert encode_prompts(tokenizer, [CHAT[:3], CHAT[2:3]], len(long)) == ([long, short], 0)
+    assert encode_prompts(tokenizer, [CHAT[:3], CHAT[2:3]], len(long) - 1) == ([short, short], 1)
 
 
 def test_a_long_prompt_loses_its_oldest_turns_whole(tokenizer):

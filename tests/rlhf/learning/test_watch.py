@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.run_dir import append_alarm, prepare_run_dir, read_alarms, tail_metrics
 from rlhf.learning import ppo
 from rlhf.learning.checkpointing import train_sealed
-from rlhf.learning.models import load_tokenizer
+from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.ppo_trainer import ReportRollouts
+from rlhf.learning.scorer import IdScorer
 from rlhf.learning.scoring import load_reward_model
+from rlhf.learning.token_scorer import TokenScorer, read_opening
 from rlhf.learning.tokenization import encode_prompt
-from rlhf.learning.watch import WATCH, normalise_heads, score_all, tell_alarm, trace_curve
+from rlhf.learning.watch import WATCH, Watch, normalise_heads, score_all, tell_alarm, trace_curve
 from tests.rlhf.learning.conftest import QUESTIONS
 
 SMALL = {
@@ -75,12 +78,44 @@ def test_heads_are_measured_in_their_own_spread_over_the_reference(tiny_policy, 
 
     values = watch.look(trainer.experience)
     rows = [p + ids for p, ids in zip(trainer.experience.prompts, trainer.experience.completions, strict=True)]
-    heads = normalise_heads(score_all(watch.judges, rows), watch.scale)
+    starts = [len(prompt) for prompt in trainer.experience.prompts]
+    heads = normalise_heads(score_all(watch.judges, rows, starts=starts), watch.scale)
 
     assert values["alarm/proxy"] == pytest.approx(heads.mean().item())
     assert values["alarm/doubt"] == pytest.approx(torch.minimum(heads[:, 0], heads[:, 1]).mean().item())
     assert values["alarm/doubt"] < values["alarm/proxy"]
     assert [point.kl for point in watch.curve] == pytest.approx([best_of_n_kl(n) for n in (1, 2, 4)])
+
+
+def test_a_completion_that_writes_an_opening_is_looked_at_whole(tiny_policy, two_heads, tmp_path):
+    opening = read_opening(load_tokenizer(tiny_policy))
+    scorer = TokenScorer(load_policy(str(tiny_policy)), opening=opening, n_heads=2)
+    scorer.words.data.normal_(generator=torch.Generator().manual_seed(0))
+    trainer = build(tiny_policy, two_heads, tmp_path)
+    trainer.create_optimizer()
+    trainer.start_rollout()
+    drawn = trainer.experience
+    written = replace(drawn, completions=[ids + opening for ids in drawn.completions])
+
+    watch = Watch([scorer], n_rewarding=2, scale=torch.tensor([[0.0, 1.0], [0.0, 1.0]]), curve=[])
+
+    scores = IdScorer(scorer)(written.prompts, written.completions)
+    assert watch.look(written)["alarm/proxy"] == pytest.approx(scores.mean().item(), rel=1e-3)
+
+
+def test_what_rewards_reads_no_rollout_twice(tiny_policy, two_heads, tmp_path):
+    trainer = build(tiny_policy, two_heads, tmp_path)
+    trainer.create_optimizer()
+    trainer.start_rollout()
+    drawn, watch = trainer.experience, trainer.watch
+    seen = watch.look(drawn)
+    watch.judges[0].score.weight.data.zero_()
+
+    again = watch.look(drawn)
+    other = watch.look(replace(drawn, completions=[ids[:-1] for ids in drawn.completions]))
+
+    assert again == seen
+    assert other["alarm/proxy"] == pytest.approx((-watch.scale[:, 0] / watch.scale[:, 1]).mean().item())
 
 
 def test_a_held_out_model_doubts_a_single_head(tiny_policy, two_heads, tmp_path):
