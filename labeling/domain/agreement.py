@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from labeling.domain.coefficients import (
     N_STEPS,
+    cell_alpha,
     cell_exact,
     cell_signs,
     compute_alpha,
@@ -22,7 +24,7 @@ from labeling.domain.coefficients import (
     measure_fleiss,
     measure_signs,
 )
-from labeling.domain.intervals import Figure, Numbers, draw_sums, find_interval
+from labeling.domain.intervals import Figure, Numbers, draw_sums, find_interval, wilson_interval
 
 Vote = tuple[int, int, int]  # item, labeler, strength negative (A) .. positive (B)
 
@@ -36,6 +38,7 @@ NAMES = {
     "ordinal": _("Krippendorff's alpha of the steps' order"),
     "interval": _("Krippendorff's alpha of the steps"),
 }
+SHARES = ("signs", "exact")
 OF_ALL: dict[str, Callable[[Numbers], Numbers]] = {
     "signs": measure_signs,
     "exact": measure_exact,
@@ -48,6 +51,7 @@ OF_TWO: dict[str, Callable[[Numbers], Numbers]] = {
     "signs": cell_signs,
     "exact": cell_exact,
     "cohen": measure_cohen,
+    "ordinal": cell_alpha,
 }
 
 
@@ -56,8 +60,8 @@ class Agreement:
     """How far labelers agree in one part of a project: a slice, a week, a pair of labelers, or one against the others.
 
     figures, by key: signs (two labelers of one comparison name the same winner), exact (and the same step); of two
-    labelers, or of one and the others, cohen (the winner); of more, fleiss (the winner) and Krippendorff's alpha as
-    nominal (the winner), ordinal (the order of the steps) and interval (the steps as numbers).
+    labelers, or of one and the others, cohen (the winner); of more, fleiss (the winner); Krippendorff's alpha as ordinal
+    (the order of the steps), and of more than two as nominal (the winner) and interval (the steps as numbers) too.
     """
 
     name: str  # which part; "" for the whole project
@@ -161,5 +165,12 @@ def build_figure(key: str, value: float, n: int, resampled: Numbers | None) -> F
     if resampled is None:
         reason = str(_("Judged by two or more: %(n)d. That is too few for an interval.") % {"n": n})
         return Figure(key=key, name=name, n=n, value=value, reason=reason)
-    low, high = find_interval(resampled) or (None, None)
+    if (found := find_interval(resampled)) is None:
+        return Figure(key=key, name=name, n=n, value=value)
+    low, high = found
+    if math.isclose(low, high, abs_tol=1e-9):  # every draw of the same items gives the same
+        if key not in SHARES:
+            reason = str(_("All comparisons say the same of it so far: how sure it is cannot be told."))
+            return Figure(key=key, name=name, n=n, value=value, reason=reason)
+        low, high = wilson_interval(round(value * n), n)
     return Figure(key=key, name=name, n=n, value=value, low=low, high=high)

@@ -71,15 +71,18 @@ def measure_alpha(scale: Scale) -> Callable[[Numbers], Numbers]:
 
     def measure(sums: Numbers) -> Numbers:
         observed = sums[:, PAIRS].reshape(-1, N_STEPS, N_STEPS)
-        if scale == "nominal":
-            observed = WINNERS.T @ observed @ WINNERS
-        n_values = observed.sum(axis=2)
-        distances = measure_distances(n_values, scale)
-        expected = (n_values[:, :, None] * n_values[:, None, :] * distances).sum(axis=(1, 2))
-        found = (observed * distances).sum(axis=(1, 2))
-        return 1 - divide((n_values.sum(axis=1) - 1) * found, expected)
+        return measure_coincidences(WINNERS.T @ observed @ WINNERS if scale == "nominal" else observed, scale)
 
     return measure
+
+
+def measure_coincidences(observed: Numbers, scale: Scale) -> Numbers:
+    """Return alpha of tables that say how often each two values were given to one item: (n, k, k), symmetric."""
+    n_values = observed.sum(axis=2)
+    distances = measure_distances(n_values, scale)
+    expected = (n_values[:, :, None] * n_values[:, None, :] * distances).sum(axis=(1, 2))
+    found = (observed * distances).sum(axis=(1, 2))
+    return 1 - divide((n_values.sum(axis=1) - 1) * found, expected)
 
 
 def measure_distances(n_values: Numbers, scale: Scale) -> Numbers:
@@ -127,6 +130,12 @@ def measure_cohen(cells: Numbers) -> Numbers:
     winners = winners / winners.sum(axis=(1, 2), keepdims=True)
     chance = (winners.sum(axis=1) * winners.sum(axis=2)).sum(axis=1)
     return correct_chance(np.trace(winners, axis1=1, axis2=2), chance)
+
+
+def cell_alpha(cells: Numbers) -> Numbers:
+    """Return Krippendorff's alpha of the steps' order over tables of two."""
+    table = cells.reshape(-1, N_STEPS, N_STEPS)
+    return measure_coincidences(table + table.transpose(0, 2, 1), "ordinal")
 
 
 def to_winners(cells: Numbers) -> Numbers:

@@ -18,12 +18,11 @@ from labeling.domain.votes import read_votes
 from labeling.domain.weeks import Week, count_project
 from labeling.models import AuditEvent, Judgment, Project
 
-SCHEMA = 2  # one more with every change of what a report holds: an older one, still kept, is no longer found
+SCHEMA = 3  # one more with every change of what a report holds: an older one, still kept, is no longer found
 FRESH = timedelta(seconds=60)
 KEPT_S = 7 * 24 * 3600
 GIVEN_UP_S = 120  # whoever measures longer is taken for dead
 AT_ONCE = 5000  # judgments measured within the request; measured: 0.5 s
-MATRIX = 20  # labelers beyond whom a table of pairs is no table any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Report:
     n_sent_back: int  # judgments left out because the comparison was sent back after them
     slices: Sequence[Agreement]
     weeks: Sequence[Agreement]
-    pairs: Sequence[Agreement]  # none where there are too many labelers
+    pairs: Sequence[Agreement]  # of the labelers who share most
     labelers: Sequence[LabelerQuality]
     decay: Sequence[Week]
 
@@ -89,7 +88,6 @@ def measure_report(project: Project, *, seen: tuple[int, int]) -> Report:
     """Measure everything the page shows, now."""
     found = list(read_votes(project, with_words=False))  # read once, for reading is a third of the work
     votes = put_on_one_scale([vote for vote in found if vote.is_counted])
-    n_at_work = len({vote.labeler for vote in votes})
     return Report(
         seen=seen,
         at=timezone.now(),
@@ -98,7 +96,7 @@ def measure_report(project: Project, *, seen: tuple[int, int]) -> Report:
         n_sent_back=sum(vote.is_sent_back and not vote.is_quarantined for vote in found),
         slices=PARTS["slice"](votes),
         weeks=PARTS["week"](votes),
-        pairs=PARTS["pair"](votes) if n_at_work <= MATRIX else [],
+        pairs=PARTS["pair"](votes),
         labelers=assess_labelers(project),
         decay=count_project(project),
     )

@@ -97,17 +97,16 @@ def explain_coefficient(value: float) -> str:
 
 
 def draw_agreement(weeks: Sequence[Agreement]) -> list[Curve]:
-    """Return how agreement went week by week: the share of same winners, and alpha."""
+    """Return how agreement went week by week: the share of same winners, alpha and kappa."""
     by_week = [(name_week(week.name), {figure.key: figure for figure in week.figures}) for week in weeks]
+
+    def list_readings(key: str) -> list[Reading]:
+        return [read(name, keys.get(key, NO_FIGURE)) for name, keys in by_week]
+
     curves = [
-        draw_curve(
-            _("Same winner"), [read(name, keys.get("signs", NO_FIGURE)) for name, keys in by_week], mark=CEILING
-        ),
-        draw_curve(
-            _("Krippendorff’s alpha"),
-            [read(name, keys.get("ordinal", NO_FIGURE)) for name, keys in by_week],
-            is_share=False,
-        ),
+        draw_curve(_("Same winner"), list_readings("signs"), mark=CEILING),
+        draw_curve(_("Krippendorff’s alpha"), list_readings("ordinal"), is_share=False),
+        draw_curve(_("Fleiss’ kappa"), list_readings("fleiss"), is_share=False),
     ]
     return [curve for curve in curves if curve]
 

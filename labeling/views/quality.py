@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
@@ -11,21 +10,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
-from labeling.domain.agreement import MIN_ITEMS, Agreement
-from labeling.domain.intervals import Figure
+from labeling.domain.agreement import Agreement
 from labeling.domain.quality import LabelerQuality
-from labeling.domain.quality_report import MATRIX, load_report
+from labeling.domain.quality_report import load_report
 from labeling.forms.standing import list_acts, name_standing
 from labeling.models import Membership
 from labeling.permissions import get_reviewed_project, login_required, may_manage
 from labeling.views.figures import NO_FIGURE, ShownFigure, draw_agreement, draw_decay, show_agreement
+from labeling.views.quality_pairs import build_matrix
 
 CEILINGS = (
     ("72.6 ± 1.5%", gettext_lazy("among InstructGPT’s labelers")),
     ("77.3 ± 1.3%", gettext_lazy("among labelers its training never saw")),
 )
-LEVELS = (0.4, 0.55, 0.75, 0.9)
-BETWEEN = " - "  # stands between the two names of a pair; no username holds a space
 
 
 @dataclass(frozen=True)
@@ -56,46 +53,6 @@ class LabelerRow:
         ]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """How often two labelers name the same winner, and Cohen's kappa of it, where one can be said."""
-
-    share: float
-    n: int
-    kappa: Figure | None = None
-
-    @property
-    def percent(self) -> str:
-        return f"{100 * self.share:.0f}"
-
-    @property
-    def level(self) -> str:
-        """From 0, far below what others reach, to 4, far above; few where chance alone could make any of these."""
-        return "few" if self.n < MIN_ITEMS else str(sum(self.share >= limit for limit in LEVELS))
-
-    @property
-    def beyond_chance(self) -> str:
-        return "" if self.kappa is None or self.kappa.value is None else f"{self.kappa.value:.2f}"
-
-    @property
-    def between(self) -> str:
-        """The interval of kappa, or why there is none."""
-        if self.kappa is None:
-            return ""
-        if self.kappa.low is None or self.kappa.high is None:
-            return self.kappa.reason
-        words = {"low": f"{self.kappa.low:.2f}", "high": f"{self.kappa.high:.2f}"}
-        return _("Cohen’s kappa, between %(low)s and %(high)s") % words
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Pairs of labelers as a table."""
-
-    labelers: list[str]
-    rows: list[tuple[str, list[Cell | None]]]
-
-
 @login_required
 @require_safe
 def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
@@ -119,8 +76,7 @@ def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
         "matrix": build_matrix(report.pairs),
         "rows": sorted(rows, key=lambda row: (not row.quality.flags, -row.quality.n, str(row.quality.labeler))),
         "may_manage": may_manage(request.user, project),
-        "is_crowded": len(rows) > MATRIX,
-        "limit": MATRIX,
+        "n_pairs": len(report.pairs),
     }
     return render(request, "labeling/quality_detail.html", context)
 
@@ -160,17 +116,3 @@ def list_headlines(whole: Agreement) -> list[tuple[str, ShownFigure, str]]:
             _("Agreement on the winner alone, with chance taken off."),
         ),
     ]
-
-
-def build_matrix(pairs: Sequence[Agreement]) -> Matrix | None:
-    """Return the pairs that judged something in common as a table of the labelers; None when there is none."""
-    cells: dict[tuple[str, str], Cell] = {}
-    for pair in pairs:
-        first, second = pair.name.split(BETWEEN)
-        figures = {figure.key: figure for figure in pair.figures}
-        if (signs := figures.get("signs")) and signs.value is not None:
-            cell = Cell(signs.value, pair.n_items, figures.get("cohen"))
-            cells[first, second] = cells[second, first] = cell
-    labelers = sorted({name for names in cells for name in names})
-    rows = [(name, [cells.get((name, other)) for other in labelers]) for name in labelers]
-    return Matrix(labelers, rows) if rows else None

@@ -28,7 +28,9 @@ def test_a_copied_labeler_agrees_wholly():
     assert values(measure_votes(both(steps, steps))) == pytest.approx(
         {"signs": 1, "exact": 1, "fleiss": 1, "nominal": 1, "ordinal": 1, "interval": 1}
     )
-    assert values(measure_pair(zip(steps, steps, strict=True))) == pytest.approx({"signs": 1, "exact": 1, "cohen": 1})
+    assert values(measure_pair(zip(steps, steps, strict=True))) == pytest.approx(
+        {"signs": 1, "exact": 1, "cohen": 1, "ordinal": 1}
+    )
 
 
 def test_an_inverted_labeler_agrees_less_than_chance():
@@ -38,6 +40,25 @@ def test_an_inverted_labeler_agrees_less_than_chance():
 
     assert (found["signs"], found["exact"]) == (0, 0)
     assert all(found[key] < -0.9 for key in ("fleiss", "nominal", "ordinal", "interval"))
+
+
+def test_what_never_varied_is_no_surer_than_its_number_of_comparisons():
+    steps = draw_steps(12)
+
+    signs, _exact, cohen, _alpha = measure_pair(zip(steps, steps, strict=True)).figures
+
+    assert (signs.value, signs.low, signs.high) == (1, pytest.approx(0.757, abs=1e-3), 1)
+    assert (cohen.value, cohen.low) == (1, None)
+    assert cohen.reason == "All comparisons say the same of it so far: how sure it is cannot be told."
+
+
+def test_the_alpha_of_two_labelers_is_that_of_all_where_they_are_all():
+    mine, hers = draw_steps(80, seed=1), draw_steps(80, seed=2)
+    nearer = [step if number % 3 else other for number, (step, other) in enumerate(zip(hers, mine, strict=True))]
+
+    of_two, of_all = measure_pair(zip(mine, nearer, strict=True)), measure_votes(both(mine, nearer))
+
+    assert values(of_two)["ordinal"] == pytest.approx(values(of_all)["ordinal"])
 
 
 def test_a_random_labeler_agrees_by_chance_alone():

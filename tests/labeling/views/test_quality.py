@@ -10,16 +10,14 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from labeling.domain import quality_report
-from labeling.domain.agreement import Agreement
 from labeling.domain.gold import make_gold
 from labeling.domain.intervals import Figure
 from labeling.domain.people import quarantine_member
-from labeling.domain.quality import LabelerQuality, measure_agreement
+from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import SCHEMA, Report, load_report
 from labeling.domain.weeks import Week
 from labeling.models import Adjudication, Judgment, Membership
 from labeling.views.figures import explain, name_week
-from labeling.views.quality import Cell, build_matrix
 from tests.labeling.conftest import log_in, make_member
 from tests.labeling.rows import add_pairs
 from tests.labeling.votes import say
@@ -74,7 +72,7 @@ def test_the_page_tells_agreement_with_its_meaning_and_what_others_reach(judged,
     assert "72.6 ± 1.5%" in html
     assert "77.3 ± 1.3%" in html
     assert "measured on 36 judgments" in html
-    assert html.count('class="chart"') == 4
+    assert html.count('class="chart"') == 5
     assert html.count('class="unsure"') == html.count("of too few to be sure") >= 6  # weeks of fewer than ten
 
 
@@ -166,7 +164,7 @@ def test_another_field_of_the_report_asks_for_another_schema_number():
     names = [" ".join(field.name for field in fields(kind)) for kind in (Report, LabelerQuality, Week)]
 
     assert (SCHEMA, names) == (
-        2,
+        3,
         [
             "seen at whole n_quarantined n_sent_back slices weeks pairs labelers decay",
             "labeler is_active is_quarantined n n_right gold consistency left left_z longer longer_z ties hasty median_s"
@@ -221,36 +219,6 @@ def test_the_page_takes_as_many_queries_for_three_labelers_as_for_one(
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
-
-
-def test_pairs_of_labelers_make_a_table_that_is_its_own_mirror():
-    def pair(name, value, n):
-        figure = Figure(key="signs", name="same winner", n=n, value=value)
-        return Agreement(name=name, n_items=n, n_labelers=2, n_votes=2 * n, figures=[figure])
-
-    matrix = build_matrix([pair("ida - joan", 0.95, 40), pair("joan - katie", 0.1, 3)])
-
-    close, few = Cell(0.95, 40), Cell(0.1, 3)
-    assert matrix.labelers == ["ida", "joan", "katie"]
-    assert matrix.rows == [("ida", [None, close, None]), ("joan", [close, None, few]), ("katie", [None, few, None])]
-    assert (close.level, few.level) == ("4", "few")
-    assert build_matrix([]) is None
-
-
-def test_a_pair_of_labelers_has_its_kappa_with_its_interval_or_why_there_is_none(kitchen, as_ada, grace, hedy):
-    pairs = add_pairs(kitchen, 12, overlap=2)
-    for number, pair in enumerate(pairs):
-        say(pair, grace, 2 if number % 2 else -2)
-        say(pair, hedy, (2 if number % 2 else -2) * (-1 if number == 0 else 1))
-    (pair,) = measure_agreement(kitchen, by="pair")
-    (cell,) = [cell for cell in build_matrix([pair]).rows[0][1] if cell]
-
-    # Eleven of twelve alike, half of them by chance: (11/12 - 1/2) / (1/2).
-    assert (cell.percent, cell.beyond_chance) == ("92", "0.83")
-    assert re.fullmatch(r"Cohen’s kappa, between -?0\.\d\d and 1\.00", cell.between)
-    text = re.sub(r"\s+", " ", read(as_ada))
-    assert f'92 <small title="{cell.between}">κ 0.83</small>' in text
-    assert Cell(1.0, 3, Figure(key="cohen", name="", n=3, reason="Everyone says the same.")).beyond_chance == ""
 
 
 @pytest.mark.parametrize(
