@@ -156,6 +156,12 @@ class PlacementForm(forms.Form):
         label=_("Judgments wanted for each new pair"),
         help_text=_("0 keeps the pairs out of the queue: only their recorded votes enter."),
     )
+    blind = forms.BooleanField(
+        required=False,
+        initial=True,
+        label=_("Keep pairs that name their writer out of the queue"),
+        help_text=_("They enter with their recorded votes, and nobody is asked about them."),
+    )
     priority = forms.IntegerField(
         min_value=-1000, max_value=1000, initial=0, label=_("Priority"), help_text=_("Higher is judged first.")
     )
@@ -175,7 +181,7 @@ class PlacementForm(forms.Form):
         self.n_unjudged = report.get("n_unjudged", 0)
         self.fields["overlap"].initial = project.overlap if self.n_unjudged else 0
         if not (self.n_unjudged or report.get("n_pairs")):
-            del self.fields["overlap"], self.fields["priority"]
+            del self.fields["overlap"], self.fields["blind"], self.fields["priority"]
 
     def clean_overlap(self) -> int:
         overlap = int(self.cleaned_data["overlap"])

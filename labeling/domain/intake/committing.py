@@ -94,4 +94,6 @@ def restage(imported: Import, path: Path) -> StagedFile:
 
 
 def read_placement(imported: Import) -> Placement:
-    return Placement(**{name: imported.options[name] for name in Placement.__dataclass_fields__})
+    """Return what was asked for. An import begun before a choice existed has none of it."""
+    known = Placement.__dataclass_fields__.keys() & imported.options.keys()
+    return Placement(**{name: imported.options[name] for name in known})

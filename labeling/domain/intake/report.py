@@ -90,7 +90,7 @@ class Report:
             lines.append(f"  {self.n_known_pairs:,} pairs already in the project")
         if self.n_telling:
             lines.append(
-                f"  {self.n_telling:,} of the first {N_LOOKED:,} pairs say which model wrote them: labelers can tell"
+                f"  {self.n_telling:,} of the first {N_LOOKED:,} pairs say which model wrote them: nobody is asked about such"
             )
         if self.n_demonstrations:
             lines.append(f"  {self.n_demonstrations:,} demonstrations")

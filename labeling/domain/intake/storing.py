@@ -11,6 +11,7 @@ from django.db.models import Exists, Max, OuterRef
 
 from labeling.domain.audit import record_event
 from labeling.domain.content import hash_messages, hash_text
+from labeling.domain.identity import tells_writer
 from labeling.domain.intake.items import Example, Pair
 from labeling.domain.intake.pacing import Pace
 from labeling.domain.intake.refusals import FileRefused
@@ -35,10 +36,11 @@ ENTERED = (Import.State.STAGED, Import.State.COMMITTED)
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How the rows of a file enter: people who shall judge each new pair (0 keeps them out of the queue), how early,
-    and the slice of rows that name none."""
+    """How the rows of a file enter: people who shall judge each new pair (0 keeps them out of the queue), whether those
+    that say which model wrote them are kept out of it, how early, and the slice of rows that name none."""
 
     overlap: int = 0
+    blind: bool = True
     priority: int = 0
     slice_name: str = ""
     language: str = ""
@@ -66,11 +68,12 @@ def find_entered(project: Project, sha256: str, format: str) -> Import | None:
     return Import.objects.filter(project=project, sha256=sha256, format=format, state__in=ENTERED).first()
 
 
-def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: int = 0) -> Import:
+def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: int = 0, blind: bool = True) -> Import:
     """Store a file that has no bad row and mark its import committed last.
 
     Run again after a kill it goes on where it was; run again after the end it changes nothing.
-    overlap: how many people shall judge each new pair, too; 0 keeps them out of the queue.
+    overlap: how many people shall judge each new pair, too; 0 keeps them out of the queue. blind: nobody is asked about
+    pairs that say which model wrote them.
     Raises: FileRefused when a row is bad or the file changed since it was staged.
     """
     if staged.report.n_bad:
@@ -93,7 +96,7 @@ def commit_file(project: Project, staged: StagedFile, *, source: str, overlap: i
         raise FileRefused(
             f"an import of this file was begun with --source {found.source}: finish it with the same source"
         )
-    store_file(found, staged, Placement(overlap=overlap))
+    store_file(found, staged, Placement(overlap=overlap, blind=blind))
     return found
 
 
@@ -141,7 +144,11 @@ def store_pairs(imported: Import, chunk: list[PlacedItem], placement: Placement)
     proposals = [to_proposal(placed, pair, placement) for placed, pair in pairs]
     last = Comparison.objects.aggregate(last=Max("pk"))["last"] or 0
     comparisons = propose_comparisons(imported.project, proposals)
-    shut_new(imported, sorted({row.pk for row in comparisons if row.pk > last}))
+    new = {row.pk: row for row in comparisons if row.pk > last}
+    shut_new(imported, sorted(new))
+    if placement.overlap and (n := sum(row.overlap == 0 for row in new.values())):
+        imported.options["n_kept_out"] = imported.options.get("n_kept_out", 0) + n
+        imported.save(update_fields=["options"])
     counted = find_counted(imported, comparisons)
     ImportedJudgment.objects.bulk_create(
         [
@@ -151,6 +158,11 @@ def store_pairs(imported: Import, chunk: list[PlacedItem], placement: Placement)
         ],
         ignore_conflicts=True,
     )
+
+
+def is_asked(pair: Pair, placement: Placement) -> bool:
+    """Say whether people shall judge a pair: not where its texts give their writer away."""
+    return not placement.blind or not any(tells_writer(text, pair.prompt) for text in (pair.better, pair.worse))
 
 
 def find_counted(imported: Import, comparisons: list[Comparison]) -> set[int]:
@@ -169,7 +181,7 @@ def to_proposal(placed: PlacedItem, pair: Pair, placement: Placement) -> Propose
         text_a=text_a,
         text_b=text_b,
         group=pair.group,
-        overlap=placement.overlap,
+        overlap=placement.overlap if placement.overlap and is_asked(pair, placement) else 0,
         priority=placement.priority,
         slice_name=name,
         language=language,

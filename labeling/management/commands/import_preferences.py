@@ -34,6 +34,9 @@ class Command(BaseCommand):
         parser.add_argument("--unjudged", action="store_true", help="with --map: nobody has judged the pairs yet")
         parser.add_argument("--source", default="", help="name the votes go by; default: the file's name")
         parser.add_argument("--overlap", type=int, default=0, help="people who shall judge each new pair; default: 0")
+        parser.add_argument(
+            "--not-blind", action="store_true", help="ask people about pairs that say which model wrote them, too"
+        )
         parser.add_argument("--dry-run", action="store_true", help="report only, write nothing")
 
     def handle(self, *, file: Path, format: str, overlap: int, **options: Any) -> None:
@@ -63,6 +66,7 @@ def run_import(
     source: str,
     overlap: int,
     dry_run: bool,
+    not_blind: bool = False,
     **_: Any,
 ) -> None:
     """Stage, report and commit one file, and say on the command's stdout what happened."""
@@ -86,7 +90,7 @@ def run_import(
         if found is None:
             found, _ = Project.objects.get_or_create(slug=project, defaults={"name": project})
             command.stdout.write(f"made the project {project}; superusers manage it until you add members")
-        done = commit_file(found, staged, source=source or name_source(file), overlap=overlap)
+        done = commit_file(found, staged, source=source or name_source(file), overlap=overlap, blind=not not_blind)
     except LabelingError as error:
         raise CommandError(str(error)) from error
     command.stdout.write(

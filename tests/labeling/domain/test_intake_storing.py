@@ -126,7 +126,21 @@ def test_the_report_counts_pairs_whose_completions_say_who_wrote_them(tmp_path: 
     report = stage(tmp_path, [pair(0), telling, pair(2, rejected="I am ChatGPT. Nine minutes.")]).report
 
     assert report.to_json()["n_telling"] == 2
-    assert "  2 of the first 2,000 pairs say which model wrote them: labelers can tell" in report.to_lines()
+    assert "  2 of the first 2,000 pairs say which model wrote them: nobody is asked about such" in report.to_lines()
+
+
+@pytest.mark.parametrize(("blind", "overlaps"), [(True, [2, 0, 0]), (False, [2, 2, 2])])
+def test_pairs_that_say_who_wrote_them_stay_out_of_the_queue_unless_they_are_wanted(
+    tmp_path: Path, project: Project, blind: bool, overlaps: list[int]
+) -> None:
+    rows = [pair(0), pair(1, chosen="As an AI language model, I cannot boil eggs."), pair(2, rejected="I am ChatGPT.")]
+
+    done = commit_file(project, stage(tmp_path, rows), source="s", overlap=2, blind=blind)
+
+    assert [row.overlap for row in Comparison.objects.order_by("pk")] == overlaps
+    assert [row.slots.count() for row in Comparison.objects.order_by("pk")] == overlaps
+    assert done.options.get("n_kept_out", 0) == overlaps.count(0)
+    assert done.judgments.count() == 3
 
 
 def test_one_bad_row_and_nothing_is_stored(tmp_path: Path, project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import resource
 import time
 from pathlib import Path
@@ -57,6 +58,20 @@ def upload(client: Client, content: str | bytes, name: str = "f.jsonl", **fields
 
 def page_of(client: Client, imported: Import, **headers: str) -> str:
     return client.get(f"{LIST}{imported.pk}/", headers=headers).content.decode()
+
+
+@pytest.mark.parametrize(("box", "n_asked"), [({"blind": "on"}, 1), ({}, 2)], ids=["ticked", "not ticked"])
+def test_pairs_that_name_their_writer_are_asked_about_only_where_the_box_is_cleared(as_ada, box, n_asked):
+    imported = upload(as_ada, line() + line(prompt="r", chosen="As an AI language model, I am Claude."))
+    assert "unless you say otherwise" in page_of(as_ada, imported)
+    assert 'name="blind" checked' in re.sub(r'(name="blind")[^>]*?(checked)', r"\1 \2", page_of(as_ada, imported))
+
+    as_ada.post(f"{LIST}{imported.pk}/commit/", {"overlap": "1", "priority": "0"} | box)
+    commit_import(imported.pk)
+
+    assert Comparison.objects.filter(overlap=1).count() == n_asked
+    assert ImportedJudgment.objects.count() == 2
+    assert ("is kept out of the queue" in page_of(as_ada, imported)) is (n_asked == 1)
 
 
 def test_an_upload_waits_for_its_check_then_for_a_word_and_is_imported(as_ada, ada):
