@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -38,21 +39,18 @@ class MembershipInline(ReadOnly, admin.TabularInline):
     extra = 0
 
 
-@admin.register(User)
-class PersonAdmin(UserAdmin):
-    inlines = (MembershipInline,)
-    list_display = ("username", "email", "kind", "is_active", "is_staff")
-    list_filter = ("kind", "is_active", "is_staff")
+class OnTrail(admin.ModelAdmin):
+    """Rows whose every change is on the trail, with what each field said before and says now. name: its verbs' first half."""
 
-    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+    name: str
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        names = [
-            name for name in form.changed_data if "password" not in name and name not in ("groups", "user_permissions")
-        ]
+        names = [name for name in form.changed_data if "password" not in name]
         before = {name: form.initial.get(name) for name in names} if change else {}
         after = {name: form.cleaned_data.get(name) for name in names}
         record_event(
-            "user.edit" if change else "user.add",
+            f"{self.name}.edit" if change else f"{self.name}.add",
             obj,
             actor=request.user,
             project=None,
@@ -60,14 +58,22 @@ class PersonAdmin(UserAdmin):
             after={name: to_json(value) for name, value in after.items()},
         )
 
-    def delete_model(self, request: HttpRequest, obj: User) -> None:
-        record_event("user.delete", obj, actor=request.user, project=None)
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        record_event(f"{self.name}.delete", obj, actor=request.user, project=None)
         super().delete_model(request, obj)
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        for user in queryset:
-            record_event("user.delete", user, actor=request.user, project=None)
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for row in queryset:
+            record_event(f"{self.name}.delete", row, actor=request.user, project=None)
         super().delete_queryset(request, queryset)
+
+
+@admin.register(User)
+class PersonAdmin(OnTrail, UserAdmin):
+    name = "user"
+    inlines = (MembershipInline,)
+    list_display = ("username", "email", "kind", "is_active", "is_staff")
+    list_filter = ("kind", "is_active", "is_staff")
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         response = super().user_change_password(request, id, form_url)
@@ -76,8 +82,18 @@ class PersonAdmin(UserAdmin):
         return response
 
 
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RightsAdmin(OnTrail, GroupAdmin):
+    name = "group"
+
+
 def to_json(value: Any) -> Any:
-    """Return a value of a form as the trail keeps it."""
+    """Return a value of a form as the trail keeps it; of several rows their names."""
+    if isinstance(value, list | QuerySet):
+        return sorted(str(row) for row in value)
     return value if isinstance(value, bool | int | str | None) else str(value)
 
 

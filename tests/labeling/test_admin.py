@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
 
@@ -72,6 +73,32 @@ def test_what_is_done_to_accounts_is_on_the_trail(as_admin, grace):
     assert (changed.before["email"], changed.after["email"]) == ("", "grace@example.org")
     assert (changed.before["is_staff"], changed.after["is_staff"]) == (False, True)
     assert "password" not in str(changed.after)
+
+
+def test_who_may_do_what_is_on_the_trail(as_admin, grace):
+    right = Permission.objects.get(codename="view_judgment")
+    as_admin.post(reverse("admin:auth_group_add"), {"name": "auditors", "permissions": [right.pk]})
+    group = Group.objects.get()
+    page = reverse("admin:labeling_user_change", args=[grace.pk])
+    form = as_admin.get(page).context["adminform"].form
+    said = {name: value for name in form.fields if (value := form[name].value()) not in (None, False, [])}
+    said |= {"date_joined_0": "2026-01-01", "date_joined_1": "10:00:00"}
+    inline = {f"memberships-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")}
+
+    as_admin.post(page, {**said, **inline, "groups": [group.pk], "user_permissions": [right.pk]})
+    as_admin.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "auditors", "permissions": []})
+    as_admin.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+
+    added, user, emptied, deleted = AuditEvent.objects.filter(actor__username="root").order_by("id")
+    assert (added.verb, added.after) == ("group.add", {"name": "auditors", "permissions": [str(right)]})
+    assert (user.before["groups"], user.after["groups"]) == ([], ["auditors"])
+    assert (user.before["user_permissions"], user.after["user_permissions"]) == ([], [str(right)])
+    assert (emptied.verb, emptied.before, emptied.after) == (
+        "group.edit",
+        {"permissions": [str(right)]},
+        {"permissions": []},
+    )
+    assert (deleted.verb, deleted.subject) == ("group.delete", "auditors")
 
 
 @pytest.mark.parametrize("app", ["labeling", "rlhf"])
