@@ -57,6 +57,13 @@ STEPS: dict[str, tuple[Words, ...]] = {
     Scale.FORCED: FORCED_STEPS,
     Scale.EIGHT: EIGHT_STEPS,
 }
+# What stands over the steps where they have room for their short names only: the ends and the middle, or what all mean.
+LEGENDS: dict[str, tuple[Any, ...]] = {
+    Scale.SEVEN: (SEVEN[0].label, SEVEN[3].label, SEVEN[-1].label),
+    Scale.QUICK: (),
+    Scale.FORCED: (FORCED_STEPS[0].label, _("Negligibly better, or unsure"), FORCED_STEPS[-1].label),
+    Scale.EIGHT: (EIGHT_STEPS[0].meaning,),
+}
 SEVEN_CHOICES = [(step.value, step.label) for step in SEVEN]
 ALL_CHOICES = [(value, str(value)) for value in range(-WIDEST, WIDEST + 1)]
 # A labeler may change between these two for herself; where a project forces a choice, nobody may say tie.

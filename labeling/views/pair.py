@@ -17,7 +17,7 @@ from labeling.domain.judging import current_guideline, show_vote
 from labeling.domain.progress import measure_progress
 from labeling.domain.showing import ShownPair, ShownText, show_pair
 from labeling.forms.judging import DiffForm, ReadySlot
-from labeling.forms.scales import is_forced
+from labeling.forms.scales import LEGENDS, is_forced
 from labeling.models import Judgment, Project, Skip, Slot
 from labeling.views.desktop import list_axes, list_reasons, list_steps, show_desk
 
@@ -111,6 +111,7 @@ def describe_pair(
         "vote": vote,
         "vote_choice": vote and name_choice(vote.preference, both_bad=vote.both_bad),
         "scale": scale,
+        "legend": LEGENDS[scale],
         "axes": list_axes(project, vote),
         "reasons": list_reasons(project, vote),
         "skip_reasons": Skip.Reason.choices,

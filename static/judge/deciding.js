@@ -8,6 +8,7 @@ import { post } from "./server.js";
 import { outbox } from "./sending.js";
 import { clock, describeTrace, input, look } from "./trace.js";
 import { applyView } from "./view.js";
+import { sayWording } from "./wording.js";
 
 const FLASH_MS = 350; // a choice stays in sight this long
 
@@ -47,7 +48,7 @@ function writeBody(form, button, changes) {
 function vote(form, button) {
   if (form.dataset.scale !== "quick") return decide(form, button);
   if (button?.name !== "choice") return form.dataset.held && decide(form, null, { choice: form.dataset.held });
-  const mustWait = input.withShift || "asks" in main.dataset || form.dataset.held || find(".choices ~ .axes", form) || find("[data-fix]:not([hidden])", form);
+  const mustWait = input.withShift || "asks" in main.dataset || form.dataset.held || find(".choices ~ .extras .axes", form) || find("[data-fix]:not([hidden])", form);
   if (mustWait) hold(form, button.value);
   else decide(form, button);
 }
@@ -59,6 +60,7 @@ export function hold(form, choice) {
   if (!choice) delete form.dataset.held;
   for (const button of findAll("[name=choice]", form)) button.setAttribute("aria-pressed", button.value === choice);
   find("[data-save]", form).hidden = !choice;
+  sayWording();
   fillFix();
 }
 

@@ -3,6 +3,7 @@ import { find, hear, page, words } from "./page.js";
 import { tell } from "./notices.js";
 import { read } from "./server.js";
 
+const LEAST_PX = 160; // this much of what is rewritten stays in sight
 let untouched = ""; // the text the fix began with
 
 export const isTouched = (fix) => fix !== untouched;
@@ -21,11 +22,24 @@ export async function fillFix() {
   find("[data-unchosen]", panel).hidden = Boolean(side) || field.value !== "";
   if (!side || field.value !== untouched) return;
   const answer = await read(`${page.section.dataset.whole}${side}/`);
+  if (!panel.isConnected) return; // another pair is in sight by now
   if (!answer?.ok) return tell(words.offline);
   field.value = await answer.text();
   untouched = field.value; // as the field has it: line ends are the browser's
   field.setSelectionRange(0, 0);
-  field.focus();
+  showBoth(panel, side);
+}
+
+// The field comes into sight in the bar, and what she rewrites above it.
+function showBoth(panel, side) {
+  if (side) find("textarea", panel).focus({ preventScroll: true });
+  panel.scrollIntoView({ block: "nearest" });
+  const bar = find(".verdict");
+  if (!side || getComputedStyle(bar).position !== "sticky") return;
+  const original = find(`.completion[data-side=${side}]`);
+  const { top, bottom } = original.getBoundingClientRect();
+  const seen = Math.min(bottom, bar.getBoundingClientRect().top) - Math.max(top, 0);
+  if (seen < Math.min(LEAST_PX, bottom - top)) original.scrollIntoView({ block: "start" });
 }
 
 hear("shown", (shown) => {
@@ -41,5 +55,5 @@ document.addEventListener("click", (event) => {
   panel.hidden = !panel.hidden;
   control.setAttribute("aria-expanded", !panel.hidden);
   fillFix();
-  if (!panel.hidden && chosenSide(find(".vote"))) find("textarea", panel).focus();
+  if (!panel.hidden) showBoth(panel, chosenSide(find(".vote")));
 });
