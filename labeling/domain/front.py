@@ -69,9 +69,12 @@ def move_front(key: Key, slot: Slot) -> None:
 
 
 def lies_ahead(order: tuple[str, ...], number: Any, priority: Any, score: Any, shuffle: Any) -> Q:
-    """Return the condition of the slots from a place on, to the end of its stretch: same number, same priority."""
+    """Return the condition of the slots from a place on, to the end of its stretch: same number, same priority.
+
+    Priority does not weigh where chance picks.
+    """
     if "-score" in order:
-        return Q(number=number, score__lte=score)
+        return Q(number=number, priority=priority, score__lte=score)
     if "-priority" in order:
         return Q(number=number, priority=priority, shuffle__gte=shuffle)
     return Q(number=number, shuffle__gte=shuffle)

@@ -8,7 +8,8 @@ reason and propensity are written on the slot as it is claimed, and from there o
 is the probability of the arm that picked it, among claims of work, times the one with which the comparison was
 proposed. Where both arms would have picked alike - by priority, and this one has none - the arm does not weigh, and
 the reason stays the one for which it was proposed; so it does when chance picked. Otherwise the reason is priority,
-or active when the score decided. The propensity of a probe is its share of claims; an exam's is 1.
+or active in a project that goes by scores: there what was raised comes first, what was lowered last. The propensity
+of a probe is its share of claims; an exam's is 1.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from labeling.statements import compiled
 RANDOM_ORDER = ("slice_id", "number", "shuffle", "id")
 ORDERS = {
     Project.Strategy.PRIORITY: ("slice_id", "number", "-priority", "shuffle", "id"),
-    Project.Strategy.SCORE: ("slice_id", "number", "-score", "shuffle", "id"),
+    Project.Strategy.SCORE: ("slice_id", "number", "-priority", "-score", "shuffle", "id"),
 }
 
 
@@ -80,7 +81,7 @@ def find_random(turn: Turn) -> Slot | None:
 
 
 def find_best(turn: Turn) -> Slot | None:
-    """The project's own order: by priority, or by score."""
+    """The project's own order: by priority, and among equals by score where it goes by scores."""
     slot = find_work(turn, ORDERS[Project.Strategy(turn.project.strategy)])
     if slot and turn.project.strategy == Project.Strategy.SCORE:
         slot.reason = Reason.ACTIVE

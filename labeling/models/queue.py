@@ -165,7 +165,7 @@ class Slot(models.Model):
                 condition=Q(state="free"),
             ),
             models.Index(
-                fields=["project", "slice", "number", "-score", "shuffle", "id"],
+                fields=["project", "slice", "number", "-priority", "-score", "shuffle", "id"],
                 name="slot_free_score",
                 condition=Q(state="free"),
             ),

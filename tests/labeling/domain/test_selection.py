@@ -112,6 +112,22 @@ def test_the_highest_score_is_claimed_first(kitchen, grace, hedy):
     assert list(Comparison.objects.order_by("pk").values_list("score", flat=True)) == [0.1, 0.9, 0.5]
 
 
+def test_what_was_raised_comes_before_every_score_and_what_was_lowered_after(kitchen, grace):
+    change(kitchen, strategy="score")
+    lowered, low, high, raised = add_pairs(kitchen, 4)
+    for row, priority in ((lowered, -1), (raised, 100)):
+        Slot.objects.filter(comparison=row).update(priority=priority)
+    score_comparisons(kitchen, {lowered.pk: 0.9, low.pk: 0.1, high.pk: 0.5, raised.pk: 0.0})
+
+    given = []
+    for _ in range(4):
+        slot = claim(kitchen, grace)
+        judge(slot, grace)
+        given.append(slot.comparison)
+
+    assert given == [raised, high, low, lowered]
+
+
 def test_scores_of_other_projects_and_done_slots_stay(kitchen, garden, grace):
     elsewhere = add_pair(garden)
     comparison = add_pair(kitchen, overlap=2)
