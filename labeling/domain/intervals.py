@@ -37,7 +37,7 @@ class Figure:
         return self.value is not None
 
 
-def wilson_interval(k: int, n: int, *, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(k: float, n: int, *, z: float = Z_95) -> tuple[float, float]:
     """Return the interval of a share k of n > 0. Source: Wilson 1927."""
     share, scale = k / n, 1 + z * z / n
     middle = (share + z * z / (2 * n)) / scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import reduce
 from itertools import combinations
 from operator import or_
@@ -10,10 +10,10 @@ from operator import or_
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 
 from labeling.models import Judgment, Membership, Project
+from rlhf.domain.quota import IS_USED, Quota, read_quota, shows
 from rlhf.models import Checkpoint, Loop, Round
 
 CHUNK = 200  # projects a query: SQLite takes a condition of a thousand parts, and no more
-IS_USED = ~Q(state=Round.State.FAILED) | Q(decision=Round.Decision.PROMOTED)
 
 
 def list_votes() -> QuerySet[Judgment]:
@@ -28,16 +28,29 @@ def list_votes() -> QuerySet[Judgment]:
     return votes
 
 
-def list_new_votes(loop: Loop) -> QuerySet[Judgment]:
-    """Return the votes since the project's last round began, of its slice if it has one."""
-    votes = list_votes().filter(comparison__project=loop.project_id, pk__gt=last_judgment_used(loop.project))
-    return votes.filter(comparison__prompt__slice=loop.slice_id) if loop.slice_id else votes
+def list_new_votes(quota: Quota) -> QuerySet[Judgment]:
+    """Return the votes that count toward a quota."""
+    return list_votes().filter(match_votes([quota]))
+
+
+def match_votes(quotas: Iterable[Quota]) -> Q:
+    """Return the condition under which a vote counts toward one of these quotas."""
+    counted = Q(pk__in=[])
+    quotas = list(quotas)
+    for is_choosy in (False, True):
+        alike = [quota for quota in quotas if bool(quota.policies) == is_choosy]
+        if alike:
+            of_project = reduce(or_, [quota.covers("comparison__") & Q(pk__gt=quota.after) for quota in alike])
+            # Once for all: a condition for each project would be as many subqueries.
+            policies = [policy for quota in alike for policy in quota.policies]
+            counted |= of_project & shows(policies, "comparison__") if is_choosy else of_project
+    return counted
 
 
 def count_new_judgments(project: Project) -> int:
-    """Return how many votes came in since the last round began."""
-    loop = Loop.objects.select_related("project").filter(project=project).first()
-    return list_new_votes(loop or Loop(project=project)).count()
+    """Return how many votes count toward the project's next round."""
+    loop = Loop.objects.select_related("policy", "slice").filter(project=project).first()
+    return list_new_votes(read_quota(loop or Loop(project=project))).count()
 
 
 def last_judgment_used(project: Project) -> int:
@@ -55,20 +68,15 @@ def last_judgment_learned(policy: Checkpoint | None) -> int:
     return upto or 0
 
 
-def count_new(slices: Mapping[int, int | None]) -> dict[int, int]:
-    """Return the votes since each project's last round began, given the slice its rounds ask for by project.
+def count_new(quotas: Iterable[Quota]) -> dict[int, int]:
+    """Return by project how many votes count toward its quota.
 
     A query for each 200 projects: pages ask every two seconds, the sweeper every thirty.
     """
-    rounds = Round.objects.filter(IS_USED, project__in=slices)
-    used = {row["project"]: row["upto"] for row in rounds.order_by().values("project").annotate(upto=Max("upto"))}
-    wanted = [
-        Q(comparison__project=pk, pk__gt=used.get(pk, 0)) & (Q(comparison__prompt__slice=of) if of else Q())
-        for pk, of in slices.items()
-    ]
+    quotas = list(quotas)
     found: dict[int, int] = {}
-    for start in range(0, len(wanted), CHUNK):
-        votes = list_votes().filter(reduce(or_, wanted[start : start + CHUNK])).order_by()
+    for start in range(0, len(quotas), CHUNK):
+        votes = list_votes().filter(match_votes(quotas[start : start + CHUNK])).order_by()
         rows = votes.values(project_id=F("comparison__project")).annotate(n=Count("id"))
         found |= {row["project_id"]: row["n"] for row in rows}
     return found
@@ -79,7 +87,7 @@ def measure_agreement(loop: Loop) -> tuple[float, int]:
 
     Two votes agree that name the same winner, or both none. Without two votes on anything: 1 and 0.
     """
-    judged = list_new_votes(loop).values("comparison")
+    judged = list_new_votes(read_quota(loop)).values("comparison")
     strengths: dict[int, list[int]] = {}
     current = Judgment.objects.of_work().current().filter(comparison__in=judged)
     for comparison, strength in current.values_list("comparison", "strength"):

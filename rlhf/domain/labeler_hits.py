@@ -1,4 +1,4 @@
-"""How a reward model agrees with the held-out pairs that each labeler judged: her name never leaves the house."""
+"""Which held-out pairs a reward model agrees with, and how with those each labeler judged: no name leaves the house."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rlhf.domain.datasets.split import TEST
 from rlhf.models import DatasetSource, Run
 
 LABELERS = "labelers"  # in a run's result: rows of {labeler, n, hits}
+AGREED = "agreed"  # in a run's result: a character for each line of the test split, of SIGNS
+SIGNS = {"1": 1.0, "0": 0.0, "h": 0.5}  # any other: the line was not measured
 
 
-def count_by_labeler(run: Run, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what to add to a run's result: of the pairs that each labeler judged, how many the model agrees with.
+def count_by_labeler(run: Run, folder: Path) -> dict[str, Any]:
+    """Return what to add to a run's result: which lines the model agrees with, and how many of each labeler's.
 
-    Agreed with is a pair's label, in which she may have been outvoted. Nothing for a run that tells of no pairs, or whose
-    pairs no person judged here.
+    Agreed with is a pair's label, in which she may have been outvoted. Nothing for a run that tells of no pairs.
     """
     if not (folder / HITS).exists():
         return {}
@@ -32,7 +33,20 @@ def count_by_labeler(run: Run, folder: Path) -> dict[str, list[dict[str, Any]]]:
         if line in hits:
             counted.setdefault(labeler, []).append(hits[line])
     rows = [{"labeler": labeler, "n": len(found), "hits": sum(found)} for labeler, found in counted.items()]
-    return {LABELERS: rows} if rows else {}
+    return {AGREED: write_agreed(hits)} | ({LABELERS: rows} if rows else {})
+
+
+def write_agreed(hits: dict[int, float]) -> str:
+    """Return the hits by line as a text that `read_agreed` reads."""
+    signs = {hit: sign for sign, hit in SIGNS.items()}
+    return "".join(signs.get(hits.get(line, -1.0), "-") for line in range(1, max(hits, default=0) + 1))
+
+
+def read_agreed(run: Run) -> dict[int, float] | None:
+    """Return by line of the test split whether the model agrees with it; None where the run did not keep it."""
+    if AGREED not in run.result:
+        return None
+    return {line: SIGNS[sign] for line, sign in enumerate(run.result[AGREED], 1) if sign in SIGNS}
 
 
 def list_labeler_slices(run: Run) -> list[dict[str, Any]]:

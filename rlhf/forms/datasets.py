@@ -7,10 +7,20 @@ from typing import Any
 from django import forms
 
 from labeling.models import Project
+from rlhf.domain.datasets.behind import SHARE_WATCHED
 from rlhf.domain.datasets.freezing import list_imported_sources
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
 from rlhf.domain.errors import LearningError
 from rlhf.models import Annotator
+
+TICKS = ("without", "cap")
+
+
+class NamesField(forms.MultipleChoiceField):
+    """Ticked names, whichever they are: the rule says which are nobody's."""
+
+    def valid_value(self, value: Any) -> bool:
+        return True
 
 
 class FreezeForm(forms.Form):
@@ -42,7 +52,10 @@ class FreezeForm(forms.Form):
 
 
 class PreferenceFreezeForm(FreezeForm):
-    """The rule by which votes become pairs."""
+    """The rule by which votes become pairs. Ticks beside the labelers fill parts of it: whom it excludes, and the cap."""
+
+    without = NamesField(required=False)
+    cap = forms.BooleanField(required=False)
 
     include = forms.MultipleChoiceField(
         label="Whose judgments",
@@ -130,6 +143,10 @@ class PreferenceFreezeForm(FreezeForm):
         choices = [("own", "our own labelers"), *sources, *annotators]
         self.fields["include"].choices = choices  # type: ignore[attr-defined]
 
+    def visible_fields(self) -> list[Any]:
+        """Return the fields but for the ticks, which stand beside what they are about."""
+        return [field for field in super().visible_fields() if field.name not in TICKS]
+
     def clean_consensus(self) -> str:
         return self.cleaned_data["consensus"] or "majority"
 
@@ -148,7 +165,10 @@ class PreferenceFreezeForm(FreezeForm):
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
-        parts = {name: value for name, value in cleaned.items() if name != "name"}
+        parts = {name: value for name, value in cleaned.items() if name not in ("name", *TICKS)}
+        parts["exclude_labelers"] = tuple(dict.fromkeys([*parts["exclude_labelers"], *cleaned["without"]]))
+        if cleaned["cap"]:
+            parts["labeler_share_max"] = min(parts["labeler_share_max"] or 1, SHARE_WATCHED)
         try:
             cleaned["rule"] = FreezeRule(**{**parts, "include": tuple(parts["include"])})
         except InvalidRule as error:

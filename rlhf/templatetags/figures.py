@@ -61,3 +61,9 @@ def figure(value: Any) -> str:
 def share(value: float | None) -> str:
     """Return a share of one in percent; an empty text when there is none."""
     return "" if value is None else f"{value:.1%}"
+
+
+@register.filter
+def points(value: float) -> str:
+    """Return a difference of two shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -29,6 +29,7 @@ from rlhf.forms.datasets import FreezeForm, PreferenceFreezeForm
 from rlhf.forms.projects import ProjectForm
 from rlhf.models import Dataset, Run
 from rlhf.permissions import manager_required, of_managed_projects
+from rlhf.views.dataset_trust import show_trust
 from rlhf.views.dataset_words import describe_counts, describe_rule, show_row
 
 PAGE_SIZE = 25
@@ -60,7 +61,8 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
         return render(request, "rlhf/dataset_create.html", context)
     if request.method != "POST":
         initial = {"name": f"{project.slug} {Dataset.Kind(kind).label}", "include": ["own"]}
-        context["form"] = FORMS[kind](initial=initial, project=project)
+        form = context["form"] = FORMS[kind](initial=initial, project=project)
+        context["trust"] = show_trust(project, form) if kind == Dataset.Kind.PREFERENCE else None
         return render(request, "rlhf/dataset_create.html", context)
     form = context["form"] = FORMS[kind](request.POST, project=project)
     if form.is_valid():
@@ -69,6 +71,7 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
             return redirect(freeze(project, user=request.user, **form.parts()))
         except LearningError as error:
             form.refuse(error)
+    context["trust"] = show_trust(project, form) if kind == Dataset.Kind.PREFERENCE else None
     return render(request, "rlhf/dataset_create.html", context, status=422)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rlhf.templatetags.figures import duration, elapsed, figure, share, time_left
+from rlhf.templatetags.figures import duration, elapsed, figure, points, share, time_left
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,7 @@ def test_figures_have_four_digits_and_thousands_apart(value, text):
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0.0%"), (0.8125, "81.2%"), (1, "100.0%")])
 def test_shares_are_in_percent(value, text):
     assert share(value) == text
+
+
+def test_differences_of_shares_have_their_sign():
+    assert [points(value) for value in (0.0512, 0.0, -0.2)] == ["+5.1", "+0.0", "−20.0"]

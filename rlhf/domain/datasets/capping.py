@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rlhf.domain.datasets.consensus import Vote
 from rlhf.domain.datasets.rule import InvalidRule
@@ -36,7 +37,7 @@ def find_over(votes: Iterable[Vote], *, share_max: float, seed: int) -> set[int]
     return over
 
 
-def find_most(counts: Mapping[int | None, int], *, share_max: float, n_others: int) -> int:
+def find_most(counts: Mapping[Any, int], *, share_max: float, n_others: int) -> int:
     """Return how many votes each labeler may keep at the most so that nobody's share is over share_max."""
     low, high = 0, max(counts.values(), default=0)
     if is_within(high, n_others + sum(counts.values()), share_max):

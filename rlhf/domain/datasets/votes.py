@@ -128,7 +128,7 @@ def select_judgments(project: Project, rule: FreezeRule) -> QuerySet[Judgment]:
 
 def find_labelers(project: Project, names: tuple[str, ...]) -> set[int]:
     """Return the ids of labelers named by username or id. Raises: InvalidRule for a name nobody has."""
-    ids = [int(name) for name in names if name.isascii() and name.isdigit()]
+    ids = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 19]
     found = dict(User.objects.filter(Q(username__in=names) | Q(pk__in=ids)).values_list("pk", "username"))
     unknown = [name for name in names if name not in found.values() and name not in {str(pk) for pk in found}]
     if unknown:

@@ -11,7 +11,7 @@ from labeling.models import User
 from rlhf.contract.records import write_rows
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
-from rlhf.domain.labeler_hits import count_by_labeler, list_labeler_slices
+from rlhf.domain.labeler_hits import count_by_labeler, list_labeler_slices, read_agreed
 from rlhf.models import DatasetSource
 from tests.rlhf.conftest import make_run
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
@@ -61,6 +61,14 @@ def test_a_line_that_was_too_long_to_read_counts_for_nobody(run, tmp_path):
     slices = tell(run, tmp_path, dict.fromkeys(others, 1.0))
 
     assert [(row["slice"], row["n"]) for row in slices] == [("judged by leo", len(others))]
+
+
+def test_the_result_keeps_a_sign_for_each_line_and_none_where_it_was_not_measured(run, tmp_path):
+    tell(run, tmp_path, hits := {1: 1.0, 2: 0.5, 4: 0.0})
+
+    assert run.result["agreed"] == "1h-0"
+    assert read_agreed(run) == hits
+    assert read_agreed(make_run(run.project, kind="reward", state="succeeded")) is None
 
 
 def test_the_result_keeps_no_names(run, tmp_path):

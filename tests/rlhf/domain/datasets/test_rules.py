@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet
 import pytest
 
@@ -36,7 +35,6 @@ from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.shelf import EmptyDataset, open_split, open_unpaired
 from rlhf.models import Dataset, DatasetSource
-from tests.labeling.crowds import INVERTED, RANDOM, draw_crowd, draw_kinds
 from tests.rlhf.domain.datasets.test_freezing import compare, import_votes, judge, labelers, pairs, project, storage
 
 __all__ = ["labelers", "project", "storage"]
@@ -412,35 +410,6 @@ def test_votes_that_were_frozen_cannot_be_revised(project: Project, labelers: li
     assert project.frozen_upto == Judgment.objects.order_by("-id").first().pk
     with pytest.raises(AlreadyFrozen):
         revise_judgment(first, labelers[0], idempotency_key=uuid.uuid4(), vote=Vote(preference=2))
-
-
-def store_crowd(project: Project, n_items: int, seed: int) -> tuple[dict[str, int], list[str]]:
-    """Judge pairs by 40 labelers, a tenth random and a fifth inverted, some keener than others."""
-    rng = np.random.default_rng(seed)
-    kinds = draw_kinds(40, shares={RANDOM: 0.1, INVERTED: 0.2})
-    users = User.objects.bulk_create(User(username=f"crowd{number}") for number in range(40))
-    Membership.objects.bulk_create(Membership(project=project, user=user) for user in users)
-    items, who, strengths, truth = draw_crowd(kinds, rng, n_items=n_items, overlap=3)
-    comparisons = [compare(project, number) for number in range(n_items)]
-    for item, labeler, strength in zip(items.tolist(), who.tolist(), strengths.tolist(), strict=True):
-        judge(comparisons[item], users[labeler], strength, is_extra=True)
-    return {f"question {number}": int(right) for number, right in enumerate(truth)}, kinds
-
-
-def measure_accuracy(dataset: Dataset, truth: dict[str, int]) -> float:
-    """Share of right labels; a comparison without a pair is half right."""
-    right = {
-        question: chosen.startswith("a") == (truth[question] < 0) for question, (chosen, _) in pairs(dataset).items()
-    }
-    return (sum(right.values()) + (len(truth) - len(right)) / 2) / len(truth)
-
-
-def test_weighing_labelers_mends_a_crowd_that_a_majority_does_not(project: Project) -> None:
-    truth, _ = store_crowd(project, 400, seed=1)
-
-    majority, weighed = freeze(project), freeze(project, consensus="dawid_skene")
-
-    assert measure_accuracy(weighed, truth) - measure_accuracy(majority, truth) >= 0.10
 
 
 def test_no_labeler_stands_behind_more_than_her_share(project: Project, labelers: list[User]) -> None:
