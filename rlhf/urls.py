@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from rlhf.views import board, checkpoints, datasets, exports, feedback, health, lineage, loop, runs, win_rates
+from rlhf.views import (
+    benchmarks,
+    board,
+    checkpoints,
+    datasets,
+    exports,
+    feedback,
+    health,
+    lineage,
+    loop,
+    runs,
+    win_rates,
+)
 
 app_name = "rlhf"
 urlpatterns = [
@@ -17,6 +29,7 @@ urlpatterns = [
     path("loop/<slug:slug>/rounds/", loop.create_round, name="round-create"),
     path("datasets/", datasets.list_datasets, name="dataset-list"),
     path("datasets/new/", datasets.create_dataset, name="dataset-create"),
+    path("datasets/benchmarks/new/", benchmarks.create_benchmark, name="benchmark-create"),
     path("datasets/<int:pk>/", datasets.show_dataset, name="dataset-detail"),
     path("datasets/<int:pk>/<slug:split>.<slug:format>", datasets.download_dataset, name="dataset-download"),
     path("exports/", exports.list_exports, name="export-list"),

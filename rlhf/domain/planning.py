@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from labeling.models import Project, User
-from rlhf.contract.config import CONFIGS
+from rlhf.contract.config import CONFIGS, TRAINING_KINDS
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import newest_policy
 from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
 from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
+from rlhf.domain.datasets.test_sets import require_apart
 from rlhf.domain.errors import NotReady
 from rlhf.domain.estimating import Estimate
 from rlhf.domain.evaluation import find_measured, with_measures
@@ -23,6 +24,8 @@ from rlhf.models import Checkpoint, Dataset, Run
 
 # Kinds that sample from a policy and have a reward model score what it says.
 REWARDED_KINDS = ("ppo", "grpo")
+# Folders of models: people name registered checkpoints instead, never a path.
+FOLDERS = ("base_model", "reward_model", "reference_model", "other_model")
 DATASET_KINDS = {
     "pretrain": Dataset.Kind.TEXT,
     "sft": Dataset.Kind.DEMONSTRATION,
@@ -60,6 +63,8 @@ def plan_run(
     if dataset is not None and dataset.kind != wanted and not is_test_set:
         needs = f"a {wanted.label} dataset" if wanted else "no dataset"
         raise NotReady(f"a {kind} run needs {needs}, {dataset} holds {dataset.get_kind_display()}")
+    if dataset is not None and kind in TRAINING_KINDS and dataset.kind != Dataset.Kind.TEXT:
+        require_apart(dataset)
     if kind == "merge":
         base, other = choose_pair(project, base, other)
     elif kind != "pretrain":

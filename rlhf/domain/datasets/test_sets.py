@@ -23,6 +23,7 @@ from labeling.models import Project, Prompt
 from rlhf.contract.records import Message, PreferenceRow
 from rlhf.domain.datasets.bytes import read_stored
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.errors import NotReady
 from rlhf.models import Dataset
 
 N_TOLD = 5
@@ -166,10 +167,29 @@ def find_reserved(project: Project) -> set[str]:
     return {sha for dataset in sealed for sha in hash_prompts(dataset.file_name("test"), dataset.test_sha256)}
 
 
+def require_apart(dataset: Dataset) -> None:
+    """Refuse to learn from a dataset that was frozen before a test set with prompts of its own came.
+
+    Freezes leave the prompts of the test sets there are out by themselves. Raises: NotReady; CorruptError.
+    """
+    later = Dataset.objects.filter(
+        project=dataset.project, kind=Dataset.Kind.BENCHMARK, sealed_at__gt=dataset.sealed_at or dataset.created_at
+    )
+    for benchmark in later:
+        shared = hash_prompts(dataset.file_name("train"), dataset.train_sha256)
+        shared &= hash_prompts(benchmark.file_name("test"), benchmark.test_sha256)
+        if shared:
+            raise NotReady(
+                f"{dataset} was frozen before the test set {benchmark} came and holds {len(shared)} of its prompts: freeze "
+                "another dataset, which leaves them out"
+            )
+
+
 @lru_cache(maxsize=16)  # the bytes under a hash never change
 def hash_prompts(name: str, sha256: str) -> frozenset[str]:
     """Return the content hashes of the prompts of a stored split."""
-    return frozenset(hash_messages(json.loads(line)["prompt"]) for line in read_stored(name, sha256))
+    rows = map(json.loads, read_stored(name, sha256))
+    return frozenset(hash_messages(row["prompt"] if "prompt" in row else row["messages"][:-1]) for row in rows)
 
 
 def list_known(project: Project, dataset: Dataset) -> Iterator[int]:

@@ -24,6 +24,7 @@ from rlhf.domain.planning import plan_run
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import draw_prompts
 from tests.rlhf.conftest import hash_of, judge, make_comparison, message
+from tests.rlhf.domain.test_planning import make_sealed_checkpoint
 
 pytestmark = pytest.mark.django_db
 HH = Path(__file__).parents[5] / "shared" / "data" / "hh-rlhf-harmless-dev.jsonl.gz"
@@ -178,3 +179,18 @@ def test_no_run_learns_from_it(project, tmp_path, kind):
         plan_run(project, CONFIGS[kind](), dataset=dataset)
     with pytest.raises(IntegrityError, match="benchmark_never_trains"), transaction.atomic():
         create_run(project, CONFIGS[kind](), dataset=dataset)
+
+
+def test_a_dataset_frozen_before_a_test_set_came_teaches_none_of_its_prompts(project, labeler, tmp_path):
+    comparisons = [make_comparison(project) for _ in range(2)]
+    for comparison in comparisons:
+        comparison.prompt.content_sha = hash_messages(comparison.prompt.messages)
+        comparison.prompt.save()
+        judge(comparison, labeler)
+    old = freeze_preferences(project, rule=FreezeRule(test_share=0), name="all")
+    reserve(project, tmp_path, comparisons[0])
+    new = freeze_preferences(project, rule=FreezeRule(test_share=0), name="all")
+
+    with pytest.raises(NotReady, match="was frozen before the test set set came and holds 1 of its prompts"):
+        plan_run(project, CONFIGS["dpo"](), dataset=old, base=make_sealed_checkpoint(project, "a"))
+    assert plan_run(project, CONFIGS["dpo"](), dataset=new, base=make_sealed_checkpoint(project, "b")).dataset == new
