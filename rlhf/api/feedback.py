@@ -87,6 +87,7 @@ class AskSerializer(serializers.Serializer):
     task = serializers.ChoiceField(["judge", "exam", "revise"], default="judge")
     n = serializers.IntegerField(default=200, min_value=1, max_value=100_000)
     n_turns = serializers.IntegerField(default=1, min_value=1, max_value=MAX_TURNS)
+    route = serializers.BooleanField(default=False, help_text="What it is unsure of goes to people at the run's end.")
 
 
 class FigureSerializer(serializers.Serializer):
@@ -227,4 +228,4 @@ def start(annotator: Annotator, asked: dict[str, Any], request: Request) -> Any:
         completions = list_revisable(annotator, asked["n"])
         return ask_revisions(annotator, completions, n_turns=asked["n_turns"], user=request.user)
     chosen = list_exam_comparisons(annotator)[: asked["n"]] if asked["task"] == "exam" else None
-    return ask_comparisons(annotator, chosen, n=asked["n"], user=request.user)
+    return ask_comparisons(annotator, chosen, n=asked["n"], route=asked["route"], user=request.user)

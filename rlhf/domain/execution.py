@@ -30,7 +30,7 @@ from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
-from rlhf.domain.feedback.routing import route_scored
+from rlhf.domain.feedback.routing import route_answered
 from rlhf.domain.labeler_hits import count_by_labeler
 from rlhf.domain.launching import LearningProcess, LearningServer
 from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
@@ -234,11 +234,12 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             record_samples(run, folder / seam.SAMPLES)
         elif run.kind == Run.Kind.SCORE and is_of_pairs(run):
             record_pair_scores(run, folder / seam.SCORES)
-            route_scored(run)
+            route_answered(run)
         elif run.kind == Run.Kind.SCORE:
             record_scores(run, folder / seam.SCORES)
         elif run.kind == Run.Kind.FEEDBACK:
             record_feedback(run, folder / seam.FEEDBACK)
+            route_answered(run)
     for checkpoint in (folder / seam.CHECKPOINTS).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)  # only a resume needs them, and this run is over
 

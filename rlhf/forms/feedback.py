@@ -102,6 +102,7 @@ class AskForm(forms.Form):
     )
     n = forms.IntegerField(initial=200, min_value=1, max_value=100_000, label="How many at most")
     n_turns = forms.IntegerField(initial=1, min_value=1, max_value=MAX_TURNS, label="Revisions of each")
+    route = forms.BooleanField(required=False, initial=True, label="Send what it is unsure of to people at once")
 
 
 class ReportForm(forms.Form):

@@ -91,7 +91,7 @@ def ask_annotator(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             run = ask_revisions(annotator, completions, n_turns=asked["n_turns"], user=request.user)
         else:
             chosen = list_exam_comparisons(annotator)[: asked["n"]] if asked["task"] == "exam" else None
-            run = ask_comparisons(annotator, chosen, n=asked["n"], user=request.user)
+            run = ask_comparisons(annotator, chosen, n=asked["n"], route=asked["route"], user=request.user)
     except (LearningError, ContractError) as error:
         return render_feedback(request, project, refusal=str(error), status=409)
     return redirect(run)

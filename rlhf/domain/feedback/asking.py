@@ -28,11 +28,16 @@ MAX_TURNS = 4
 
 
 def ask_comparisons(
-    annotator: Annotator, comparisons: Iterable[Comparison] | None = None, *, n: int = 1000, user: User | None = None
+    annotator: Annotator,
+    comparisons: Iterable[Comparison] | None = None,
+    *,
+    n: int = 1000,
+    route: bool = False,
+    user: User | None = None,
 ) -> Run:
     """Queue a run that asks the annotator about comparisons; None takes the n newest open ones it was not asked yet.
 
-    Raises: NotReady, InvalidAnnotator.
+    route: what it turns out to be unsure of goes to people at the run's end. Raises: NotReady, InvalidAnnotator.
     """
     require_active(annotator)
     require_idle(annotator, task="compare")
@@ -51,7 +56,7 @@ def ask_comparisons(
     ]
     if not rows:
         raise NotReady(f"{annotator} has been asked about every open comparison of {annotator.project}")
-    return start_run(annotator, rows, task="compare", user=user)
+    return start_run(annotator, rows, task="compare", route=route, user=user)
 
 
 def list_unasked(annotator: Annotator) -> QuerySet[Comparison]:
@@ -87,7 +92,7 @@ def ask_revisions(
     return start_run(annotator, rows, task="revise", user=user)
 
 
-def start_run(annotator: Annotator, rows: Sequence[Any], *, task: str, user: User | None) -> Run:
+def start_run(annotator: Annotator, rows: Sequence[Any], *, task: str, user: User | None, route: bool = False) -> Run:
     """Freeze the questions and queue the run that asks them. Raises: NotReady where someone was first."""
     dataset = freeze_rows(
         annotator.project,
@@ -95,7 +100,7 @@ def start_run(annotator: Annotator, rows: Sequence[Any], *, task: str, user: Use
         name=f"{annotator.project.slug} questions to {annotator.name}",
         train=rows,
         test=[],
-        rule={"include": "questions", "annotator": annotator.pk, "task": task},
+        rule={"include": "questions", "annotator": annotator.pk, "task": task} | ({"route": True} if route else {}),
         user=user,
     )
     config = FeedbackConfig(

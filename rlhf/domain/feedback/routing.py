@@ -9,17 +9,15 @@ from __future__ import annotations
 import random
 from dataclasses import asdict, dataclass
 
-from django.db import transaction
-
 from labeling.domain.audit import record_event
-from labeling.domain.overlap import chunks, lock, set_overlap
-from labeling.models import Comparison, Slot, User
+from labeling.domain.overlap import chunks, set_overlap
+from labeling.models import Comparison, User
 from rlhf.domain.feedback.disputes import list_disputable, list_undecided, record_disputes
+from rlhf.domain.freshness import SENT_PRIORITY, raise_priority
 from rlhf.domain.pair_scores import find_judge, list_unscored, score_pairs
 from rlhf.models import Annotator, Run
 
 AUDIT_SHARE = 0.05
-UNSURE_PRIORITY = 100  # before ordinary work: a vote here teaches most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ def route_judgments(annotator: Annotator, *, user: User | None = None, seed: int
     sure = list(said.filter(needs_person=False, dispute=None).values_list("comparison", flat=True))
     audit = [pk for pk in sure if random.Random(seed * 1_000_003 + pk).random() < AUDIT_SHARE]
     in_doubt = sorted({*unsure, *disputed})
-    n_changed = queue_comparisons(annotator, [*in_doubt, *audit], user=user) + raise_priority(in_doubt)
+    n_changed = queue_comparisons(annotator, [*in_doubt, *audit], user=user) + raise_priority(in_doubt, SENT_PRIORITY)
     routing = Routing(n_unsure=len(unsure), n_disputed=len(disputed), n_audit=len(audit), n_unscored=n_unscored)
     if n_changed or n_new:
         facts = asdict(routing) | ({"reward_model": str(reward_model)} if reward_model else {})
@@ -72,10 +70,11 @@ def route_judgments(annotator: Annotator, *, user: User | None = None, seed: int
     return routing, run
 
 
-def route_scored(run: Run) -> None:
-    """Route again what an annotator said, once a run has scored it."""
+def route_answered(run: Run) -> None:
+    """Route what an annotator said, once the run that asked or scored it is over, where that was wanted."""
     assert run.dataset is not None
-    if pk := run.dataset.rule.get("annotator"):
+    rule = run.dataset.rule
+    if (pk := rule.get("annotator")) and (run.kind == Run.Kind.SCORE or rule.get("route")):
         route_judgments(Annotator.objects.select_related("project").get(pk=pk))
 
 
@@ -87,18 +86,3 @@ def queue_comparisons(annotator: Annotator, ids: list[int], *, user: User | None
         set_overlap(out, annotator.project.overlap, actor=user)
         n_queued += len(out)
     return n_queued
-
-
-def raise_priority(ids: list[int]) -> int:
-    """Let these be claimed first, with the copies their slots are ordered by; return how many were not yet."""
-    n_raised = 0
-    for chunk in chunks(ids):
-        with transaction.atomic():
-            low = lock(Comparison.objects.filter(pk__in=chunk, priority__lt=UNSURE_PRIORITY))
-            found = [comparison.pk for comparison in low]
-            Comparison.objects.filter(pk__in=found).update(priority=UNSURE_PRIORITY)
-            Slot.objects.of_work().filter(comparison__in=found).exclude(state=Slot.State.DONE).update(
-                priority=UNSURE_PRIORITY
-            )
-            n_raised += len(found)
-    return n_raised

@@ -51,6 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--n", type=int, default=1000, help="judge, revise: how many.")
         parser.add_argument("--turns", type=int, default=1, help="revise: rewritings of each completion, 4 at most.")
         parser.add_argument("--for-exam", action="store_true", help="judge: what people have judged, for the exam.")
+        parser.add_argument("--route", action="store_true", help="judge: send what it is unsure of to people, too.")
         parser.add_argument(
             "--wait", action="store_true", help="judge, revise, route, report: stay until the runs are over."
         )
@@ -98,7 +99,7 @@ class Command(BaseCommand):
     def do_judge(self, project: Project, options: dict[str, Any]) -> None:
         annotator = find_annotator(project, options["name"])
         chosen = list_exam_comparisons(annotator)[: options["n"]] if options["for_exam"] else None
-        self.follow(ask_comparisons(annotator, chosen, n=options["n"]), options)
+        self.follow(ask_comparisons(annotator, chosen, n=options["n"], route=options["route"]), options)
 
     def do_revise(self, project: Project, options: dict[str, Any]) -> None:
         annotator = find_annotator(project, options["name"])

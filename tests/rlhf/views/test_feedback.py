@@ -107,9 +107,12 @@ def test_an_endpoint_that_is_not_allowed_is_refused_beside_its_field(as_manager,
 def test_asking_starts_a_run(as_manager, project, clara):
     add_pairs(project, 3)
 
-    answer = as_manager.post(f"{PAGE}annotators/{clara.pk}/ask/", {"task": "judge", "n": 2, "n_turns": 1})
+    answer = as_manager.post(
+        f"{PAGE}annotators/{clara.pk}/ask/", {"task": "judge", "n": 2, "n_turns": 1, "route": "on"}
+    )
 
     run = Run.objects.get()
+    assert run.dataset.rule["route"] is True
     assert (answer.url, run.kind, run.dataset.n_train) == (run.get_absolute_url(), "feedback", 2)
     page = as_manager.get(answer.url).content.decode()
     assert "AI feedback" in page

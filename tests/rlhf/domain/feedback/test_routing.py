@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -7,7 +8,11 @@ from django.test.utils import CaptureQueriesContext
 from labeling.domain import overlap
 from labeling.domain.assignment import claim_slot
 from labeling.models import AuditEvent, Comparison
+from rlhf.contract import run_dir as seam
+from rlhf.domain import execution, runs
+from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.feedback import routing
+from rlhf.domain.feedback.asking import ask_comparisons
 from rlhf.domain.feedback.routing import route_judgments
 from rlhf.models import AIJudgment
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
@@ -37,6 +42,36 @@ def test_some_of_what_it_is_sure_of_is_audited(project, annotator):
 
     assert 1 <= found.n_audit <= 42  # a twentieth of 400, give or take five deviations: the draw depends on ids
     assert Comparison.objects.filter(overlap__gt=0).count() == found.n_audit
+
+
+def answer(run, **likelihoods: float) -> None:
+    """End a run that asked as its worker would, with how likely each comparison's A is the better one."""
+    claimed = runs.claim_run(run.pk)
+    folder = run_folder(claimed)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "principle": "kind",
+        "is_flip": False,
+        "is_unclear": False,
+        "is_refused": False,
+        "critique": "",
+        "n_tokens": 1,
+    }
+    rows = [facts | {"comparison_id": pk, "p": p, "p_raw": p, "p_ab": p, "p_ba": p} for pk, p in likelihoods.items()]
+    (folder / seam.FEEDBACK).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    execution.publish(claimed, folder, {})
+
+
+@pytest.mark.usefixtures("no_audit")
+@pytest.mark.parametrize("route", [True, False])
+def test_what_it_is_unsure_of_goes_to_people_by_itself_where_that_was_wanted(project, annotator, labeler, route):
+    sure, unsure = add_pairs(project, 2, overlap=0)
+
+    answer(ask_comparisons(annotator, [sure, unsure], route=route), **{str(sure.pk): 0.95, str(unsure.pk): 0.5})
+
+    queued = Comparison.objects.filter(overlap__gt=0)
+    assert list(queued) == ([unsure] if route else [])
+    assert AuditEvent.objects.filter(verb="annotator.route").exists() is route
 
 
 def test_routing_twice_changes_nothing(project, annotator):
