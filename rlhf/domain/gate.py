@@ -115,23 +115,33 @@ def weigh_figures(evaluation: Run | None, baseline: Checkpoint, *, least: float)
 
 
 def weigh_tax(evaluation: Run | None, candidate: Checkpoint, baseline: Checkpoint, *, limit: float) -> Finding:
-    """Ask that held-out text has not become more surprising than the limit allows."""
+    """Ask that held-out text and demonstrations have not become more surprising, nor small tasks harder, than is allowed."""
     if evaluation is None:
         words = (
             f"{candidate} has not been evaluated against {baseline}: manage.py evaluate "
             f"--project {candidate.project.slug} --base {candidate.pk}"
         )
         return Finding(None, words)
-    rise = evaluation.result.get("tax/text_rise")
-    if rise is None:
+    found = evaluation.result
+    rises = {name: found[f"tax/{name}_rise"] for name in ("text", "demonstrations") if f"tax/{name}_rise" in found}
+    costs = [
+        (rise, f"Its perplexity on held-out {name} is {tell_change(rise)} than before") for name, rise in rises.items()
+    ]
+    if "tax/tasks_before" in found:
+        before, after = found["tax/tasks_before"], found["tax/tasks"]
+        costs.append((before - after, f"It does {after:.0%} of the small tasks right, before {before:.0%}"))
+    if not costs:
         return Finding(True, "The project has no held-out text, so what it may have forgotten is not known.")
-    passes = rise <= limit
-    change = f"{abs(rise):.1%} {'higher' if rise >= 0 else 'lower'}"
-    words = (
-        f"Its perplexity on held-out text is {change} than before: "
-        f"{'within' if passes else 'over'} the {limit:.0%} that is allowed."
+    highest, _ = max(costs)
+    words = ". ".join(
+        f"{said}: {'within' if cost <= limit else 'over'} the {limit:.0%} that is allowed" for cost, said in costs
     )
-    return Finding(passes, words, {"tax": rise})
+    return Finding(highest <= limit, f"{words}.", {"tax": highest})
+
+
+def tell_change(rise: float) -> str:
+    """Return a rise or fall as a share in words."""
+    return f"{abs(rise):.1%} {'higher' if rise >= 0 else 'lower'}"
 
 
 def weigh_alarms(evaluation: Run | None, candidate: Checkpoint, baseline: Checkpoint) -> Finding:

@@ -27,6 +27,9 @@ OF_COMPARISON = {
     "group": "prompt__group",
     "slice": "prompt__slice__name",
     "language": "prompt__slice__language",
+    # Why the pair was put into the queue, where `reason` says why it was handed out: the control arm of a loop's choice.
+    "proposed": "reason",
+    "proposed_propensity": "propensity",
 }
 OF_JUDGMENT = {
     "judgment": "pk",

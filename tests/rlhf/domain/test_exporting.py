@@ -18,7 +18,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from labeling.models import AuditEvent, Guideline
+from labeling.models import AuditEvent, Comparison, Guideline
 from rlhf.domain import exporting
 from rlhf.domain.datasets.bytes import read_stored
 from rlhf.domain.datasets.checks import ExportRefused
@@ -159,6 +159,7 @@ def test_damaged_bytes_fail_the_export(project, manager, storage):
 
 def test_judgments_go_out_as_they_were_made_under_pseudonyms(project, manager, labeler):
     comparison = make_comparison(project)
+    Comparison.objects.update(reason="active", propensity=0.25)
     guideline = Guideline.objects.create(project=project, version=3, text="Be kind.")
     lease = uuid.uuid4()
     first = judge(
@@ -207,6 +208,8 @@ def test_judgments_go_out_as_they_were_made_under_pseudonyms(project, manager, l
         "group": comparison.prompt.group,
         "slice": "",
         "language": "",
+        "proposed": "active",
+        "proposed_propensity": 0.25,
     }
     assert [(row["judgment"], row["revises"], row["is_current"]) for row in rows] == [
         (first.pk, None, False),

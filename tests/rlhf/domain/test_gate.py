@@ -111,6 +111,26 @@ def test_too_high_a_tax_keeps_it_out_whoever_likes_it(candidate, baseline, peopl
     assert "25.0% higher than before: over the 10%" in verdict.reasons[1]
 
 
+@pytest.mark.parametrize(
+    ("measured", "passes", "words"),
+    [
+        ({"tax/demonstrations_rise": 0.3}, False, "held-out demonstrations is 30.0% higher than before: over the 10%"),
+        ({"tax/tasks_before": 0.8, "tax/tasks": 0.6}, False, "It does 60% of the small tasks right, before 80%: over"),
+        ({"tax/tasks_before": 0.8, "tax/tasks": 0.75}, True, "small tasks right, before 80%: within the 10%"),
+        ({"tax/tasks_before": 0.5, "tax/tasks": 0.9}, True, "small tasks right, before 50%: within the 10%"),
+    ],
+)
+def test_forgotten_demonstrations_and_tasks_are_a_tax_too(candidate, baseline, people, measured, passes, words):
+    evaluate(candidate, baseline, **{"tax/text_rise": 0.02} | measured)
+    cast(candidate, baseline, people, wins=22, losses=0)
+
+    verdict = decide(candidate, terms=PEOPLE, baseline=baseline)
+
+    assert verdict.passes is passes
+    assert "held-out text is 2.0% higher than before: within the 10% that is allowed" in verdict.reasons[1]
+    assert words in verdict.reasons[1]
+
+
 def test_an_alarm_in_training_keeps_it_out(candidate, baseline, people):
     evaluate(candidate, baseline)
     cast(candidate, baseline, people, wins=22, losses=0)
