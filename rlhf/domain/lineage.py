@@ -5,75 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from django.db.models import Count, Model
+from django.db.models import Count
 
 from labeling.models import Judgment, Project, User
+from rlhf.domain.lineage_graph import Graph, Node, checkpoint_node, dataset_node, node_key, run_node
+from rlhf.domain.links import RUN_INPUTS, Link, Voice, list_links, list_makers, list_voices
 from rlhf.models import Checkpoint, Dataset, DatasetSource, Loop, Run
 
 MAX_CHECKPOINTS = 60  # of one picture; how many more there are is said
 MAX_RUNS = 120  # likewise: most make no checkpoint
 MAX_PEOPLE = 20
-RUN_INPUTS = ("base", "reward_model", "other")
-
-
-@dataclass(frozen=True)
-class Node:
-    """One thing of a lineage. kind: labeler, guideline, import, annotator, judgment, dataset, run or checkpoint."""
-
-    key: str
-    kind: str
-    name: str
-    detail: str = ""
-    url: str = ""
-    is_promoted: bool = False
-
-
-@dataclass
-class Graph:
-    """What came of what: an edge leads from what was there to what was made of it."""
-
-    nodes: dict[str, Node] = field(default_factory=dict)
-    edges: set[tuple[str, str]] = field(default_factory=set)
-    is_cut: bool = False  # there is more than is drawn
-    checkpoints: set[int] = field(default_factory=set)  # all that were found, drawn or not
-
-    def add(self, node: Node, *, of: Iterable[str] = ()) -> str:
-        """Add a node, made of others, and return its key."""
-        self.nodes.setdefault(node.key, node)
-        self.edges.update((key, node.key) for key in of)
-        return node.key
-
-    def list_of(self, kind: str) -> list[Node]:
-        """Return the nodes of a kind, in the order they were found."""
-        return [node for node in self.nodes.values() if node.kind == kind]
-
-
-@dataclass(frozen=True)
-class Link:
-    """What one run made of what, by id; run is 0 where a checkpoint came from outside."""
-
-    run: int
-    dataset: int | None
-    inputs: tuple[int, ...]
-    checkpoint: int | None
-
-
-def list_links(project: int) -> list[Link]:
-    """Return what every run of a project read and made, oldest first: nobody reads what is not made yet."""
-    rows = Run.objects.filter(project=project).order_by("pk")
-    return [
-        Link(run, dataset, tuple(each for each in inputs if each), checkpoint)
-        for run, dataset, checkpoint, *inputs in rows.values_list("pk", "dataset", "checkpoint", *RUN_INPUTS)
-    ]
-
-
-def list_makers(project: int) -> dict[int, Link]:
-    """Return how each checkpoint of a project was made."""
-    outside = Checkpoint.objects.filter(project=project, run=None).values_list("pk", "parent")
-    makers = {each: Link(0, None, (parent,) if parent else (), each) for each, parent in outside}
-    return makers | {link.checkpoint: link for link in list_links(project) if link.checkpoint}
 
 
 def trace_back(checkpoint: Checkpoint) -> Graph:
@@ -83,23 +25,28 @@ def trace_back(checkpoint: Checkpoint) -> Graph:
     """
     graph = Graph(checkpoints={checkpoint.pk})
     makers: dict[int, Link] = {}
+    voices: list[Voice] = []
     nearest = [checkpoint.pk]
     for each in nearest:
         if each not in makers:  # a project's are read at once; few models are made of another's
-            makers |= list_makers(Checkpoint.objects.values_list("project", flat=True).get(pk=each))
+            project = Checkpoint.objects.values_list("project", flat=True).get(pk=each)
+            heard = list_voices(project)
+            voices += heard
+            makers |= list_makers(project, heard)
         nearest += [before for before in makers[each].inputs if before not in graph.checkpoints]
         graph.checkpoints.update(makers[each].inputs)
     nearest = list(dict.fromkeys(nearest))
     shown = nearest[:MAX_CHECKPOINTS]
-    found = Checkpoint.objects.select_related(
-        "parent", "run", "run__dataset", *(f"run__{name}" for name in RUN_INPUTS)
-    ).in_bulk(shown)
+    found = Checkpoint.objects.select_related("parent", "run", *(f"run__{name}" for name in RUN_INPUTS)).in_bulk(shown)
+    data = Dataset.objects.in_bulk({dataset for each in shown for dataset in makers[each].datasets})
     for each in shown:
         drawn = found[each]
         inputs = [getattr(drawn.run, name) for name in RUN_INPUTS] if drawn.run else [drawn.parent]
-        add_checkpoint(graph, drawn, [before for before in inputs if before and before.pk in found])
+        datasets = [data[dataset] for dataset in makers[each].datasets]
+        add_checkpoint(graph, drawn, datasets, [before for before in inputs if before and before.pk in found])
     add_older(graph, [makers[each] for each in shown], [makers[each] for each in nearest[MAX_CHECKPOINTS:]])
-    add_sources(graph, {link.dataset for link in map(makers.__getitem__, nearest) if link.dataset})
+    add_sources(graph, {dataset for each in nearest for dataset in makers[each].datasets})
+    add_voices(graph, voices)
     mark_promoted(graph, checkpoint.project)
     return graph
 
@@ -109,7 +56,7 @@ def add_older(graph: Graph, shown: list[Link], older: list[Link]) -> None:
     if not older:
         return
     graph.is_cut = True
-    data = {link.dataset for link in older if link.dataset and f"dataset:{link.dataset}" not in graph.nodes}
+    data = {dataset for link in older for dataset in link.datasets if f"dataset:{dataset}" not in graph.nodes}
     made_of = [graph.add(Node("dataset:", "dataset", f"{len(data)} more"))] if data else []
     rest = graph.add(Node("checkpoint:", "checkpoint", f"{len(older)} more"), of=made_of)
     left_out = {link.checkpoint for link in older}
@@ -118,17 +65,37 @@ def add_older(graph: Graph, shown: list[Link], older: list[Link]) -> None:
             graph.edges.add((rest, f"run:{link.run}" if link.run else f"checkpoint:{link.checkpoint}"))
 
 
-def add_checkpoint(graph: Graph, checkpoint: Checkpoint, inputs: list[Checkpoint]) -> None:
-    """Add a checkpoint with the run that made it and the models that run read."""
+def add_checkpoint(graph: Graph, checkpoint: Checkpoint, datasets: list[Dataset], inputs: list[Checkpoint]) -> None:
+    """Add a checkpoint with the run that made it, and the datasets and models that run read."""
     made_of = [node_key(each) for each in inputs]
     run: Run | None = checkpoint.run
     if run is not None:
-        if run.dataset is not None:
-            made_of.append(graph.add(dataset_node(run.dataset)))
+        made_of += [graph.add(dataset_node(each)) for each in datasets]
         made_of = [graph.add(run_node(run), of=made_of)]
     graph.add(checkpoint_node(checkpoint), of=made_of)
     for each in inputs:
         graph.add(checkpoint_node(each))
+
+
+def add_voices(graph: Graph, voices: Iterable[Voice]) -> None:
+    """Add how models had their say in datasets, where both are drawn: by the run of a voice, or by the annotator it is.
+
+    Where a picture is cut, an annotator may stand before what is drawn as one, and its model after it: there the model
+    leads to the dataset itself, for nothing leads backward.
+    """
+    drawn = [
+        voice
+        for voice in voices
+        if f"dataset:{voice.dataset}" in graph.nodes and f"checkpoint:{voice.checkpoint}" in graph.nodes
+    ]
+    runs = Run.objects.in_bulk({voice.run for voice in drawn if voice.run})
+    for voice in drawn:
+        key = f"checkpoint:{voice.checkpoint}"
+        if voice.run:
+            key = graph.add(run_node(runs[voice.run]), of=[key])
+        elif not graph.is_cut:
+            key = graph.add(Node(f"annotator:{voice.annotator}", "annotator", voice.annotator), of=[key])
+        graph.edges.add((key, f"dataset:{voice.dataset}"))
 
 
 def add_sources(graph: Graph, datasets: set[int]) -> None:
@@ -183,24 +150,33 @@ def trace_forward(project: Project, start: Node, sources: object) -> Graph:
     graph.add(start)
     counted = sources.order_by().values_list("dataset").annotate(n=Count("id"))  # type: ignore[attr-defined]
     n_lines = dict(counted)
-    for dataset in Dataset.objects.filter(pk__in=n_lines):
-        graph.add(dataset_node(dataset, detail=f"{n_lines[dataset.pk]:,} of its lines"), of=[start.key])
+    voices = list_voices(project.pk)
     reached = []
-    for link in list_links(project.pk):
-        if link.dataset in n_lines or graph.checkpoints.intersection(link.inputs):
+    for link in list_links(project.pk, voices):
+        if not n_lines.keys().isdisjoint(link.datasets) or graph.checkpoints.intersection(link.inputs):
             reached.append(link)
             graph.checkpoints |= {link.checkpoint} if link.checkpoint else set()
-    shown = [link.run for link in reached[:MAX_RUNS]]
-    runs = Run.objects.filter(pk__in=shown).select_related("checkpoint", "dataset", *RUN_INPUTS).order_by("pk")
-    for run in runs:
-        touched = [node_key(each) for each in (run.dataset, *(getattr(run, name) for name in RUN_INPUTS)) if each]
-        key = graph.add(run_node(run), of=[key for key in touched if key in graph.nodes])
+    shown = {link.run: link for link in reached[:MAX_RUNS]}
+    voices = [each for each in voices if each.checkpoint in graph.checkpoints and (each.run in shown or not each.run)]
+    for dataset in Dataset.objects.filter(pk__in={*n_lines, *(voice.dataset for voice in voices)}):
+        n = n_lines.get(dataset.pk)
+        graph.add(dataset_node(dataset, detail=f"{n:,} of its lines" if n else ""), of=[start.key] if n else [])
+    add_runs(graph, shown)
+    add_newer(graph, reached[MAX_RUNS:])
+    add_voices(graph, voices)
+    mark_promoted(graph, project)
+    return graph
+
+
+def add_runs(graph: Graph, links: dict[int, Link]) -> None:
+    """Add runs, by id, behind what is drawn already of what they read, with the checkpoints they made."""
+    for run in Run.objects.filter(pk__in=links).select_related("checkpoint").order_by("pk"):
+        models = [getattr(run, f"{name}_id") for name in RUN_INPUTS]
+        read = [*(f"dataset:{each}" for each in links[run.pk].datasets), *(f"checkpoint:{each}" for each in models)]
+        key = graph.add(run_node(run), of=[key for key in read if key in graph.nodes])
         checkpoint = getattr(run, "checkpoint", None)
         if checkpoint is not None:
             graph.add(checkpoint_node(checkpoint), of=[key])
-    add_newer(graph, reached[MAX_RUNS:])
-    mark_promoted(graph, project)
-    return graph
 
 
 def add_newer(graph: Graph, newer: list[Link]) -> None:
@@ -209,7 +185,7 @@ def add_newer(graph: Graph, newer: list[Link]) -> None:
         return
     graph.is_cut = True
     read = {f"checkpoint:{each}" for link in newer for each in link.inputs} | {
-        f"dataset:{link.dataset}" for link in newer
+        f"dataset:{each}" for link in newer for each in link.datasets
     }
     rest = graph.add(Node("run:", "run", f"{len(newer)} more"), of=read.intersection(graph.nodes))
     if n_made := sum(1 for link in newer if link.checkpoint):
@@ -222,31 +198,3 @@ def mark_promoted(graph: Graph, project: Project) -> None:
     key = f"checkpoint:{policy}"
     if key in graph.nodes:
         graph.nodes[key] = dataclasses.replace(graph.nodes[key], is_promoted=True)
-
-
-def node_key(row: Model) -> str:
-    return f"{row._meta.model_name}:{row.pk}"
-
-
-def checkpoint_node(checkpoint: Checkpoint) -> Node:
-    return Node(
-        node_key(checkpoint),
-        "checkpoint",
-        checkpoint.name,
-        checkpoint.get_kind_display(),
-        checkpoint.get_absolute_url(),
-    )
-
-
-def run_node(run: Run) -> Node:
-    return Node(node_key(run), "run", f"run {run.pk}", run.get_kind_display(), run.get_absolute_url())
-
-
-def dataset_node(dataset: Dataset, *, detail: str = "") -> Node:
-    return Node(
-        node_key(dataset),
-        "dataset",
-        dataset.name,
-        detail or f"{dataset.n_train + dataset.n_test:,} rows",
-        dataset.get_absolute_url(),
-    )

@@ -6,15 +6,16 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from labeling.domain.audit import record_event
 from labeling.models import Project, User
 from rlhf.domain import gate
 from rlhf.domain.errors import NotReady
-from rlhf.domain.freshness import count_duels, list_of_rounds, retire_pairs
+from rlhf.domain.freshness import count_duels, list_drawn, retire_pairs
 from rlhf.domain.runs import cancel_run
+from rlhf.domain.supply import raise_supply
 from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Checkpoint, Loop, Round, Run
 
@@ -117,17 +118,23 @@ def roll_back(loop: Loop, policy: Checkpoint, *, user: User | None = None) -> in
         raise NotReady(f"{policy} is the policy of {project} already")
     because = f"rolled back to {policy}" + (f" by {user}" if user else "")
     end_running(project, because)
-    waiting = list_of_rounds(project, Q(run__round__number__gt=number))
+    waiting = list_drawn(project, Q(run__round__number__gt=number))
     n_retired = retire_pairs(project, waiting, because=because, user=user)
-    now = timezone.now()
-    for round in Round.objects.filter(project=project, number__gt=number, candidate__isnull=False):
-        round.decision, round.decided_at = Round.Decision.ROLLED_BACK, now
-        round.reasons = [*round.reasons, f"{because.capitalize()}."]
-        round.save(update_fields=["decision", "decided_at", "reasons"])
+    withdraw_rounds(Round.objects.filter(project=project, number__gt=number, candidate__isnull=False), because)
     Loop.objects.filter(pk=loop.pk).update(policy=policy)
     record_event("loop.rollback", str(policy), actor=user, project=project, after={"retired": n_retired})
     loop.refresh_from_db()
+    raise_supply(project)
     return n_retired
+
+
+def withdraw_rounds(rounds: QuerySet[Round], because: str) -> None:
+    """Mark rounds with a candidate as rolled back, with the reason: it is, and will be, nobody's policy any more."""
+    now = timezone.now()
+    for round in rounds:
+        round.decision, round.decided_at = Round.Decision.ROLLED_BACK, now
+        round.reasons = [*round.reasons, f"{because[0].upper()}{because[1:]}."]
+        round.save(update_fields=["decision", "decided_at", "reasons"])
 
 
 def end_running(project: Project, cause: str) -> None:

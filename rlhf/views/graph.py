@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from rlhf.domain.lineage import Graph, Node
+from rlhf.domain.lineage_graph import Graph, Node
 
 WIDTH, HEIGHT = 176, 44
 GAP_X, GAP_Y = 56, 14

@@ -9,8 +9,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Judgment, Project, User
 from rlhf.domain.errors import NotReady
-from rlhf.domain.lineage import Graph, trace_back, trace_judgment, trace_labeler
+from rlhf.domain.lineage import trace_back, trace_judgment, trace_labeler
+from rlhf.domain.lineage_graph import Graph
 from rlhf.domain.rebuilding import rebuild_without
+from rlhf.domain.without import measure_effect
 from rlhf.models import Checkpoint
 from rlhf.permissions import manager_required, of_managed_projects
 from rlhf.views.graph import draw_graph
@@ -62,7 +64,10 @@ def rebuild(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         round = rebuild_without(project, labeler, user=request.user)
     except NotReady as error:
         return render_labeler(request, project, labeler, refusal=str(error), status=409)
-    messages.success(request, f"{labeler} is in quarantine; round {round.number} of {project} rebuilds without her.")
+    messages.success(
+        request,
+        f"{labeler} is in quarantine; round {round.number} of {project} rebuilds without her, from {round.base}.",
+    )
     return redirect("rlhf:loop-list")
 
 
@@ -75,7 +80,8 @@ def render_labeler(
     request: HttpRequest, project: Project, labeler: User, *, refusal: str = "", status: int = 200
 ) -> HttpResponse:
     graph = trace_labeler(project, labeler)
-    more = {"project": project, "labeler": labeler, "refusal": refusal, "models": graph.checkpoints}
+    effect = measure_effect(project, labeler)
+    more = {"project": project, "labeler": labeler, "refusal": refusal, "models": graph.checkpoints, "effect": effect}
     about = f"Every dataset and model of {project} that her judgments went into."
     return show_graph(request, graph, title=f"Lineage of {labeler}", about=about, status=status, **more)
 

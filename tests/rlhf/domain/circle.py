@@ -12,10 +12,14 @@ from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import Pair, add_prompt, propose_comparisons
 from labeling.domain.people import add_member
 from labeling.models import Project, User
+from rlhf.domain import loop as life
 from rlhf.domain import rounds, runs
 from rlhf.domain.checkpoints import run_folder
+from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.datasets.shelf import open_split
+from rlhf.domain.quota import read_quota
 from rlhf.domain.sampling import record_samples, record_scores
+from rlhf.domain.supply import find_supplied
 from rlhf.models import Checkpoint, Loop, Round, Run
 
 MANIFEST = "f" * 64
@@ -54,6 +58,16 @@ def judge(project, n, *, preference=-2) -> int:
         )
         n_judged += 1
     return n_judged
+
+
+def fill_quota(loop) -> None:
+    """Let the labeler judge what waits until a running loop's next round has what it needs, and the loop draw more."""
+    while count_new_judgments(loop.project) < loop.threshold:
+        quota = read_quota(Loop.objects.get(pk=loop.pk))
+        if quota.policies and not find_supplied([quota]):
+            life.advance_loop(loop.pk)
+            go_round(Round.objects.get(project=loop.project, state="running"))
+        judge(loop.project, 1)
 
 
 def queue_pairs(project, n) -> None:

@@ -1,18 +1,24 @@
 import pytest
+from django.db.models import Q
 
-from labeling.models import AuditEvent, Membership
+from labeling.domain.assignment import claim_slot
+from labeling.domain.people import add_member
+from labeling.models import AuditEvent, Comparison, Membership, Slot, User
 from rlhf.domain import lineage
+from rlhf.domain import loop as life
 from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.lineage import trace_labeler
 from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.terms import get_loop, read_terms
-from rlhf.models import Loop
+from rlhf.models import Loop, Round
+from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy, queue_pairs
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
 from tests.rlhf.domain.test_lineage import house, make_rounds, names, noa, train  # noqa: F401 -- fixtures
+from tests.rlhf.domain.test_links import METHODS, add_checked, go_on, go_two_rounds
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def test_a_rebuild_begins_at_the_last_policy_that_is_free_of_her(house, project, noa, manager):  # noqa: F811
@@ -71,3 +77,108 @@ def test_a_rebuild_knows_the_models_that_are_not_drawn(house, project, noa, monk
     assert (len(graph.checkpoints), graph.is_cut) == (5, True)
     assert {key for edge in graph.edges for key in edge} <= graph.nodes.keys()
     assert rebuild_without(project, noa, user=None).base == house["one"]
+
+
+def list_shown(policy):
+    """Return the open comparisons that show what a policy said and that somebody may be given, now or later."""
+    said = f"Policy {policy.pk} says"
+    waiting = Slot.objects.filter(state__in=["free", "held"]).values("comparison")
+    shows = Q(completion_a__text__startswith=said) | Q(completion_b__text__startswith=said)
+    return Comparison.objects.filter(shows, state="open", pk__in=waiting)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rebuild_goes_back_to_the_clean_policy_and_stays_there_when_its_candidate_is_kept(method):
+    loop = go_two_rounds(method)
+    Loop.objects.update(gate="people")
+    first, second = Round.objects.order_by("number")
+
+    round = rebuild_without(loop.project, User.objects.get(username="ida"), user=None)
+
+    assert (round.base, Loop.objects.get().policy) == (first.candidate, first.candidate)
+    assert Round.objects.get(pk=second.pk).decision == "rolled_back"
+    assert go_round(round).state == "succeeded"
+    judge(loop.project, 60)
+    life.advance_loop(loop.pk)
+    round.refresh_from_db()
+    assert (round.decision, life.current_policy(Loop.objects.get())) == ("kept", first.candidate)
+    assert f"votes on completions of {round.candidate} against those of {first.candidate}." in round.reasons[0]
+    assert names(lineage.trace_back(round.candidate), "labeler") == ["lea"]
+    assert Round.objects.order_by("-number")[0].base == first.candidate
+
+
+def test_no_waiting_pair_of_a_policy_that_learned_from_her_is_claimed_after_a_rebuild():
+    loop = go_two_rounds("best_of_n")
+    first, second = Round.objects.order_by("number")
+    lea, ida = (User.objects.get(username=name) for name in ("lea", "ida"))
+    held = claim_slot(loop.project, lea)
+    queue_pairs(loop.project, 3)
+    tainted = set(list_shown(second.candidate))
+    assert held.comparison in tainted
+    assert len(tainted) == second.n_queued == 6
+
+    rebuild_without(loop.project, ida, user=None)
+
+    Slot.objects.filter(pk=held.pk).free_up()
+    assert set(Comparison.objects.filter(state="retired")) == tainted
+    assert not list_shown(second.candidate).exists()
+    assert judge_all(loop.project, lea, preference=-2) == 3
+    facts = {"policy": str(first.candidate), "without": "ida", "retired": 6}
+    event = AuditEvent.objects.get(verb="loop.rebuild")
+    assert (event.before, event.after) == ({"policy": str(second.candidate)}, facts)
+
+
+@pytest.fixture
+def waiting():
+    """A loop whose first candidate, taught by lea, waits for people's votes."""
+    loop = make_circle(gate="people")
+    make_policy(loop.project)
+    life.start_loop(loop)
+    judge(loop.project, 4)
+    go_on(loop)
+    return loop
+
+
+def test_a_candidate_that_waits_for_votes_is_never_promoted_once_it_is_rebuilt_without_her(waiting):
+    candidate = Round.objects.get().candidate
+
+    round = rebuild_without(waiting.project, User.objects.get(username="lea"), user=None)
+
+    first = Round.objects.order_by("number")[0]
+    assert (first.candidate, first.decision, first.reasons[-1]) == (candidate, "rolled_back", "Rebuilt without lea.")
+    assert (round.base.name, Loop.objects.get().policy.name) == ("sft", "sft")
+
+
+def test_a_candidate_she_has_no_part_in_is_decided_about_before_a_rebuild(waiting):
+    ida = User.objects.create_user("ida")
+    add_member(waiting.project, ida, role="labeler")
+
+    round = rebuild_without(waiting.project, ida, user=None)
+
+    first = Round.objects.order_by("number")[0]
+    assert (first.decision, first.reasons[-1]) == ("kept", "A rebuild was begun before it had its votes.")
+    assert (round.base.name, Comparison.objects.filter(state="retired").count()) == ("sft", 0)
+
+
+def test_a_rebuild_that_is_refused_decides_and_retires_nothing(waiting):
+    ida = User.objects.create_user("ida")
+    add_member(waiting.project, ida, role="labeler")
+    Round.objects.create(project=waiting.project, number=2, stages=["sample"], base=Loop.objects.get().policy)
+
+    for labeler in (ida, User.objects.get(username="lea")):
+        with pytest.raises(NotReady, match="a round of Circle is running"):
+            rebuild_without(waiting.project, labeler, user=None)
+
+    assert Round.objects.get(number=1).decision == ""
+    assert not Comparison.objects.filter(state="retired").exists()
+    assert not Membership.objects.filter(is_quarantined=True).exists()
+
+
+def test_an_annotator_that_learned_from_her_has_no_say_in_a_rebuild(house, project, noa):  # noqa: F811
+    add_checked(project, checkpoint=house["two"])
+    Loop.objects.create(project=project, policy=house["two"], rule={"include": ["own", "ai:clara"], "seed": 7})
+
+    round = rebuild_without(project, noa, user=None)
+
+    assert Loop.objects.get().rule == {"include": ["own"], "seed": 7}
+    assert read_terms(round).rule == {"include": ["own"], "seed": 7, "exclude_labelers": ["noa"]}

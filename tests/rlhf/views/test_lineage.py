@@ -1,9 +1,11 @@
 import pytest
 
-from rlhf.domain.lineage import Graph, Node
+from rlhf.domain.lineage_graph import Graph, Node
 from rlhf.models import Loop, Round
 from rlhf.views.graph import HEIGHT, WIDTH, draw_graph
+from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
 from tests.rlhf.domain.test_lineage import house, noa  # noqa: F401 -- fixtures
+from tests.rlhf.domain.test_without import train as train_reward
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +30,26 @@ def test_a_labeler_is_set_aside_and_models_rebuilt_with_one_click(as_manager, pr
     assert (answer.status_code, answer.url, Round.objects.get().base) == (302, "/loop/", house["one"])
     again = as_manager.post(f"/lineage/harbour/labelers/{noa.pk}/rebuild/")
     assert (again.status_code, "is running" in again.content.decode()) == (409, True)
+
+
+def test_a_labelers_page_shows_the_reward_model_with_and_without_her(as_manager, project, house, noa, tmp_path):  # noqa: F811
+    address = f"/lineage/harbour/labelers/{noa.pk}/"
+    assert "is the newest that learned from her" in as_manager.get(address).text
+    add_pairs(project, 40)
+    for judge in (project.memberships.get(user__username="leo").user, noa):
+        judge_all(project, judge, preference=-2)
+
+    learned = train_reward(project, tmp_path, lambda row: 0.0)
+    before = as_manager.get(address).text
+    rebuilt = train_reward(project, tmp_path, lambda row: 1.0, without=("noa",))
+    after = as_manager.get(address).text
+
+    assert "that she judged" in before
+    assert "rebuild one, and both are shown here side by side" in before
+    assert "gained without her" not in before
+    assert all(run.get_absolute_url() in after for run in (learned, rebuilt))
+    assert "100.0%" in after
+    assert "better without her by more than these pairs leave to chance" in after
 
 
 def test_lineage_is_not_there_for_others(as_labeler, as_stranger, house, noa):  # noqa: F811
