@@ -17,12 +17,13 @@ from rest_framework.response import Response
 from labeling.models import Membership, Project, User
 from rlhf.api.access import IsManager, NewestFirst
 from rlhf.api.views import REFUSALS, NotReadyYet
+from rlhf.domain.adjusting import read_settings, record_settings
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import roll_back
 from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import Standing, read_standing, read_standings
-from rlhf.domain.terms import get_loop, read_settings, record_settings
+from rlhf.domain.terms import get_loop
 from rlhf.forms.projects import LOOP_FIELDS, check_terms
 from rlhf.models import Checkpoint, Loop
 
@@ -33,6 +34,16 @@ class LoopSettingsSerializer(serializers.ModelSerializer):
     class Meta:
         model = Loop
         fields = LOOP_FIELDS
+        extra_kwargs = {
+            "settings": {
+                "help_text": 'Settings of a round\'s runs over the defaults, by kind or stage: {"ppo": {"kl_coef": 0.1}}. '
+                "What is sent replaces all of them."
+            },
+            "rule": {
+                "help_text": 'Parts of domain.datasets.FreezeRule over its defaults: {"consensus": "dawid_skene"}. '
+                "What is sent replaces all of them."
+            },
+        }
 
     def get_fields(self) -> dict[str, serializers.Field]:
         """Offer the slices of the loop's own project."""
@@ -42,8 +53,9 @@ class LoopSettingsSerializer(serializers.ModelSerializer):
         return found
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: getattr(self.instance, name) for name in LOOP_FIELDS} if self.instance else {}
-        if errors := check_terms(kept | attrs):
+        assert isinstance(self.instance, Loop)
+        kept = {name: getattr(self.instance, name) for name in LOOP_FIELDS}
+        if errors := check_terms(self.instance.project, kept | attrs):
             raise serializers.ValidationError({name: [words] for name, words in errors.items()})
         return attrs
 
@@ -61,7 +73,9 @@ class LoopSerializer(serializers.Serializer):
     project = serializers.SlugField(source="project.slug")
     state = serializers.ChoiceField(Loop.State.choices, source="loop.state")
     waits = serializers.CharField(source="wait", help_text="What it waits for and why, in words with figures.")
-    n_new = serializers.IntegerField(help_text="Judgments since the last round began.")
+    n_new = serializers.IntegerField(
+        help_text="Judgments that count toward the next round: those on the pairs it asks for."
+    )
     n_waiting = serializers.IntegerField(help_text="Comparisons that wait to be judged.")
     n_fresh = serializers.IntegerField(help_text="Those of them that show the policy in use or under test.")
     policy = serializers.IntegerField(

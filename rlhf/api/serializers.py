@@ -11,8 +11,8 @@ from labeling.models import Project
 from rlhf.contract.errors import ConfigError
 from rlhf.domain.board import Board
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
-from rlhf.domain.planning import PLANNED, default_config
-from rlhf.forms.runs import FOLDERS, choose_inputs
+from rlhf.domain.planning import FOLDERS, PLANNED, default_config
+from rlhf.forms.runs import choose_inputs
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
 
 FREEZABLE = [

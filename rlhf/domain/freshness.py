@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from labeling.domain.audit import record_event
-from labeling.domain.overlap import CHUNK, chunks, shut_slots
+from labeling.domain.overlap import CHUNK, chunks, lock, shut_slots
 from labeling.models import Comparison, Project, Slot, User
+from rlhf.domain.quota import shows
 from rlhf.domain.terms import Terms
 from rlhf.models import Checkpoint, Loop, Round, Sample
 
 # Under every priority a round gives, and under that of pairs that came otherwise, which is 0.
 STALE_PRIORITY = -1
+# Over them all, for what is sent to people before ordinary work.
+SENT_PRIORITY = 100
 
 
 def list_waiting(project: Project) -> QuerySet[Comparison]:
@@ -26,20 +30,61 @@ def list_waiting(project: Project) -> QuerySet[Comparison]:
     return waiting
 
 
-def list_of_rounds(project: Project, rounds: Q) -> QuerySet[Comparison]:
-    """Return the waiting comparisons whose sides rounds of this kind put together, and no later round did."""
+def list_drawn(project: Project, drawn: Q) -> QuerySet[Comparison]:
+    """Return the waiting comparisons both sides of which are samples of this kind that a round drew, and none of another."""
     waiting = list_waiting(project)
     for side in ("completion_a", "completion_b"):
         shown = Sample.objects.filter(completion=OuterRef(side), run__round__project=project)
-        waiting = waiting.filter(Exists(shown.filter(rounds)), ~Exists(shown.exclude(rounds)))
+        waiting = waiting.filter(Exists(shown.filter(drawn)), ~Exists(shown.exclude(drawn)))
     return waiting
 
 
+def list_awaited(project: Project) -> QuerySet[Comparison]:
+    """Return the comparisons that votes may still come of; those a labeler holds count: she is about to judge them."""
+    awaited = Slot.objects.of_work().filter(comparison=OuterRef("pk"), state__in=[Slot.State.FREE, Slot.State.HELD])
+    found: QuerySet[Comparison] = Comparison.objects.filter(
+        Exists(awaited), project=project, state=Comparison.State.OPEN
+    )
+    return found
+
+
+def list_of_policies(project: Project, policies: Collection[int]) -> QuerySet[Comparison]:
+    """Return the awaited comparisons that show on either side what one of these policies, by id, said, and no other did.
+
+    Those a labeler holds count: she may give them back, and somebody else would be asked.
+    """
+    is_shown = Q()
+    for side in ("completion_a", "completion_b"):
+        said = Sample.objects.filter(completion=OuterRef(side))
+        is_shown |= Q(Exists(said.filter(checkpoint__in=policies)), ~Exists(said.exclude(checkpoint__in=policies)))
+    return list_awaited(project).filter(is_shown)
+
+
+def list_outdated(project: Project, n: int) -> list[int]:
+    """Return the ids of the policies since which n others were promoted, or more.
+
+    Rounds whose candidate was not promoted, or that only filled the queue, make no policy older.
+    """
+    made: dict[int, int] = {}  # by policy, the number of the round that made it
+    promoted = []
+    for round in Round.objects.filter(project=project).order_by("number"):
+        if round.base_id is not None:
+            made.setdefault(round.base_id, round.number - 1)
+        if round.candidate_id is not None:
+            made[round.candidate_id] = round.number
+        if round.decision == Round.Decision.PROMOTED:
+            promoted.append(round.number)
+    return [pk for pk, number in made.items() if sum(later > number for later in promoted) >= n]
+
+
 def apply_stale_rule(project: Project, terms: Terms, *, number: int) -> int:
-    """Down-rank or retire the waiting pairs of rounds that lie stale_after rounds back; return how many were changed."""
+    """Down-rank or retire the waiting pairs of policies since which stale_after others were promoted.
+
+    A pair is as old as the newer of its two policies. Returns how many were changed.
+    """
     if terms.stale_rule == Loop.Stale.KEEP or terms.stale_after <= 0:
         return 0
-    stale = list_of_rounds(project, Q(run__round__number__lte=number - terms.stale_after))
+    stale = list_drawn(project, Q(checkpoint__in=list_outdated(project, terms.stale_after)))
     if terms.stale_rule == Loop.Stale.RETIRE:
         return retire_pairs(project, stale, because=f"stale in round {number}")
     ids = list(stale.exclude(priority=STALE_PRIORITY).values_list("pk", flat=True))
@@ -50,6 +95,20 @@ def apply_stale_rule(project: Project, terms: Terms, *, number: int) -> int:
         "comparison.down_rank", project, ids, {"priority": STALE_PRIORITY, "because": f"stale in round {number}"}
     )
     return len(ids)
+
+
+def raise_priority(ids: Iterable[int], priority: int) -> int:
+    """Let these be claimed before what is lower, with the copies their slots are ordered by; return how many were lower."""
+    n_raised = 0
+    for chunk in chunks(ids):
+        with transaction.atomic():
+            low = lock(Comparison.objects.filter(pk__in=chunk, priority__lt=priority))
+            found = [comparison.pk for comparison in low]
+            Comparison.objects.filter(pk__in=found).update(priority=priority)
+            slots = Slot.objects.of_work().filter(comparison__in=found).exclude(state=Slot.State.DONE)
+            slots.update(priority=priority)
+            n_raised += len(found)
+    return n_raised
 
 
 def retire_pairs(project: Project, waiting: QuerySet[Comparison], *, because: str, user: User | None = None) -> int:
@@ -73,10 +132,7 @@ def record_many(
 
 
 def count_duels(round: Round) -> int:
-    """Return how many comparisons that votes may still come of show the round's candidate against the policy before it.
-
-    Those a labeler holds count: she is about to judge them.
-    """
+    """Return how many comparisons that votes may still come of show the round's candidate against the policy before it."""
     sides = [{"completion_a": round.candidate, "completion_b": round.base}]
     sides.append({"completion_a": round.base, "completion_b": round.candidate})
     is_duel = Q()
@@ -85,19 +141,13 @@ def count_duels(round: Round) -> int:
         for side, checkpoint in pairing.items():
             one &= Q(Exists(Sample.objects.filter(completion=OuterRef(side), checkpoint=checkpoint)))
         is_duel |= one
-    awaited = Slot.objects.of_work().filter(comparison=OuterRef("pk"), state__in=["free", "held"])
-    duels = Comparison.objects.filter(is_duel, Exists(awaited), project=round.project, state=Comparison.State.OPEN)
-    return duels.count()
+    return list_awaited(round.project).filter(is_duel).count()
 
 
 def count_fresh(policies: Iterable[int]) -> dict[int, int]:
     """Return by project how many waiting comparisons show a completion of one of these policies, by id; a query for all."""
     ids = list(policies)
-    drawn = Sample.objects.filter(checkpoint__in=ids)
     free = Slot.objects.free().filter(comparison=OuterRef("pk"))
-    is_drawn = Q(Exists(drawn.filter(completion=OuterRef("completion_a")))) | Q(
-        Exists(drawn.filter(completion=OuterRef("completion_b")))
-    )
     projects = Checkpoint.objects.filter(pk__in=ids).values("project")
-    rows = Comparison.objects.filter(Exists(free), is_drawn, project__in=projects, state=Comparison.State.OPEN)
+    rows = Comparison.objects.filter(Exists(free), shows(ids), project__in=projects, state=Comparison.State.OPEN)
     return {row["project"]: row["n"] for row in rows.order_by().values("project").annotate(n=Count("id"))}

@@ -8,9 +8,11 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet
 
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
-from labeling.models import Judgment, Slot
+from labeling.models import Judgment
 from labeling.statements import compiled
-from rlhf.domain.counting import count_new, last_judgment_used, list_new_votes
+from rlhf.domain.counting import count_new, list_new_votes
+from rlhf.domain.quota import read_quota, read_quotas
+from rlhf.domain.supply import find_supplied
 from rlhf.models import Loop, Round
 
 BELIEVED_S = 5.0  # a sixth of what the sweeper takes
@@ -31,16 +33,18 @@ def sweep_loops() -> None:
 
 
 def list_due() -> list[int]:
-    """Return the ids of the running loops that may have something to do, in two queries for a hundred of them.
+    """Return the ids of the running loops that may have something to do, in a few queries for a hundred of them.
 
-    Enough votes for a round, or nothing to judge.
+    Enough votes for a round, or nothing to judge that would count.
     """
-    of_project = Round.objects.filter(project=OuterRef("project"))
-    waiting = Slot.objects.of_work().filter(project=OuterRef("project"), state__in=["free", "held"])
-    idle = Loop.objects.filter(state=Loop.State.RUNNING).exclude(Exists(of_project.filter(state=Round.State.RUNNING)))
-    loops = list(idle.annotate(has_pairs=Exists(waiting)).only("pk", "project", "slice", "threshold"))
-    n_new = count_new({loop.project_id: loop.slice_id for loop in loops}) if loops else {}
-    return [loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or not loop.has_pairs]
+    of_project = Round.objects.filter(project=OuterRef("project"), state=Round.State.RUNNING)
+    idle = Loop.objects.filter(~Exists(of_project), state=Loop.State.RUNNING)
+    loops = list(idle.select_related("policy", "slice"))
+    quotas = read_quotas(loops).values()
+    n_new, supplied = count_new(quotas), find_supplied(quotas)
+    return [
+        loop.pk for loop in loops if n_new.get(loop.project_id, 0) >= loop.threshold or loop.project_id not in supplied
+    ]
 
 
 def hear_judgment(judgment: Judgment) -> None:
@@ -55,9 +59,10 @@ def hear_judgment(judgment: Judgment) -> None:
     if not loops:
         keep_quiet(project_id)
     for loop in loops:
-        if judgment.pk - last_judgment_used(loop.project) < loop.threshold:
+        quota = read_quota(loop)
+        if judgment.pk - quota.after < loop.threshold:
             continue
-        from_threshold = list_new_votes(loop).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
+        from_threshold = list_new_votes(quota).order_by("pk").values_list("pk", flat=True)[loop.threshold - 1 :][:2]
         if list(from_threshold) == [judgment.pk]:
             ring("rlhf.advance_loop", loop.pk)
 
@@ -65,7 +70,7 @@ def hear_judgment(judgment: Judgment) -> None:
 @compiled
 def list_listening(project: Any) -> QuerySet[Loop]:
     """The project's loop if it goes by itself."""
-    return Loop.objects.select_related("project").filter(project=project, state=Loop.State.RUNNING)
+    return Loop.objects.select_related("policy", "slice").filter(project=project, state=Loop.State.RUNNING)
 
 
 def keep_quiet(project_id: int) -> None:

@@ -13,13 +13,15 @@ from django.utils import timezone
 
 from labeling.domain.audit import record_event
 from labeling.domain.doorbell import ring
-from labeling.models import Project, Slot, User
+from labeling.models import Project, User
 from rlhf.domain.checkpoints import newest_policy
-from rlhf.domain.counting import count_new_judgments, measure_agreement
+from rlhf.domain.counting import count_new_judgments, list_new_votes, measure_agreement
 from rlhf.domain.errors import NotReady
 from rlhf.domain.listening import listen_again
 from rlhf.domain.promoting import NO_MORE_VOTES, find_pending, is_votes_dry, settle_round
+from rlhf.domain.quota import read_quota
 from rlhf.domain.rounds import advance_round, open_refill, open_round, take_stage
+from rlhf.domain.supply import find_supplied, raise_supply
 from rlhf.domain.terms import get_loop
 from rlhf.models import Checkpoint, Loop, Round
 
@@ -111,6 +113,8 @@ def move_loop(loop: Loop, state: str, *, sources: list[Loop.State], user: User |
         )
     after = {"state": state, "cause": cause}
     record_event(f"loop.{state}", str(loop), actor=user, project=loop.project, before={"state": before}, after=after)
+    if state == Loop.State.RUNNING:
+        raise_supply(loop.project)
     if state != Loop.State.PAUSED:
         ring("rlhf.advance_loop", loop.pk)
     return loop
@@ -126,7 +130,7 @@ def name_cause(done: str, user: User | None, because: str) -> str:
 
 def advance_loop(pk: int) -> Loop:
     """Do what is next for a running loop: move its round, decide about its candidate, or begin a round."""
-    loop = Loop.objects.select_related("project", "policy").get(pk=pk)
+    loop = Loop.objects.select_related("project", "policy", "slice").get(pk=pk)
     round = find_running(loop.project)
     if round is not None:
         advance_round(round.pk)
@@ -137,17 +141,18 @@ def advance_loop(pk: int) -> Loop:
 
 def begin_next(loop: Loop) -> None:
     """Begin the round that is due, or keep with the loop what holds it back."""
-    n_new, n_waiting = count_new_judgments(loop.project), count_slots(loop.project)
+    quota = read_quota(loop)
+    n_new, is_supplied = list_new_votes(quota).count(), bool(find_supplied([quota]))
     is_last = loop.max_rounds > 0 and count_rounds(loop.project) >= loop.max_rounds
     pending = find_pending(loop.project)
     # Once, when the quota is full: a gate that looks after every vote lets the lucky pass.
-    if pending is not None and (n_new >= loop.threshold or is_last or n_waiting == 0):
+    if pending is not None and (n_new >= loop.threshold or is_last or not is_supplied):
         pending = settle_round(pending)
         loop.refresh_from_db()
     try:
         if n_new >= loop.threshold or is_last:
             hold_or_open(loop, pending, is_last=is_last)
-        elif n_waiting == 0:
+        elif not is_supplied:
             policy = pending.candidate if pending is not None and not pending.decision else current_policy(loop)
             if policy is not None:
                 open_refill(loop, base=policy)
@@ -186,7 +191,8 @@ def prepare_round(loop: Loop) -> Round:
     n_new = count_new_judgments(project)
     if n_new < loop.threshold:
         raise NotReady(
-            f"{n_new} of the {loop.threshold} new judgments a round needs: judge more at {project.get_absolute_url()}"
+            f"{n_new} of the {loop.threshold} new judgments a round needs on {read_quota(loop).pairs}: judge more at "
+            f"{project.get_absolute_url()}"
         )
     if (pending := find_pending(project)) is not None:
         settle_last(pending, because="The next round was begun by hand before it had its votes.")
@@ -214,8 +220,3 @@ def count_rounds(project: Project) -> int:
     """Return how many rounds have learned from judgments and did not fail."""
     learned = Round.objects.filter(project=project, base__isnull=False, candidate__isnull=False)
     return learned.exclude(state=Round.State.FAILED).count()
-
-
-def count_slots(project: Project) -> int:
-    """Return how many places for judgments are free or held."""
-    return Slot.objects.of_work().filter(project=project, state__in=["free", "held"]).count()

@@ -17,6 +17,7 @@ from rlhf.domain.holding import hold_round
 from rlhf.domain.offers import Candidate, Choice, Offer
 from rlhf.domain.pair_scores import adopt_scores
 from rlhf.domain.selecting import select_pairs
+from rlhf.domain.supply import find_place
 from rlhf.domain.terms import Terms, read_terms
 from rlhf.models import Loop, Round, Run, Sample
 
@@ -80,10 +81,11 @@ def queue_round(
     n_judged = count_by_slice(round)
     choices = select_pairs(pool.offers, read_terms(round), random.Random(round.pk), n_judged=n_judged)
     comparisons: list[Comparison] = []
+    priority = find_place(round)
     for start in range(0, len(choices), CHUNK):
         with hold_round(round, by_hand=by_hand):
             chunk = choices[start : start + CHUNK]
-            comparisons += propose_choices(round.project, pool, chunk, priority=round.number)
+            comparisons += propose_choices(round.project, pool, chunk, priority=priority)
     if scored is not None and scored.base is not None:
         adopt_scores(scored.base, [comparison.pk for comparison in comparisons])
     is_new = [comparison.created_at >= round.created_at for comparison in comparisons]

@@ -33,6 +33,7 @@ from rlhf.domain.stages import (
     split_stage,
     start_stage,
 )
+from rlhf.domain.supply import raise_supply
 from rlhf.domain.terms import Terms, freeze_terms, get_loop, read_terms
 from rlhf.models import Checkpoint, Loop, Round, Run
 
@@ -76,6 +77,7 @@ def insert_round(loop: Loop, terms: Terms, stages: list[str], *, base: Checkpoin
             transaction.on_commit(lambda: ring("rlhf.advance_round", round.pk))
     except IntegrityError as error:
         raise NotReady(f"a round of {loop.project} is running: wait for it, see /loop/") from error
+    raise_supply(loop.project)
     return round
 
 

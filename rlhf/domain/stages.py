@@ -11,6 +11,7 @@ from django.db import IntegrityError
 
 from labeling.models import Project, Prompt
 from rlhf.contract.config import CONFIGS
+from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.ancestry import find_origin, find_previous, find_sampler
 from rlhf.domain.counting import last_judgment_learned
@@ -19,6 +20,7 @@ from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
+from rlhf.domain.planning import find_ptx
 from rlhf.domain.ranking import freeze_best, freeze_ranked
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import (
@@ -53,7 +55,8 @@ SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
 TEST_SHARE = 0.2
 # Completions of a prompt of which the best, or the best over the worst, is learned.
 BEST_OF, RANKED_OF = 8, 6
-# Heads of a reward model that are to disagree, where nobody says how many.
+# Heads of a reward model that are to disagree, where nobody says how many: where pairs are chosen by it, or where a policy
+# goes after its word, which the alarm of over-optimization holds against the most doubtful head.
 N_HEADS = 4
 
 
@@ -118,15 +121,13 @@ def start_stage(round: Round, stage: str, runs: dict[str, Run], *, by_hand: bool
 def make_config(round: Round, stage: str, runs: dict[str, Run]) -> RunConfig:
     """Return the settings of a stage: the defaults, over them what the terms say of the kind, then of the stage."""
     terms, (kind, part) = read_terms(round), split_stage(stage)
-    config = CONFIGS[kind](seed=42 + round.number).replace(**terms.settings.get(kind, {}))
+    is_doubted = terms.method != Loop.Method.DPO or terms.strategy == Loop.Strategy.DISAGREEMENT
+    heads = {"n_heads": N_HEADS} if kind == Run.Kind.REWARD and is_doubted else {}
+    config = CONFIGS[kind](seed=42 + round.number).replace(**heads | terms.settings.get(kind, {}))
     if kind == Run.Kind.SAMPLE:
         config = config.replace(n={BEST: BEST_OF, RANKED: RANKED_OF, PREVIOUS: 1}.get(part, terms.n_samples))
-    if (
-        kind == Run.Kind.REWARD
-        and terms.strategy == Loop.Strategy.DISAGREEMENT
-        and "n_heads" not in terms.settings.get(kind, {})
-    ):
-        config = config.replace(n_heads=N_HEADS)
+    if isinstance(config, PPOConfig) and config.ptx_coef:
+        config = config.replace(ptx_dataset=find_ptx(round.project, config.ptx_dataset).pk)
     if kind == Run.Kind.MERGE:
         config = config.replace(weight=1 - terms.average_weight)
     if kind == Run.Kind.SCORE:

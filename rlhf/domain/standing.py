@@ -11,8 +11,10 @@ from django.db.models.functions import RowNumber
 from labeling.models import Project, Slot
 from rlhf.domain.counting import count_new
 from rlhf.domain.freshness import count_fresh
+from rlhf.domain.quota import Quota, read_quotas
 from rlhf.domain.sampling import BEST, RANKED
 from rlhf.domain.stages import PREVIOUS, find_runs, split_stage
+from rlhf.domain.supply import find_supplied
 from rlhf.domain.terms import read_terms
 from rlhf.domain.waiting import describe_progress
 from rlhf.models import Checkpoint, Loop, Round, Run
@@ -69,16 +71,19 @@ class Turn:
 class Standing:
     """A project's circle at a glance.
 
-    turns: its last rounds, newest first. n_new: judgments since the last round began. n_waiting: comparisons that wait
-    to be judged, n_fresh of which show a completion of the policy under test or in use. base: that policy's name.
+    turns: its last rounds, newest first. n_new: judgments that count toward the quota. n_waiting: comparisons that wait to
+    be judged, n_fresh of which show a completion of the policy under test or in use. is_supplied: whether any of them
+    counts toward the quota.
     """
 
     project: Project
     loop: Loop
     turns: list[Turn]
+    quota: Quota
     n_new: int
     n_waiting: int
     n_fresh: int
+    is_supplied: bool
     policy: Checkpoint | None
 
     @property
@@ -163,10 +168,8 @@ class Standing:
         n_missing = self.loop.threshold - self.n_new
         if n_missing <= 0:
             return f"has the {self.loop.threshold} judgments it needs and is about to begin the next round"
-        of_slice = f" on prompts of slice {self.loop.slice}" if self.loop.slice_id else ""
-        asked = f"candidate {self.pending.candidate}" if self.pending else f"policy {self.policy}"
-        words = f"waits for {n_missing} more judgments of {self.loop.threshold}{of_slice} by {asked}"
-        return words if self.n_waiting else f"{words}; none waits to be judged, so new pairs are about to be drawn"
+        words = f"waits for {n_missing} more judgments of {self.loop.threshold} on {self.quota.pairs}"
+        return words if self.is_supplied else f"{words}; none waits to be judged, so new pairs are about to be drawn"
 
 
 def read_standings(projects: Iterable[Project], *, n_rounds: int = 1) -> list[Standing]:
@@ -176,8 +179,9 @@ def read_standings(projects: Iterable[Project], *, n_rounds: int = 1) -> list[St
         loop.project_id: loop for loop in Loop.objects.filter(project__in=projects).select_related("policy", "slice")
     }
     turns = read_turns(projects, n_rounds)
-    slices = {project.pk: None for project in projects} | {pk: loop.slice_id for pk, loop in loops.items()}
-    n_new = count_new(slices) if projects else {}
+    loops = {project.pk: loops.get(project.pk) or Loop(project=project) for project in projects}
+    quotas = read_quotas(loops.values())
+    n_new, supplied = count_new(quotas.values()), find_supplied(quotas.values())
     n_waiting = count_waiting(projects)
     policies = read_policies(projects) | {pk: loop.policy for pk, loop in loops.items() if loop.policy}
     tested = [turn.round.candidate_id for found in turns.values() for turn in found if not turn.round.decision]
@@ -185,11 +189,13 @@ def read_standings(projects: Iterable[Project], *, n_rounds: int = 1) -> list[St
     return [
         Standing(
             project=project,
-            loop=loops.get(project.pk) or Loop(project=project),
+            loop=loops[project.pk],
             turns=turns.get(project.pk, []),
+            quota=quotas[project.pk],
             n_new=n_new.get(project.pk, 0),
             n_waiting=n_waiting.get(project.pk, 0),
             n_fresh=n_fresh.get(project.pk, 0),
+            is_supplied=project.pk in supplied,
             policy=policies.get(project.pk),
         )
         for project in projects

@@ -6,8 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from labeling.domain.audit import record_event
-from labeling.models import Project, User
+from labeling.models import Project
 from rlhf.models import Loop, Round
 
 
@@ -48,20 +47,6 @@ class Terms:
 def get_loop(project: Project) -> Loop:
     """Return the project's loop, made with its defaults when it is asked for first."""
     return Loop.objects.get_or_create(project=project)[0]
-
-
-def read_settings(loop: Loop) -> dict[str, Any]:
-    """Return what people may set of a loop, as JSON has it."""
-    return {**freeze_terms(loop).to_json(), "max_rounds": loop.max_rounds}
-
-
-def record_settings(loop: Loop, before: dict[str, Any], *, user: User | None) -> None:
-    """Keep in the audit trail which settings of a loop have changed. before: what `read_settings` said of it."""
-    after = read_settings(loop)
-    changed = [name for name in after if after[name] != before[name]]
-    if changed:
-        facts = {name: before[name] for name in changed}, {name: after[name] for name in changed}
-        record_event("loop.edit", str(loop), actor=user, project=loop.project, before=facts[0], after=facts[1])
 
 
 def freeze_terms(loop: Loop) -> Terms:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 
 from labeling.models import Project, Slice
+from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule
+from rlhf.domain.errors import LearningError
+from rlhf.domain.tuning import (
+    InvalidSetting,
+    check_rule,
+    check_settings,
+    join_lines,
+    parse_rule,
+    parse_settings,
+    spell_rule,
+    spell_settings,
+    split_lines,
+)
 from rlhf.forms.runs import FieldGroup
 from rlhf.models import Checkpoint, Loop
 
@@ -37,7 +50,7 @@ class ProjectForm(forms.Form):
 LOOP_FIELDS = [
     *("method", "threshold", "slice", "min_agreement", "max_rounds", "n_pairs", "n_samples", "strategy"),
     *("random_share", "previous_share", "stale_rule", "stale_after", "gate", "gate_votes", "gate_win_rate"),
-    *("tax_limit", "average_weight"),
+    *("tax_limit", "average_weight", "settings", "rule"),
 ]
 # field: least, greatest
 LIMITS: dict[str, tuple[float, float]] = {
@@ -66,18 +79,25 @@ LABELS = {
     "random_share": "Share of chance",
     "previous_share": "Share of duels",
     "stale_rule": "Stale pairs",
-    "stale_after": "Stale after rounds",
+    "stale_after": "Stale after policies",
     "gate": "Promotes a policy when",
     "gate_votes": "Votes the gate asks for",
     "gate_win_rate": "Win rate to exceed",
     "tax_limit": "Tax that is allowed",
     "average_weight": "Averaged with the previous",
+    "settings": "Settings of its runs",
+    "rule": "Other parts of the freeze rule",
 }
 
 
-def check_terms(values: dict[str, Any]) -> dict[str, str]:
+def check_terms(project: Project, values: dict[str, Any]) -> dict[str, str]:
     """Return what is wrong with a loop's settings by field; they may be within their limits and still not go together."""
     errors = {}
+    for name, check in (("settings", check_settings), ("rule", check_rule)):
+        try:
+            check(project, values.get(name, {}))
+        except LearningError as error:
+            errors[name] = str(error)
     for name, (low, high) in LIMITS.items():
         value = values.get(name)
         if value is not None and not low <= value <= high:
@@ -93,14 +113,54 @@ def check_terms(values: dict[str, Any]) -> dict[str, str]:
     return errors
 
 
+class LinesField(forms.Field):
+    """What a row keeps as JSON, as `name = value` lines; an object is taken as it is."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "autocapitalize": "off"})
+
+    def __init__(self, *, spell: Callable[[Any], dict[str, str]], parse: Callable[[Any], Any], **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+        self.spell, self.parse = spell, parse
+
+    def prepare_value(self, value: Any) -> Any:
+        return join_lines(self.spell(value)) if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return value if isinstance(value, dict) else self.parse(split_lines(value or ""))
+        except InvalidSetting as error:
+            raise forms.ValidationError(str(error)) from error
+
+
 class LoopForm(forms.ModelForm):
     """What rounds are begun with: when, how they learn, what they queue, and what promotes a policy.
 
     What is not sent stays as it is. slices: those of the project, where a page has them for all its forms.
     """
 
+    settings = LinesField(
+        spell=spell_settings,
+        parse=parse_settings,
+        label=LABELS["settings"],
+        help_text="kind.name = value, one a line, over the defaults: ppo.alarm = stop, or dpo:ranked.epochs = 2 for "
+        "one stage alone. What is taken away has its default again.",
+    )
+    consensus = forms.ChoiceField(
+        choices=list(CONSENSUS.items()),
+        required=False,
+        label="Votes become a label by",
+        help_text="What several votes on a pair come to.",
+    )
+    rule = LinesField(
+        spell=spell_rule,
+        parse=parse_rule,
+        label=LABELS["rule"],
+        help_text="name = value, one a line: labeler_share_max = 0.3, or include = own, ai:NAME.",
+    )
     groups = (
         ("When a round begins, and how it learns", ("method", "threshold", "slice", "min_agreement", "max_rounds")),
+        ("What its runs are made with", ("settings",)),
+        ("How judgments become data", ("consensus", "rule")),
         ("Which pairs it queues", ("n_pairs", "n_samples", "strategy", "random_share", "previous_share")),
         ("What happens to older pairs", ("stale_rule", "stale_after")),
         ("What promotes a policy", ("gate", "gate_votes", "gate_win_rate", "tax_limit", "average_weight")),
@@ -113,6 +173,9 @@ class LoopForm(forms.ModelForm):
 
     def __init__(self, *args: Any, slices: Sequence[Slice] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        rule = self.instance.rule
+        self.initial["consensus"] = rule.get("consensus", FreezeRule.consensus)
+        self.initial["rule"] = {name: value for name, value in rule.items() if name != "consensus"}
         if self.is_bound:
             kept = {self.add_prefix(name): value for name, value in self.initial.items() if value is not None}
             self.data = kept | self.data.dict()
@@ -134,7 +197,9 @@ class LoopForm(forms.ModelForm):
         """Say beside its field what cannot be, or does not go together."""
         cleaned = super().clean() or {}
         if not self.errors:
-            for name, words in check_terms(cleaned).items():
+            if cleaned["consensus"] not in ("", FreezeRule.consensus):
+                cleaned["rule"] = {"consensus": cleaned["consensus"], **cleaned["rule"]}
+            for name, words in check_terms(self.instance.project, cleaned).items():
                 self.add_error(name, words)
         return cleaned
 

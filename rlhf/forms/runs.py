@@ -12,12 +12,10 @@ from labeling.models import Project
 from rlhf.contract.config import CONFIGS
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.settings import build_config
-from rlhf.domain.planning import DATASET_KINDS, REWARDED_KINDS
+from rlhf.domain.planning import DATASET_KINDS, FOLDERS, REWARDED_KINDS
+from rlhf.domain.tuning import JUDGE
 from rlhf.models import Checkpoint, Dataset, Run
 
-# Folders of models: people name registered checkpoints instead, never a path.
-JUDGE = "heldout_model"
-FOLDERS = ("base_model", "reward_model", "reference_model", "other_model")
 BOTH = (Checkpoint.Kind.REWARD, Checkpoint.Kind.POLICY)
 BASE_KINDS = {"evaluate": BOTH, "merge": BOTH, "score": (Checkpoint.Kind.REWARD,)}
 BASE_LABELS = {

@@ -71,7 +71,9 @@ class Loop(models.Model):
     previous_share = models.FloatField(
         default=0.2, help_text="Share of the pairs whose other side is the previous policy's."
     )
-    stale_after = models.PositiveSmallIntegerField(default=2, help_text="Rounds after which a waiting pair is stale.")
+    stale_after = models.PositiveSmallIntegerField(
+        default=2, help_text="Policies promoted since the one that wrote it after which a waiting pair is stale."
+    )
     stale_rule = models.CharField(max_length=8, choices=Stale, default=Stale.DOWNRANK)
     gate = models.CharField(max_length=8, choices=Gate, default=Gate.PEOPLE)
     gate_votes = models.PositiveIntegerField(default=50, help_text="Votes on both policies' completions it asks for.")

@@ -13,11 +13,12 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HTMX_STOP_POLLING
 
 from labeling.models import Project, Slice
+from rlhf.domain.adjusting import read_settings, record_settings
 from rlhf.domain.errors import LearningError, NotReady
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, list_promoted_of, roll_back
 from rlhf.domain.standing import Standing, read_standings
-from rlhf.domain.terms import get_loop, read_settings, record_settings
+from rlhf.domain.terms import get_loop
 from rlhf.forms.projects import LoopForm, PauseForm, RollbackForm
 from rlhf.models import Checkpoint, Loop
 from rlhf.permissions import manager_required

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.contract.run_dir import USAGE
-from rlhf.domain.labeler_hits import LABELERS
+from rlhf.domain.labeler_hits import AGREED, LABELERS
 
 # The shares that say how good the run is, best known first, and the rules that do not understand what they read.
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate", "doubt_win_rate")
@@ -17,7 +17,7 @@ BASELINES = {
 }
 
 SLICES = "slices"  # rows of {slice, n, accuracy, low, high}, shown as a table of their own
-APART = (SLICES, USAGE, LABELERS)
+APART = (SLICES, USAGE, LABELERS, AGREED)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,13 @@ CONSENSUS = {
     "soft": "the share of the votes, as a soft label",
     "strength": "how strongly each vote prefers, as a soft label",
 }
+TYPES: dict[type, str] = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    tuple: "a list of texts",
+}
 SOFT = ("soft", "strength")  # what they come to is a soft label
 
 
@@ -79,6 +86,8 @@ class FreezeRule:
     note: str = ""
 
     def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            check_type(item.name, getattr(self, item.name), type(item.default))
         bad = [name for name in self.include if name != OWN and not is_named(name)]
         if bad or not self.include:
             raise InvalidRule(
@@ -124,12 +133,20 @@ class FreezeRule:
         """Return the rule that to_json wrote, also before it had all its parts. Raises: InvalidRule."""
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise InvalidRule(f"unknown parts of a rule: {', '.join(unknown)}")
+            known = ", ".join(field.name for field in dataclasses.fields(cls))
+            raise InvalidRule(f"unknown parts of a rule: {', '.join(unknown)}; it has {known}")
         parts = dict(values)
         for name in ("include", "exclude_labelers"):
-            if name in parts:
+            if isinstance(parts.get(name), list):
                 parts[name] = tuple(parts[name])
         return cls(**parts)
+
+
+def check_type(name: str, value: Any, wanted: type) -> None:
+    """Refuse a part of another type. Raises: InvalidRule."""
+    fits = type(value) is wanted or (wanted is float and type(value) is int)
+    if not fits or (wanted is tuple and not all(isinstance(one, str) for one in value)):
+        raise InvalidRule(f"{name} must be {TYPES[wanted]}, got {value!r:.80}")
 
 
 def is_named(include: str) -> bool:

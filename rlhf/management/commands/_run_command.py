@@ -13,7 +13,7 @@ from rlhf.contract.run_dir import USAGE
 from rlhf.domain.checkpoints import register_folder
 from rlhf.domain.errors import LearningError
 from rlhf.domain.forecasting import describe_estimate, describe_usage
-from rlhf.domain.labeler_hits import list_labeler_slices
+from rlhf.domain.labeler_hits import AGREED, list_labeler_slices
 from rlhf.domain.planning import default_config, plan_run
 from rlhf.domain.waiting import wait_for_run
 from rlhf.models import Checkpoint, Dataset, Run
@@ -74,7 +74,7 @@ class RunCommand(BaseCommand):
         if usage := describe_usage(run):
             self.stdout.write(f"  {usage}")
         for name, value in sorted(run.result.items()):
-            if name != USAGE and not isinstance(value, list):
+            if name not in (USAGE, AGREED) and not isinstance(value, list):
                 self.stdout.write(f"  {name} {value:.4g}" if isinstance(value, float) else f"  {name} {value}")
         for row in [*run.result.get("slices", []), *list_labeler_slices(run)]:
             interval = f"[{row['low']:.3f}, {row['high']:.3f}]"

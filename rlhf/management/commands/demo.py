@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
+from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import advance_loop, count_rounds, resume_loop, start_loop
@@ -111,7 +112,9 @@ class Command(BaseCommand):
         last = Round.objects.filter(project=project).latest("number").number
         while loop.state == Loop.State.RUNNING:
             is_over = count_rounds(project) >= loop.max_rounds
-            self.judge(project, loop.gate_votes if is_over else n, seed=options["seed"])
+            # Chance hands out a pair now and then that does not count; a full quota waits for the gate's votes alone.
+            n_missing = 0 if is_over else max(n - count_new_judgments(project), 0)
+            self.judge(project, n_missing or loop.gate_votes, seed=options["seed"])
             # Whoever finds something to do may ring; the scheduler would within half a minute.
             advance_loop(loop.pk)
             round = Round.objects.filter(project=project, number__gt=last).order_by("number").first()

@@ -9,16 +9,20 @@ from django.db import transaction
 from django.http import QueryDict
 
 from labeling.models import Project, User
+from rlhf.domain.adjusting import read_settings, record_settings
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, roll_back
 from rlhf.domain.rebuilding import rebuild_without
 from rlhf.domain.standing import read_standing
-from rlhf.domain.terms import get_loop, read_settings, record_settings
+from rlhf.domain.terms import get_loop
+from rlhf.domain.tuning import join_lines, spell_rule, spell_settings
 from rlhf.domain.waiting import wait_for_round
 from rlhf.forms.projects import LOOP_FIELDS, LoopForm
 from rlhf.models import Loop, Round
 
+SIMPLE = [name for name in LOOP_FIELDS if name not in ("settings", "rule")]
+RULE = "rule."
 ACTIONS = ("start", "status", "step", "pause", "resume", "stop", "rollback", "rebuild")
 
 
@@ -36,7 +40,9 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="With start: settings of the next rounds, such as threshold=800 and slice=code.",
+            help="Settings of the next rounds, stored before anything else: threshold=800, slice=code; of their runs, such "
+            "as ppo.kl_coef=0.1 (kind.name, or stage.name); of the freeze rule, such as rule.consensus=dawid_skene. "
+            "Without a value these two have their default again.",
         )
         parser.add_argument("--to", default="", metavar="POLICY", help="With rollback: the name of a promoted policy.")
         parser.add_argument(
@@ -48,14 +54,14 @@ class Command(BaseCommand):
             project = Project.objects.get(slug=options["project"])
         except Project.DoesNotExist as error:
             raise CommandError(f"there is no project {options['project']}") from error
+        if options["set"]:
+            save_settings(get_loop(project), options["set"])
         try:
             getattr(self, options["action"])(get_loop(project), options)
         except LearningError as error:
             raise CommandError(str(error)) from error
 
     def start(self, loop: Loop, options: dict[str, Any]) -> None:
-        if options["set"]:
-            save_settings(loop, options["set"])
         start_loop(loop)
         self.say_standing(loop)
 
@@ -122,16 +128,24 @@ class Command(BaseCommand):
 def save_settings(loop: Loop, assignments: list[str]) -> None:
     """Store key=value texts as the page stores its form; a slice goes by its name. Raises: CommandError."""
     wanted, before = QueryDict(mutable=True), read_settings(loop)
+    settings, rule = spell_settings(loop.settings), spell_rule(loop.rule)
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
-        if not separator or name not in LOOP_FIELDS:
-            raise CommandError(f"--set takes KEY=VALUE of {', '.join(LOOP_FIELDS)}, got {assignment!r}")
+        if separator and "." in name:
+            lines, key = (rule, name.removeprefix(RULE)) if name.startswith(RULE) else (settings, name)
+            lines[key] = value
+            continue
+        if not separator or name not in SIMPLE:
+            raise CommandError(
+                f"--set takes KEY=VALUE of {', '.join(SIMPLE)}, KIND.NAME=VALUE and {RULE}NAME=VALUE, got {assignment!r}"
+            )
         if name == "slice" and value:
             slices = {str(one): one.pk for one in loop.project.slices.all()}
             if value not in slices:
                 raise CommandError(f"{loop.project} has no slice {value!r}: it has {', '.join(slices) or 'none yet'}")
             value = str(slices[value])
         wanted[name] = value
+    wanted.update({"settings": join_lines(settings), "rule": join_lines(rule), "consensus": ""})
     form = LoopForm(wanted, instance=loop)
     if not form.is_valid():
         raise CommandError(" ".join(f"{name}: {words[0]}" for name, words in form.errors.items()))

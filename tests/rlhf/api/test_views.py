@@ -239,7 +239,7 @@ def test_the_schema_is_complete():
 
 
 def test_a_loop_says_how_it_stands_and_is_moved(as_manager, project):
-    policy = make_checkpoint(project)
+    make_checkpoint(project)
 
     started = post(as_manager, "/api/v1/loops/harbour/start/", {})
     paused = post(as_manager, "/api/v1/loops/harbour/pause/", {"because": "lunch"})
@@ -247,7 +247,7 @@ def test_a_loop_says_how_it_stands_and_is_moved(as_manager, project):
     listed = as_manager.get("/api/v1/loops/").json()["results"]
 
     assert [answer.status_code for answer in (started, paused, again)] == [200, 200, 409]
-    assert started.json()["waits"].startswith(f"waits for 100 more judgments of 100 by policy {policy}")
+    assert started.json()["waits"].startswith("waits for 100 more judgments of 100 on any pair;")
     assert (paused.json()["state"], paused.json()["waits"]) == ("paused", "paused by mia: lunch")
     assert again.json()["detail"] == "the loop of Harbour is paused already: paused by mia: lunch"
     assert [(row["project"], row["state"], row["round"]) for row in listed] == [("harbour", "paused", None)]
@@ -270,6 +270,33 @@ def test_the_settings_of_a_loop_are_changed_within_reason(as_manager, project, o
         (400, ["random_share"]),
         (400, ["gate_votes"]),
         (400, ["slice"]),
+    ]
+
+
+def test_settings_of_runs_and_the_rule_of_freezes_are_objects_and_errors_say_what_is_allowed(as_manager, project):
+    body = {"settings": {"ppo": {"kl_coef": 0.1, "alarm": "stop"}}, "rule": {"consensus": "strength"}}
+
+    changed = as_manager.patch("/api/v1/loops/harbour/", body, content_type="application/json")
+    refused = [
+        as_manager.patch("/api/v1/loops/harbour/", wrong, content_type="application/json")
+        for wrong in (
+            {"settings": {"ppo": {"alarm": "halt"}}},
+            {"settings": None},
+            {"settings": {"ppo": {"base_model": "/etc"}}},
+            {"rule": {"consensus": "median"}},
+            {"rule": []},
+        )
+    ]
+
+    assert {name: changed.json()["settings"][name] for name in body} == body
+    assert AuditEvent.objects.get(verb="loop.edit").after == body
+    assert list(Loop.objects.values("settings", "rule")) == [body]
+    assert [(answer.status_code, answer.json()) for answer in refused] == [
+        (400, {"settings": ["ppo: alarm must be one of warn, stop, off, got 'halt'"]}),
+        (400, {"settings": ["This field may not be null."]}),
+        (400, {"settings": ["ppo.base_model is not for a loop's settings: a round finds its models itself"]}),
+        (400, {"rule": ["consensus must be one of majority, mean3, dawid_skene, soft, strength, got 'median'"]}),
+        (400, {"rule": ['a rule is an object of its parts, such as {"consensus": "dawid_skene"}']}),
     ]
 
 

@@ -67,7 +67,8 @@ def judge(project, labeler, n):
 
 
 def judge_more(project, labeler):
-    """Judge what the round queued, and four pairs more."""
+    """Judge what the round queued, and four pairs more; a round needs no more than the first of these."""
+    Loop.objects.update(threshold=1)
     pairs = [
         Pair(messages=[{"role": "user", "content": f"More {number}"}], text_a="Yes, please.", text_b=f"No {number}.")
         for number in range(4)

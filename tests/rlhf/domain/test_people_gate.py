@@ -87,7 +87,7 @@ def test_a_candidate_that_people_prefer_is_promoted_when_the_quota_is_full():
     first.refresh_from_db()
     standing = read_standing(loop.project)
     assert (first.decision, first.reasons) == ("", [])
-    assert standing.wait == f"waits for 1 more judgments of 40 by candidate {first.candidate}"
+    assert standing.wait == f"waits for 1 more judgments of 40 on pairs by candidate {first.candidate} or policy sft"
     assert standing.verdict == (
         "The gate decides when the next quota is full, by the votes on its completions against those of sft, 20 at least."
     )

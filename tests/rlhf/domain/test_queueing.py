@@ -102,14 +102,27 @@ def test_duels_that_labelers_hold_are_still_to_be_voted_on(loop):
     assert (n_waiting, count_duels(round), is_votes_dry(round)) == (2, 2, False)
 
 
-def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
+def queue_pairs_of(loop, policy, number, **fields):
+    """Queue four pairs of a policy in a round that is over."""
+    round = make_round(loop.project, number, **fields)
+    texts = [(f"Yes {number}.", f"No {number}.")] * 4
+    queue_round(round, draw(loop.project, policy, texts, round=round), None)
+    Round.objects.update(state="succeeded")
+
+
+def queue_candidates(loop, decisions):
+    """Queue four pairs of each round's candidate, of which so much was decided; return the policies, the first before."""
+    policies = [make_policy(loop.project)]
+    for number, decision in enumerate(decisions, start=1):
+        policies.append(make_policy(loop.project, f"made in {number}"))
+        decided = {"decision": decision, "decided_at": timezone.now() if decision else None}
+        queue_pairs_of(loop, policies[-1], number, base=policies[0], candidate=policies[-1], **decided)
+    return policies
+
+
+def test_pairs_of_policies_long_gone_come_last_or_are_retired(loop):
     labeler = User.objects.get()
-    policy = make_policy(loop.project)
-    for number in (1, 2, 3):
-        round = make_round(loop.project, number)
-        texts = [(f"Yes {number}.", f"No {number}.")] * 4
-        queue_round(round, draw(loop.project, policy, texts, round=round), None)
-        Round.objects.update(state="succeeded")
+    queue_candidates(loop, ["promoted", "promoted", "promoted"])
     judge(loop.project, 4)
     terms = Terms(stale_after=2, stale_rule="downrank")
 
@@ -124,6 +137,39 @@ def test_pairs_of_rounds_long_gone_come_last_or_are_retired(loop):
     Slot.objects.filter(state="held").free_up()
     assert apply_stale_rule(loop.project, Terms(stale_after=2, stale_rule="retire"), number=3) == 4
     assert claim_slot(loop.project, labeler) is None
+
+
+@pytest.mark.parametrize(
+    ("decisions", "n_stale"),
+    [
+        pytest.param(["kept", "kept", "kept"], 0, id="none took the place of the policy they started from"),
+        pytest.param(["rolled_back", "rolled_back", ""], 0, id="going back makes nothing older"),
+        pytest.param(["kept", "promoted", "kept"], 0, id="one is not two"),
+        pytest.param(["promoted", "kept", "promoted"], 4, id="those of the first policy, not of the first candidate"),
+        pytest.param(["promoted", "promoted", "promoted"], 8, id="those of the first policy and the first candidate"),
+    ],
+)
+def test_pairs_grow_stale_by_the_policies_promoted_since_theirs_whatever_rounds_went_by(loop, decisions, n_stale):
+    first, *_ = queue_candidates(loop, decisions)
+    queue_pairs_of(loop, first, 0)
+    terms = Terms(stale_after=2, stale_rule="retire")
+
+    assert apply_stale_rule(loop.project, terms, number=3) == n_stale
+    assert Comparison.objects.filter(state="retired").count() == n_stale
+
+
+def test_a_pair_is_as_old_as_the_newer_of_its_policies(loop):
+    old, new, newest = (make_policy(loop.project, name) for name in ("old", "new", "newest"))
+    is_promoted = {"decision": "promoted", "decided_at": timezone.now()}
+    round = make_round(loop.project, base=old, candidate=new, **is_promoted)
+    before = draw(loop.project, old, [("Old.",)] * 4, round=round, part="previous")
+    queue_round(round, draw(loop.project, new, [("New.", "Newer.")] * 4, round=round), before)
+    Round.objects.update(state="succeeded")
+    terms = Terms(stale_after=1, stale_rule="retire")
+
+    assert apply_stale_rule(loop.project, terms, number=1) == 0
+    make_round(loop.project, 2, base=new, candidate=newest, **is_promoted)
+    assert apply_stale_rule(loop.project, terms, number=2) == 4
 
 
 def test_pairs_that_no_round_drew_never_grow_stale(loop):

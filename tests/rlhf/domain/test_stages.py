@@ -8,8 +8,9 @@ from labeling.domain.content import hash_opening
 from labeling.domain.pairing import add_prompt
 from labeling.models import Project
 from rlhf.domain import loop as life
-from rlhf.domain.datasets.shelf import open_split
+from rlhf.domain.datasets.shelf import freeze_rows, open_split
 from rlhf.domain.errors import NotReady
+from rlhf.domain.rounds import advance_round
 from rlhf.domain.sampling import Tested, draw_prompts, find_tested, list_prompts
 from rlhf.models import Loop, Round, Run
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy
@@ -66,9 +67,10 @@ def test_prompts_that_were_learned_on_are_shown_when_there_are_no_others(monkeyp
 
 def test_a_policy_learns_on_new_prompts_until_they_are_used_up(monkeypatch):
     first = go(monkeypatch, method="ppo", n_rewarded=10)["ppo"]
+    Loop.objects.update(threshold=6)
     loop = Loop.objects.get()
     Run.objects.filter(kind="evaluate").update(state="succeeded")
-    judge(loop.project, 12)
+    judge(loop.project, 6)
     life.advance_loop(loop.pk)
     second = go_round(Round.objects.get(number=2)).runs.get(kind="ppo")
 
@@ -76,6 +78,48 @@ def test_a_policy_learns_on_new_prompts_until_they_are_used_up(monkeypatch):
 
     assert [len(prompts) for prompts in learned] == [10, 10]
     assert learned[0].isdisjoint(learned[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "strategy", "settings", "n_heads"),
+    [
+        ("dpo", "random", {}, 1),
+        ("dpo", "disagreement", {}, 4),
+        ("ppo", "random", {}, 4),
+        ("ppo", "coverage", {"reward": {"head": "tokens"}}, 4),
+        ("best_of_n", "previous", {}, 4),
+        ("ranked", "uncertain", {}, 4),
+        ("ppo", "random", {"reward": {"n_heads": 1}}, 1),
+        ("ppo", "random", {"reward": {"n_heads": 6}}, 6),
+    ],
+)
+def test_what_a_policy_goes_after_has_heads_to_doubt_it_unless_the_loop_says_how_many(
+    method, strategy, settings, n_heads
+):
+    loop = make_circle(method=method, strategy=strategy, settings=settings)
+    make_policy(loop.project)
+    judge(loop.project, 4)
+    life.start_loop(loop)
+
+    life.advance_loop(loop.pk)
+    advance_round(Round.objects.get().pk)
+
+    assert Run.objects.get(kind="reward").config["n_heads"] == n_heads
+
+
+def test_a_round_that_learns_to_write_besides_names_the_newest_demonstrations(monkeypatch):
+    monkeypatch.setattr("rlhf.domain.stages.N_REWARDED_PROMPTS", 5)
+    loop = make_circle(n_prompts=24, settings={"ppo": {"ptx_coef": 0.5}}, threshold=12, method="ppo")
+    rows = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}]
+    written = freeze_rows(loop.project, kind="demonstration", name="d", train=rows, test=[], rule={})
+    make_policy(loop.project)
+    judge(loop.project, 12)
+    life.start_loop(loop)
+    life.advance_loop(loop.pk)
+
+    round = go_round(Round.objects.get())
+
+    assert round.runs.get(kind="ppo").config["ptx_dataset"] == written.pk
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.models import Membership, Slice
+from labeling.models import AuditEvent, Membership, Slice
 from rlhf.models import Loop, Round
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy
 
@@ -33,8 +33,8 @@ def test_a_planned_round_says_how_many_judgments_it_needs_on_which_prompts(loop)
     said = call("start", "--set", "threshold=800", "--set", "slice=code")
 
     assert said[:2] == [
-        "the loop of Circle is running: waits for 800 more judgments of 800 on prompts of slice code by policy sft; none "
-        "waits to be judged, so new pairs are about to be drawn",
+        "the loop of Circle is running: waits for 800 more judgments of 800 on any pair of slice code; none waits to be "
+        "judged, so new pairs are about to be drawn",
         "0 of 800 new judgments for the next round",
     ]
     loop.refresh_from_db()
@@ -48,6 +48,10 @@ def test_a_planned_round_says_how_many_judgments_it_needs_on_which_prompts(loop)
         ("state=paused", "--set takes KEY=VALUE of method"),
         ("slice=verse", "Circle has no slice 'verse': it has none yet"),
         ("random_share=0", "random_share: Share of chance must be from 0.1 to 1"),
+        ("ppo.kl_coef=-1", "settings: ppo: kl_coef must be >= 0, got -1.0"),
+        ("ppo.alarm=halt", "settings: ppo: alarm must be one of warn, stop, off, got 'halt'"),
+        ("pppo.alarm=stop", "settings: a round has no runs of 'pppo': there are pretrain, sft"),
+        ("rule.consensus=median", "rule: consensus must be one of majority, mean3, dawid_skene, soft, strength, got"),
         ("gate=people", "gate_votes: A round queues 3 pairs that show both policies, and the gate asks for 50"),
     ],
 )
@@ -55,12 +59,48 @@ def test_settings_that_cannot_be_leave_the_loop_as_it_was(loop, assignment, mess
     with pytest.raises(CommandError, match=message):
         call("start", "--set", assignment)
 
-    assert Loop.objects.values("state", "threshold", "random_share", "gate").get() == {
+    assert Loop.objects.values("state", "threshold", "random_share", "gate", "settings", "rule").get() == {
         "state": "stopped",
         "threshold": 4,
         "random_share": 0.1,
         "gate": "open",
+        "settings": {},
+        "rule": {},
     }
+
+
+def test_a_round_is_made_with_what_was_set_of_its_runs_and_of_its_rule(loop):
+    judge(loop.project, 4)
+    assignments = (
+        "method=ppo",
+        "ppo.kl_coef=0.1",
+        "ppo.alarm=stop",
+        "reward.head=tokens",
+        "rule.consensus=dawid_skene",
+    )
+    set_all = [word for assignment in assignments for word in ("--set", assignment)]
+
+    call("step", "--round", *set_all)
+
+    runs = {run.kind: run for run in go_round(Round.objects.get()).runs.all()}
+    assert (runs["ppo"].config["kl_coef"], runs["ppo"].config["alarm"]) == (0.1, "stop")
+    assert runs["reward"].config["head"] == "tokens"
+    assert runs["reward"].dataset.rule["consensus"] == "dawid_skene"
+    assert AuditEvent.objects.get(verb="loop.edit").after == {
+        "method": "ppo",
+        "settings": {"ppo": {"kl_coef": 0.1, "alarm": "stop"}, "reward": {"head": "tokens"}},
+        "rule": {"consensus": "dawid_skene"},
+    }
+
+
+def test_what_is_set_leaves_the_rest_and_what_has_no_value_has_its_default_again(loop):
+    Loop.objects.update(settings={"ppo": {"kl_coef": 0.2, "alarm": "stop"}}, rule={"consensus": "soft", "note": "May"})
+
+    call("status", "--set", "ppo.kl_coef=", "--set", "dpo:ranked.epochs=2", "--set", "rule.consensus=")
+
+    loop.refresh_from_db()
+    assert loop.settings == {"ppo": {"alarm": "stop"}, "dpo:ranked": {"epochs": 2.0}}
+    assert loop.rule == {"note": "May"}
 
 
 def test_it_is_paused_for_a_reason_stepped_and_rolled_back(loop):

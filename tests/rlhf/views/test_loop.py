@@ -10,6 +10,7 @@ from django.utils import timezone
 from labeling.domain.people import add_member
 from labeling.models import AuditEvent, Project, Slot
 from rlhf.domain.counting import count_new_judgments
+from rlhf.domain.demo import run_settings
 from rlhf.domain.standing import read_standing, read_standings
 from rlhf.forms.projects import LoopForm
 from rlhf.models import Loop, Round
@@ -117,6 +118,70 @@ def test_threshold_and_size_are_saved_and_the_trail_says_by_whom(as_manager, man
     assert event.after == {"threshold": 20, "n_pairs": 40, "gate_votes": 8}
 
 
+def test_the_page_shows_and_saves_what_is_set_of_runs_and_of_the_rule(as_manager, project):
+    Loop.objects.create(project=project, settings={"ppo": {"kl_coef": 0.05}}, rule={"consensus": "soft", "note": "May"})
+
+    page = as_manager.get("/loop/").text
+    answer = as_manager.post(
+        reverse("rlhf:loop-update", args=["harbour"]),
+        {
+            "harbour-settings": "ppo.kl_coef = 0.1\r\nppo.alarm = stop\r\n",
+            "harbour-consensus": "dawid_skene",
+            "harbour-rule": "soft = true",
+            "harbour-gate_votes": 8,
+        },
+    )
+
+    assert "ppo.kl_coef = 0.05</textarea>" in page
+    assert '<option value="soft" selected>' in page
+    assert "note = May</textarea>" in page
+    assert answer.status_code == 302
+    assert Loop.objects.values("settings", "rule").get() == {
+        "settings": {"ppo": {"kl_coef": 0.1, "alarm": "stop"}},
+        "rule": {"consensus": "dawid_skene", "soft": True},
+    }
+    assert AuditEvent.objects.get(verb="loop.edit").before == {
+        "gate_votes": 50,
+        "settings": {"ppo": {"kl_coef": 0.05}},
+        "rule": {"consensus": "soft", "note": "May"},
+    }
+
+
+def test_a_page_that_is_saved_as_it_was_shown_changes_nothing(as_manager, project):
+    Loop.objects.create(project=project, settings=run_settings(), rule={"include": ["own", "ai:a"]}, gate="open")
+    shown = as_manager.get("/loop/").context["cards"][0].form
+    sent = {shown.add_prefix(name): shown[name].value() for name in shown.fields}
+    fields = {name: "" if value is None else value for name, value in sent.items()}
+
+    as_manager.post(reverse("rlhf:loop-update", args=["harbour"]), fields)
+
+    assert not AuditEvent.objects.filter(verb="loop.edit").exists()
+    assert Loop.objects.values("settings", "rule").get() == {
+        "settings": run_settings(),
+        "rule": {"include": ["own", "ai:a"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("settings", "ppo.alarm = halt", "ppo: alarm must be one of warn, stop, off, got &#x27;halt&#x27;"),
+        ("rule", "quorum = 2", "unknown parts of a rule: quorum; it has include, consensus"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_beside_its_field_and_kept_to_be_mended(
+    as_manager, project, field, text, words
+):
+    Loop.objects.create(project=project, gate="open")
+
+    answer = as_manager.post(reverse("rlhf:loop-update", args=["harbour"]), {f"harbour-{field}": text})
+
+    assert answer.status_code == 422
+    assert words in answer.text[answer.text.index(f'id="id_harbour-{field}_error"') :]
+    assert f"{text}</textarea>" in answer.text
+    assert Loop.objects.values(field).get() == {field: {}}
+
+
 def test_a_pause_and_a_promotion_while_settings_are_saved_stay(project):
     loop = Loop.objects.create(project=project, state="running", gate="open")
     policy = make_checkpoint(project)
@@ -163,7 +228,7 @@ def test_the_polled_piece_is_one_project_without_the_page_around_it(as_manager, 
 
 
 @pytest.mark.parametrize("n_projects", [1, 3])
-@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 12), ("/loop/", 14)])
+@pytest.mark.parametrize(("address", "n_queries"), [(PROGRESS, 13), ("/loop/", 15)])
 def test_queries_do_not_grow_with_projects(as_admin, address, n_queries, n_projects, django_assert_num_queries):
     for number in range(n_projects):
         project = Project.objects.create(slug=f"p{number}", name=f"P{number}")
