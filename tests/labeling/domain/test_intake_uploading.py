@@ -94,7 +94,7 @@ def test_an_import_queues_its_pairs_counts_its_votes_and_leaves_no_file(kitchen,
     events = AuditEvent.objects.filter(project=kitchen, verb__startswith="import.").order_by("id")
     assert [event.verb for event in events] == ["import.upload", "import.commit", "import.store"]
     assert {event.actor for event in events} == {ada}
-    assert events[1].after == {"overlap": 2, "priority": 7, "slice_name": "chat", "language": ""}
+    assert events[1].after == {"overlap": 2, "blind": True, "priority": 7, "slice_name": "chat", "language": ""}
 
 
 def test_a_file_with_a_bad_row_cannot_be_imported_and_every_bad_row_is_kept(kitchen, ada):
