@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, apply_rotary_pos_emb
+from transformers.models.mamba2.modeling_mamba2 import MambaRMSNormGated
+from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 
 from rlhf.learning.lean import RMSNorm, Rotation, is_rms_norm, make_lean, rotates_plainly
 from tests.rlhf.learning.test_last_layer import EXPERTS, SIZES
@@ -84,3 +86,11 @@ def test_what_only_looks_alike_is_left_as_it_is():
     assert not is_rms_norm(Offset(8))
     assert rotates_plainly(LlamaAttention)
     assert not rotates_plainly(Other)
+
+
+@pytest.mark.parametrize("norm", [MambaRMSNormGated(8, 8), Qwen3NextRMSNormGated(8)], ids=["mamba2", "qwen3_next"])
+def test_a_norm_with_a_gate_is_left_as_it_is(norm: nn.Module):
+    states, gate = torch.randn(2, 8), torch.randn(2, 8)
+
+    assert not is_rms_norm(norm)
+    torch.testing.assert_close(make_lean(copy.deepcopy(norm))(states, gate), norm(states, gate), atol=0, rtol=0)
