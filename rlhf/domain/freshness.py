@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from labeling.domain.audit import record_event
 from labeling.domain.overlap import CHUNK, chunks, lock, shut_slots
 from labeling.models import Comparison, Project, Slot, User
-from rlhf.domain.quota import shows
 from rlhf.domain.terms import Terms
 from rlhf.models import Checkpoint, Loop, Round, Sample
 
@@ -149,5 +149,9 @@ def count_fresh(policies: Iterable[int]) -> dict[int, int]:
     ids = list(policies)
     free = Slot.objects.free().filter(comparison=OuterRef("pk"))
     projects = Checkpoint.objects.filter(pk__in=ids).values("project")
-    rows = Comparison.objects.filter(Exists(free), shows(ids), project__in=projects, state=Comparison.State.OPEN)
-    return {row["project"]: row["n"] for row in rows.order_by().values("project").annotate(n=Count("id"))}
+    waiting = Comparison.objects.filter(Exists(free), project__in=projects, state=Comparison.State.OPEN).order_by()
+    # From the samples on, side by side: either side at once is looked for in the whole queue.
+    drawn = Sample.objects.filter(checkpoint__in=ids, completion__isnull=False).values("completion")
+    of_a, of_b = (waiting.filter(**{f"{side}__in": drawn}) for side in ("completion_a", "completion_b"))
+    shown = of_a.values_list("pk", "project").union(of_b.values_list("pk", "project"))
+    return dict(Counter(project for _, project in shown))
