@@ -13,10 +13,11 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from labeling.domain.errors import LabelingError
+from labeling.domain.intake.reading import Limits
 from labeling.forms.imports import BoundedUpload
 from labeling.models import Project
 from rlhf.domain.datasets.test_sets import import_benchmark, list_known
-from rlhf.forms.benchmarks import UPLOAD_BYTES, BenchmarkForm
+from rlhf.forms.benchmarks import UNPACKED_BYTES, UPLOAD_BYTES, BenchmarkForm
 from rlhf.models import Dataset
 from rlhf.permissions import manager_required
 
@@ -57,7 +58,8 @@ def store_file(request: HttpRequest, *, project: Project, file: UploadedFile, fo
         path = Path(folder) / Path(str(file.name)).name
         with path.open("wb") as copy:
             copy.writelines(file.chunks())
-        dataset = import_benchmark(project, path, format=format, name=name, user=request.user)  # type: ignore[arg-type]
+        limits = Limits(file_bytes=UNPACKED_BYTES)
+        dataset = import_benchmark(project, path, format=format, name=name, user=request.user, limits=limits)  # type: ignore[arg-type]
     if n_known := sum(1 for _ in list_known(project, dataset)):
         messages.warning(
             request,

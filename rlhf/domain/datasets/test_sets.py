@@ -16,7 +16,7 @@ from labeling.domain.content import Message as Spoken
 from labeling.domain.content import hash_messages
 from labeling.domain.intake.formats import hh
 from labeling.domain.intake.items import Pair, get_text
-from labeling.domain.intake.reading import SourceFile
+from labeling.domain.intake.reading import LIMITS, Limits, SourceFile
 from labeling.domain.intake.refusals import FileRefused, RowRefused
 from labeling.domain.intake.turns import Turn, read_messages, to_messages
 from labeling.models import Project, Prompt
@@ -88,13 +88,20 @@ FORMATS: dict[str, tuple[Callable[[dict[str, Any]], bool], Reader]] = {
 
 
 def import_benchmark(
-    project: Project, path: Path, *, format: str = "auto", name: str = "", user: AbstractBaseUser | None = None
+    project: Project,
+    path: Path,
+    *,
+    format: str = "auto",
+    name: str = "",
+    user: AbstractBaseUser | None = None,
+    limits: Limits = LIMITS,
 ) -> Dataset:
     """Seal a file of comparisons as a test set: no run learns from it, and no freeze takes its prompts from now on.
 
-    The same file again is the dataset there is. Raises: FileRefused when rows cannot be read; nothing is stored then.
+    The same file again is the dataset there is. limits: all rows are held in memory. Raises: FileRefused when
+    rows cannot be read; nothing is stored then.
     """
-    source = SourceFile(path)
+    source = SourceFile(path, limits)
     found: list[PreferenceRow] = []
     bad: list[str] = []
     for row in source.read_rows():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -66,6 +67,17 @@ def test_a_file_too_large_to_wait_for_is_sent_to_the_command(as_manager, project
 
     assert answer.status_code == 422
     assert "give a larger one to manage.py import_benchmark" in answer.content.decode()
+
+
+def test_a_small_file_that_unpacks_into_a_large_one_is_refused(as_manager, project, monkeypatch):
+    monkeypatch.setattr(views, "UNPACKED_BYTES", 1000)
+    packed = SimpleUploadedFile("bench.jsonl.gz", gzip.compress(f"{json.dumps(ROWS[0])}\n".encode() * 50))
+
+    answer = as_manager.post(PAGE, {"project": "harbour", "file": packed, "format": "auto", "name": ""})
+
+    assert answer.status_code == 422
+    assert "the file unpacks to more than 1,000 bytes" in answer.content.decode()
+    assert not Dataset.objects.exists()
 
 
 def test_only_managers_send_and_only_to_their_projects(as_manager, as_labeler, project):
