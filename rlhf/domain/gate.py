@@ -131,7 +131,9 @@ def weigh_tax(evaluation: Run | None, candidate: Checkpoint, baseline: Checkpoin
         before, after = found["tax/tasks_before"], found["tax/tasks"]
         costs.append((before - after, f"It does {after:.0%} of the small tasks right, before {before:.0%}"))
     if not costs:
-        return Finding(True, "The project has no held-out text, so what it may have forgotten is not known.")
+        return Finding(
+            True, "The project has no held-out text or demonstrations, so what it may have forgotten is not known."
+        )
     highest, _ = max(costs)
     words = ". ".join(
         f"{said}: {'within' if cost <= limit else 'over'} the {limit:.0%} that is allowed" for cost, said in costs

@@ -78,7 +78,11 @@ class Loop(models.Model):
     gate = models.CharField(max_length=8, choices=Gate, default=Gate.PEOPLE)
     gate_votes = models.PositiveIntegerField(default=50, help_text="Votes on both policies' completions it asks for.")
     gate_win_rate = models.FloatField(default=0.5, help_text="What the lower bound of the win rate must exceed.")
-    tax_limit = models.FloatField(default=0.1, help_text="Rise of the perplexity on held-out text that is allowed.")
+    tax_limit = models.FloatField(
+        default=0.1,
+        help_text="Rise of the perplexity on held-out text and demonstrations, and fall of the share of small tasks done "
+        "right, that is allowed.",
+    )
     policy = models.ForeignKey(
         "Checkpoint", on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Promoted last."
     )
