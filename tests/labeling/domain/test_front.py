@@ -100,3 +100,17 @@ def test_from_a_place_on_lies_the_rest_of_its_stretch(kitchen, crew, order):
     same = "number", *(["priority"] if "-priority" in order else [])
     assert len(ahead) > 1
     assert ahead == [slot for slot in slots[15:] if all(getattr(slot, name) == getattr(here, name) for name in same)]
+
+
+def test_who_is_busy_goes_by_priority_before_score_as_everybody_does(kitchen, crew):
+    Project.objects.filter(pk=kitchen.pk).update(strategy=Project.Strategy.SCORE)
+    kitchen.refresh_from_db()
+    for place, slot in enumerate(Slot.objects.order_by("pk")):
+        Slot.objects.filter(pk=slot.pk).update(priority=place < 24, score=place % 7)
+
+    held = [claim(kitchen, user) for user in crew[:21]]
+    pass_by(1.0)
+    held += [claim(kitchen, user) for user in crew[21:]]
+
+    assert held == list(Slot.objects.order_by("number", "-priority", "-score", "shuffle", "id")[:30])
+    assert [slot.priority for slot in held] == [1] * 24 + [0] * 6
