@@ -16,4 +16,16 @@ class Migration(migrations.Migration):
                 condition=models.Q(state="free"),
             ),
         ),
+        migrations.AlterField(
+            "project",
+            "strategy",
+            models.CharField(
+                choices=[
+                    ("priority", "by priority, else in random order"),
+                    ("score", "by priority, then score: what the reward model is least sure of first"),
+                ],
+                default="priority",
+                max_length=16,
+            ),
+        ),
     ]

@@ -33,7 +33,7 @@ class Project(models.Model):
 
     class Strategy(models.TextChoices):
         PRIORITY = "priority", _("by priority, else in random order")
-        SCORE = "score", _("by score: what the reward model is least sure of first")
+        SCORE = "score", _("by priority, then score: what the reward model is least sure of first")
 
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=200)
