@@ -13,7 +13,9 @@ from labeling.models import Project
 from rlhf.domain.datasets.test_sets import FORMATS
 
 UPLOAD_BYTES = 64 * 2**20  # it is read while its sender waits; manage.py import_benchmark takes larger ones
-UNPACKED_BYTES = 4 * UPLOAD_BYTES  # rows that repeat themselves pack into a thousandth, and all of them are held in memory
+UNPACKED_BYTES = (
+    4 * UPLOAD_BYTES
+)  # rows that repeat themselves pack into a thousandth, and all of them are held in memory
 
 
 class BenchmarkForm(forms.Form):
