@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from labeling.models import Project
+from rlhf.contract.errors import CorruptError
 from rlhf.domain.datasets.behind import SHARE_WATCHED
 from rlhf.domain.datasets.freezing import list_imported_sources
 from rlhf.domain.datasets.rule import CONSENSUS, FreezeRule, InvalidRule
@@ -41,7 +42,7 @@ class FreezeForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.project = project
 
-    def refuse(self, error: LearningError) -> None:
+    def refuse(self, error: LearningError | CorruptError) -> None:
         """Say why there is no dataset, beside the part it is about where the words begin with its name."""
         name = str(error).split(" ", 1)[0]
         self.add_error(name if name in self.fields else None, str(error))

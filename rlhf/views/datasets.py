@@ -69,7 +69,7 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
         freeze = freeze_preferences if kind == Dataset.Kind.PREFERENCE else freeze_demonstrations
         try:
             return redirect(freeze(project, user=request.user, **form.parts()))
-        except LearningError as error:
+        except (LearningError, CorruptError) as error:
             form.refuse(error)
     context["trust"] = show_trust(project, form) if kind == Dataset.Kind.PREFERENCE else None
     return render(request, "rlhf/dataset_create.html", context, status=422)

@@ -195,7 +195,7 @@ def require_apart(dataset: Dataset) -> None:
 @lru_cache(maxsize=16)  # the bytes under a hash never change
 def hash_prompts(name: str, sha256: str) -> frozenset[str]:
     """Return the content hashes of the prompts of a stored split."""
-    rows = map(json.loads, read_stored(name, sha256))
+    rows = map(json.loads, list(read_stored(name, sha256)))  # all of it is checked before any of it is read
     return frozenset(hash_messages(row["prompt"] if "prompt" in row else row["messages"][:-1]) for row in rows)
 
 

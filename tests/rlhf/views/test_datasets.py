@@ -220,3 +220,18 @@ def test_a_test_set_shows_its_pairs_and_offers_nothing_but_evaluations(as_manage
     assert "train.jsonl" not in page
     form = as_manager.get(f"/runs/new/?kind=evaluate&project=harbour&dataset={dataset.pk}").content.decode()
     assert f'<option value="{dataset.pk}" selected>bench</option>' in form
+
+
+def test_a_damaged_test_set_refuses_the_freeze_with_words(as_manager, project, labeler, tmp_path):
+    judge(make_comparison(project), labeler)
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps({"prompt": "How deep?", "chosen": "Ten.", "rejected": "Deep."}) + "\n")
+    benchmark = import_benchmark(project, path)
+    with default_storage.open(benchmark.file_name("test"), "wb") as file:
+        file.write(b"damaged")
+
+    page = as_manager.get(f"{NEW}?kind=preference&project=harbour")
+    answer = as_manager.post(f"{NEW}?kind=preference&project=harbour", RULE)
+
+    assert (page.status_code, answer.status_code) == (200, 422)
+    assert "does not match its hash" in answer.content.decode()
