@@ -70,7 +70,10 @@ def raise_supply(project: Project) -> int:
 
 
 def find_place(round: Round) -> int:
-    """Return the priority of a round's pairs: its number, or more where what waited when it began would come first."""
+    """Return the priority of a round's pairs: its number, or more where what waited when it began would come first.
+
+    What was sent to people comes before every round.
+    """
     waited = list_waiting(round.project).filter(priority__lt=SENT_PRIORITY, created_at__lt=round.created_at)
     top = waited.aggregate(top=Max("priority"))["top"]
-    return round.number if top is None else max(round.number, top + 1)
+    return min(round.number if top is None else max(round.number, top + 1), SENT_PRIORITY - 1)

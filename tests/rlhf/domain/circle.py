@@ -36,6 +36,24 @@ def make_circle(slug: str = "circle", *, n_prompts: int = 30, **settings) -> Loo
     return Loop.objects.create(project=project, **(values | settings))
 
 
+def start_circle() -> Loop:
+    """A loop with a policy that waits for its first round's votes."""
+    loop = make_circle()
+    make_policy(loop.project)
+    life.start_loop(loop)
+    return loop
+
+
+def go_rounds(loop: Loop, n: int = 1) -> Round:
+    """Let the loop go through rounds and return the last one."""
+    for _ in range(n):
+        fill_quota(loop)
+        life.advance_loop(loop.pk)
+        go_round(Round.objects.get(state="running"))
+    loop.refresh_from_db()
+    return Round.objects.latest("number")
+
+
 def make_policy(project, name="sft") -> Checkpoint:
     return Checkpoint.objects.create(project=project, name=name, kind="policy", path=name, manifest_sha256=MANIFEST)
 

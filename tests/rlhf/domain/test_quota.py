@@ -13,26 +13,14 @@ from rlhf.domain.promoting import roll_back
 from rlhf.domain.quota import read_quota, read_quotas
 from rlhf.domain.standing import read_standing
 from rlhf.models import Loop, Round, Sample
-from tests.rlhf.domain.circle import fill_quota, go_round, judge, make_circle, make_policy, queue_pairs
+from tests.rlhf.domain.circle import go_rounds, judge, make_circle, make_policy, queue_pairs, start_circle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture
 def loop():
-    loop = make_circle()
-    make_policy(loop.project)
-    life.start_loop(loop)
-    return loop
-
-
-def go_rounds(loop, n):
-    for _ in range(n):
-        fill_quota(loop)
-        life.advance_loop(loop.pk)
-        go_round(Round.objects.get(state="running"))
-    loop.refresh_from_db()
-    return Round.objects.order_by("number").last()
+    return start_circle()
 
 
 def empty_queue(project):

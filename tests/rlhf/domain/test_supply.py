@@ -14,19 +14,16 @@ from rlhf.domain.freshness import SENT_PRIORITY
 from rlhf.domain.promoting import roll_back
 from rlhf.domain.quota import read_quotas
 from rlhf.domain.standing import read_standing
-from rlhf.domain.supply import find_supplied, raise_supply
+from rlhf.domain.supply import find_place, find_supplied, raise_supply
 from rlhf.models import Loop, Round
-from tests.rlhf.domain.circle import fill_quota, go_round, make_circle, make_policy, queue_pairs
+from tests.rlhf.domain.circle import fill_quota, go_round, go_rounds, make_circle, queue_pairs, start_circle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture
 def loop():
-    loop = make_circle()
-    make_policy(loop.project)
-    life.start_loop(loop)
-    return loop
+    return start_circle()
 
 
 def ask_for_slice(loop, comparisons=()):
@@ -38,15 +35,6 @@ def ask_for_slice(loop, comparisons=()):
     Slot.objects.filter(comparison__in=comparisons).update(slice=loop.slice)
     loop.save()
     record_settings(loop, before, user=None)
-
-
-def go_rounds(loop, n=1):
-    for _ in range(n):
-        fill_quota(loop)
-        life.advance_loop(loop.pk)
-        go_round(Round.objects.get(state="running"))
-    loop.refresh_from_db()
-    return Round.objects.order_by("number").last()
 
 
 def retire(comparisons):
@@ -187,3 +175,8 @@ def test_what_a_policy_wrote_comes_first_again_when_the_loop_goes_back_to_it(loo
 
     priorities = [row.priority for row in list_queue()]
     assert priorities == [1] * n_waiting + [0] * (len(priorities) - n_waiting)
+
+
+def test_no_round_comes_before_what_was_sent_to_people(loop):
+    assert find_place(Round(project=loop.project, number=7)) == 7
+    assert find_place(Round(project=loop.project, number=1000)) == SENT_PRIORITY - 1
