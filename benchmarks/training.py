@@ -264,15 +264,15 @@ def run_sft(pairs: list[dict[str, list[int]]], folder: str, n_steps: int) -> dic
             config, Path(folder), stage="sft", model=model, tokenizer=TOKENIZER, optimizers=[optimizer], n_steps=n_steps
         )
 
-        def compute_loss(step: int) -> torch.Tensor:
+        def compute_losses(step: int) -> list[torch.Tensor]:
             watch.note_step()  # of the step before
             chosen = [pairs[row] for row in order[step * BATCH : (step + 1) * BATCH]]
             prompts, answers = ([pair[side] for pair in chosen] for side in ("prompt_ids", "chosen_ids"))
             loss = answer_loss(model, build_batch(prompts, answers, pad_id=TOKENIZER.pad_token_id))
             seen.append(loss.detach())
-            return loss
+            return [loss]
 
-        loop.run(compute_loss)
+        loop.run(compute_losses)
         watch.losses.append(torch.stack(seen[:LOGGING]).mean().item())
         return watch
 

@@ -94,6 +94,12 @@ class TrainingConfig(RunConfig):
         256, "Longest row in tokens; prompts are cut from the left by whole turns.", low=8, high=131072
     )
     batch_size: int = setting(16, "Rows (pairs for reward and dpo) per optimizer step.", low=1, high=65536)
+    micro_batch_tokens: int = setting(
+        0,
+        "Padded tokens that are learned from at once: a smaller part of a batch takes less memory and more time, and the "
+        "step is the same; 0 takes the batch in one piece.",
+        low=0,
+    )
     max_steps: int = setting(0, "Optimizer steps; 0 lets the epochs decide.", low=0)
     epochs: float = setting(1.0, "Passes over the training rows when max_steps is 0.", above=0)
     logging_steps: int = setting(5, "Steps between two logged metrics.", low=1)

@@ -52,8 +52,9 @@ def require_fit(estimate: Estimate) -> None:
     """Refuse a run that cannot fit whatever the estimate's error. Raises: DoesNotFit."""
     if estimate.is_refused:
         raise DoesNotFit(
-            f"the run {estimate}: over {REFUSED_ABOVE:g} times what there is. Lower batch_size or max_length, set "
-            "gradient_checkpointing=on, or take a smaller model; manage.py train --force starts it all the same"
+            f"the run {estimate}: over {REFUSED_ABOVE:g} times what there is. Lower batch_size or max_length, "
+            "learn in parts (micro_batch_tokens=4096), set gradient_checkpointing=on, or take a smaller model; "
+            "manage.py train --force starts it all the same"
         )
 
 

@@ -49,7 +49,8 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
     answer = rows.answer if config.kind != "pretrain" else config.max_length
     mean = min(rows.prompt + answer, config.max_length * (2 if config.kind in ("reward", "dpo") else 1))
     longest = config.max_length if config.kind == "pretrain" else min(rows.longest, 2 * config.max_length)
-    n_logits = 0.0 if config.kind == "reward" else config.batch_size * min(answer * longest / max(mean, 1), longest)
+    n_together = count_together(config, longest)
+    n_logits = 0.0 if config.kind == "reward" else n_together * min(answer * longest / max(mean, 1), longest)
     row_flops = 3 * forward_flops(shape, mean, n_logits=0.0 if config.kind == "reward" else min(answer, mean))
     # A reference is asked once, and the policy on the held-out rows at the end, with the reference again.
     n_asked = {"dpo": rows.n_rows + 2 * rows.n_test, "kto": 2 * rows.n_rows + 2 * rows.n_test, "reward": rows.n_test}
@@ -57,14 +58,19 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
     n_passes = n_asked.get(config.kind, rows.n_test)
     return Load(
         held=trained_bytes(config, shape, machine) + (n_models - 1) * WEIGHT * shape.n_parameters,
-        step=activation_bytes(
-            shape, config.batch_size, longest, keeps=config.gradient_checkpointing != "on", machine=machine
-        )
+        step=activation_bytes(shape, n_together, longest, keeps=config.gradient_checkpointing != "on", machine=machine)
         + LOGITS_KEPT * WEIGHT * n_logits * shape.vocab_size,
         n_steps=n_steps,
-        n_blocks=shape.n_layers * (3 * n_steps + n_passes / 32),
+        n_blocks=shape.n_layers * (3 * n_steps * config.batch_size / n_together + n_passes / 32),
         flops=n_steps * config.batch_size * row_flops + n_passes * row_flops / 3,
     )
+
+
+def count_together(config: TrainingConfig, longest: float) -> int:
+    """Return how many rows of a step are learned from at once."""
+    if not config.micro_batch_tokens:
+        return config.batch_size
+    return min(config.batch_size, max(1, int(config.micro_batch_tokens // max(longest, 1))))
 
 
 def weigh_words(shape: ModelShape, rows: RowShape) -> Load:

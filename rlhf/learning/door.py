@@ -71,7 +71,11 @@ def train_together(config: RunConfig, run_dir: Path) -> dict[str, Any]:
         if not is_first_process():
             return {}
         work_alone()
-    require_shardable(config.kind, has_adapters=bool(getattr(config, "lora_rank", 0)))
+    require_shardable(
+        config.kind,
+        has_adapters=bool(getattr(config, "lora_rank", 0)),
+        in_parts=bool(getattr(config, "micro_batch_tokens", 0)),
+    )
     join_processes()
     metrics = train(config, run_dir)
     wait_for_all()

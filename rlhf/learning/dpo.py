@@ -83,7 +83,12 @@ def build_trainer(
             precompute_ref_log_probs=True,
             max_length=None,
         ),
-        data_collator=PairBatch(pad_id, labels=LABELS, shared=shares_prompts(policy, pairs, pad_id=pad_id)),
+        data_collator=PairBatch(
+            pad_id,
+            labels=LABELS,
+            shared=shares_prompts(policy, pairs, pad_id=pad_id),
+            budget=config.micro_batch_tokens,
+        ),
         train_dataset=add_reference_logps(
             pair_dataset(pairs), ask_reference(config, run_dir, policy, pairs, pad_id=pad_id)
         ),

@@ -15,15 +15,16 @@ from rlhf.learning.checkpointing import SealedCheckpoints
 from rlhf.learning.logps import CompletionBatch, completion_logits, sum_rows, token_logps
 from rlhf.learning.losses import dpo_loss
 from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.micro_batches import MicroBatches
 from rlhf.learning.pair_batches import read_shared
-from rlhf.learning.processes import process_count, sum_over_processes
+from rlhf.learning.processes import process_count
 from rlhf.learning.shared_batches import SharedBatches
 from rlhf.learning.shared_prefix import shared_logits
 
 LABELS = ("row", "target", "weight", "ref_chosen_logps", "ref_rejected_logps")
 
 
-class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTrainer):
+class CompactDPOTrainer(MicroBatches, SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTrainer):
     """DPOTrainer for tokenised rows with reference log-probabilities. With target and weight 1 its losses are TRL's.
 
     Args: loss_type, sft_coef, simpo_margin, length_coef: the run's. The rest is DPOTrainer's.
@@ -82,11 +83,10 @@ class CompactDPOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, DPOTr
         share = inputs["share"]
         loss = loss * share
         if self.sft_coef:
-            # A mean over the chosen tokens of all processes, whose losses are averaged. A tie has nothing to imitate.
-            n_chosen = sum_over_processes(chosen_lengths.sum() * (share > 0)) / process_count()
+            # A mean over the batch's chosen tokens, in whose parts and processes it is summed. A tie has nothing to imitate.
             sureness = inputs["weight"] * (2 * inputs["target"] - 1).clamp(min=0)  # (B,)
             chosen_logps = (sureness * logps.chunk(2)[0]).sum() * (share > 0)
-            loss = loss - self.sft_coef * chosen_logps / n_chosen
+            loss = loss - self.sft_coef * process_count() * chosen_logps / inputs["n_chosen"]
         self.note_total(inputs["n_tokens"])
         self.note_rewards(logps.detach(), ratios.detach(), share)
         self.note("logps/chosen_fall", -chosen_ratios.detach() / chosen_lengths, share=share)

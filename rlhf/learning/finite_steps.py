@@ -53,8 +53,11 @@ class FiniteSteps:
         self._unread.append({"step": step, "loss": loss.detach(), "rows": [] if rows is None else rows})
 
     def note_norm(self, norm: Any) -> None:
-        """Remember the gradient norm of the step whose loss was noted last."""
-        self._unread[-1]["norm"] = read_whole(torch.as_tensor(norm).detach())
+        """Remember the gradient norm of the step whose loss, or losses of micro-batches, were noted last."""
+        whole = read_whole(torch.as_tensor(norm).detach())
+        for each in self._unread:
+            if each["step"] == self._unread[-1]["step"]:
+                each["norm"] = whole
 
     def require_finite_steps(self) -> None:
         """Read what was remembered in one transfer. Raises: NonFiniteError, naming the first bad step and its rows.

@@ -31,6 +31,7 @@ from rlhf.learning.logps import (
 )
 from rlhf.learning.losses import kto_loss
 from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.micro_batches import MicroBatches
 from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preview import preview_unpaired, write_preview
@@ -41,7 +42,7 @@ from rlhf.learning.unpaired import EncodedCompletion, load_unpaired
 from rlhf.learning.unpaired_batches import FixedBatches, UnpairedBatch, build_table
 
 
-class CompactKTOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, KTOTrainer):
+class CompactKTOTrainer(MicroBatches, SharedBatches, DeferredMetrics, SealedCheckpoints, KTOTrainer):
     """KTOTrainer for tokenised rows that know their partners. With row weights of 1 its losses are TRL's.
 
     TRL pairs each prompt with the completion of the row before it in the file, and so must read the file in order. Here
@@ -62,7 +63,7 @@ class CompactKTOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, KTOTr
         logits = completion_logits(model, batch)  # (N, V)
         logps = sum_rows(token_logps(logits, batch.targets), batch.lengths)  # (B,)
         ratios = logps - inputs["ref_logps"]
-        kl, kl_per_token = self.estimate_kl(model, inputs)
+        kl, kl_per_token = inputs["kl"] if "kl" in inputs else self.estimate_kl(model, [inputs])
         label = inputs["label"]
         sides = torch.where(label, self.desirable_weight, self.undesirable_weight)  # (B,)
         loss = kto_loss(
@@ -76,19 +77,26 @@ class CompactKTOTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, KTOTr
             self.note_tokens(logits.detach(), batch.lengths, label, inputs["share"])
         return (loss, logits) if return_outputs else loss
 
+    def prepare_parts(self, model: Any, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the parts of a batch, each with the KL of all of them as kl, (2,)."""
+        with self.compute_loss_context_manager():
+            kl = torch.stack(self.estimate_kl(model, [self._prepare_inputs(part) for part in parts]))
+        return [{**part, "kl": kl} for part in parts]
+
     @torch.no_grad()
-    def estimate_kl(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return how far the policy is from the reference on completions of other prompts.
+    def estimate_kl(self, model: Any, parts: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """Return how far the policy is from the reference on completions of other prompts, those of a batch's parts.
 
         Returns: nats a completion and nats a token, scalars >= 0.
         """
-        if not self.calculate_KL:
-            return torch.zeros((), device=inputs["label"].device), torch.zeros((), device=inputs["label"].device)
-        batch = CompletionBatch(inputs["KL_input_ids"], inputs["KL_completion_mask"])
-        logps = sum_rows(completion_logps(model, batch), batch.lengths)  # (B,)
-        means = torch.stack([(logps - inputs["ref_KL_logps"]).mean(), batch.lengths.float().mean()])
-        mean, length = self.accelerator.reduce(means * inputs["share"], reduction="mean")
-        return mean.clamp(min=0), mean.clamp(min=0) / length
+        means = torch.zeros(2, device=parts[0]["label"].device)
+        for inputs in parts if self.calculate_KL else ():
+            batch = CompletionBatch(inputs["KL_input_ids"], inputs["KL_completion_mask"])
+            logps = sum_rows(completion_logps(model, batch), batch.lengths)  # (B,)
+            part = torch.stack([(logps - inputs["ref_KL_logps"]).mean(), batch.lengths.float().mean()])
+            means += part * inputs["share"]
+        mean, length = self.accelerator.reduce(means, reduction="mean")
+        return mean.clamp(min=0), mean.clamp(min=0) / length.clamp(min=1)
 
     def logs_after_this_step(self) -> bool:
         """Whether the step under way is one whose metrics are written; the costly ones are computed on no other."""
@@ -187,7 +195,7 @@ def build_trainer(
             precompute_ref_log_probs=True,
             max_length=None,
         ),
-        data_collator=UnpairedBatch(pad_id, with_partners=with_partners),
+        data_collator=UnpairedBatch(pad_id, with_partners=with_partners, budget=config.micro_batch_tokens),
         train_dataset=add_reference_logps(config, run_dir, policy, table, pad_id=pad_id, with_partners=with_partners),
         processing_class=tokenizer,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 # Names under which no mean is wanted: how the values of the processes become one.
+TOTAL = "num_tokens"
 REDUCED = {
-    "num_tokens": lambda values: values.sum(0),
+    TOTAL: lambda values: values.sum(0),
     "min_reward": lambda values: values.nan_to_num(torch.inf).amin(0),
     "max_reward": lambda values: values.nan_to_num(-torch.inf).amax(0),
 }
@@ -24,6 +27,17 @@ class DeferredMetrics:
 
     # Of every step since the last log and every name: a sum and a count, (2,).
     _metrics: dict[str, defaultdict[str, list[Any]]]
+
+    @contextmanager
+    def noting_one_step(self) -> Iterator[None]:
+        """Within this context, what is noted several times under one name is of one step."""
+        gathered = self._metrics[self.mode]
+        n_before = {name: len(pairs) for name, pairs in gathered.items()}
+        yield
+        for name, pairs in gathered.items():
+            if name != TOTAL:
+                first = n_before.get(name, 0)
+                pairs[first:] = [join_pairs(name, torch.stack(pairs[first:]))] if pairs[first:] else []
 
     @property
     def mode(self) -> str:
@@ -47,7 +61,7 @@ class DeferredMetrics:
         if self.mode == "train":
             self._total_train_tokens = self._total_train_tokens + n_tokens
         total = torch.as_tensor(self._total_train_tokens, device=n_tokens.device)
-        self._metrics[self.mode]["num_tokens"] = [torch.stack([total, torch.ones_like(total)]).float()]
+        self._metrics[self.mode][TOTAL] = [torch.stack([total, torch.ones_like(total)]).float()]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Average what was gathered since the last call over steps and processes, and log it."""
@@ -78,3 +92,11 @@ class DeferredMetrics:
             for name, mean, values in zip(steps, means, steps.values(), strict=True)
             if not values.isnan().all()
         }
+
+
+def join_pairs(name: str, pairs: Tensor) -> Tensor:
+    """Return the sum and count of a step from those of its micro-batches. pairs: (n, 2). Returns: (2,)."""
+    if name not in REDUCED:
+        return pairs.sum(0)
+    value = REDUCED[name](pairs[:, 0] / pairs[:, 1])
+    return torch.stack([value, torch.ones_like(value)])

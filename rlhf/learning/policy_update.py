@@ -10,13 +10,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rlhf.contract.kinds.ppo import PPOConfig
-from rlhf.learning.batching import batch_by_tokens
 from rlhf.learning.experience import Experience
 from rlhf.learning.folded import folds_kept
 from rlhf.learning.logps import CompletionBatch, token_logps
 from rlhf.learning.losses import ppo_policy_losses, ppo_value_losses
+from rlhf.learning.micro_batches import cut_batch
 from rlhf.learning.models import autocast
-from rlhf.learning.processes import process_count, process_rank, share_of
+from rlhf.learning.processes import process_count
 from rlhf.learning.ptx import PtxRows
 from rlhf.learning.update_metrics import UpdateMetrics
 
@@ -83,15 +83,8 @@ class PolicyUpdate:
         Sharded models and gradient exchanges wait for each other in every pass: who has fewer repeats rows, not real,
         that weigh nothing.
         """
-        lengths = self.experience.row_lengths
-        longest_first = sorted(rows, key=lambda row: -lengths[row])
-        cuts = []
-        for rank in range(process_count()):
-            share = share_of(longest_first, rank)
-            parts = batch_by_tokens([lengths[row] for row in share], self.config.micro_batch_tokens)
-            cuts.append([([share[number] for number in part], True) for part in parts])
-        mine = cuts[process_rank()]
-        return mine + [(longest_first[-1:], False)] * (max(map(len, cuts)) - len(mine))
+        lengths = [self.experience.row_lengths[row] for row in rows]
+        return [(part, share > 0) for part, share in cut_batch(rows, lengths, self.config.micro_batch_tokens)]
 
     def list_passes(self, model: Any) -> list[dict[str, bool]]:
         """Return who is asked in which pass over the micro-batches.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,10 +16,11 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.records import read_rows
 from rlhf.contract.run_dir import DATA, newest_checkpoint, write_progress
+from rlhf.learning.micro_batches import cut_batch
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, pick_device, pick_dtype
 from rlhf.learning.muon import Muon
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows, part_documents
-from rlhf.learning.processes import is_first_process, share_of
+from rlhf.learning.processes import is_first_process
 from rlhf.learning.shapes import IN_BLOCK, build_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import train_tokenizer
@@ -50,15 +52,15 @@ def train(config: PretrainConfig, run_dir: Path) -> dict[str, float]:
     n_targets = (rows[:, 1:] != tokenizer.pad_token_id).sum(1)
     batches = StepBatches([config.max_length] * len(rows), batch_size=config.batch_size, seed=config.seed)
 
-    def compute_loss(step: int) -> Tensor:
+    def compute_losses(step: int) -> Iterator[Tensor]:
         drawn = batches.rows_of(step)
-        mine = share_of(drawn)
-        part = n_targets[mine].sum() / n_targets[drawn].sum()
-        with autocast(model.device, dtype):
-            loss = next_token_loss(model, rows[mine or drawn[:1]].to(model.device), pad_id=tokenizer.pad_token_id)
-        return part.item() * loss
+        for part, share in cut_batch(drawn, [config.max_length] * len(drawn), config.micro_batch_tokens):
+            weight = (n_targets[part].sum() / n_targets[drawn].sum()).item() if share else 0.0
+            with autocast(model.device, dtype):
+                loss = next_token_loss(model, rows[part].to(model.device), pad_id=tokenizer.pad_token_id)
+            yield weight * loss
 
-    metrics = loop.run(compute_loss, rows_of=batches.rows_of)
+    metrics = loop.run(compute_losses, rows_of=batches.rows_of)
     metrics |= evaluate(model, tokenizer, test_texts, length=config.max_length, apart_by=apart_by)
     loop.save_final()
     return metrics | {

@@ -75,7 +75,7 @@ def is_set(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true", "yes")
 
 
-def require_shardable(kind: str, *, has_adapters: bool = False) -> None:
+def require_shardable(kind: str, *, has_adapters: bool = False, in_parts: bool = False) -> None:
     """Refuse what a launcher's configuration asks for and this kind of run cannot do, before any model is loaded.
 
     Each process loads whole weights, whatever the configuration says: what is checked and computed before they are cut
@@ -92,6 +92,10 @@ def require_shardable(kind: str, *, has_adapters: bool = False) -> None:
     if process_count() > 1 and has_adapters and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "2":
         # Seen: from its second update on, a reward model's loss is another one by 3e-4.
         raise ContractError("LoRA learns something else under ZeRO of stage 2; set zero_stage: 1, or lora_rank=0")
+    if process_count() > 1 and in_parts and is_set("ACCELERATE_USE_DEEPSPEED"):
+        raise ContractError(
+            "DeepSpeed steps after every backward pass: set micro_batch_tokens=0, and a lower batch_size"
+        )
     if not wants_shards():
         return
     if kind not in SHARDABLE:

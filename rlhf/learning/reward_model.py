@@ -136,7 +136,9 @@ def build_trainer(
     """Return the trainer of a run: its rows are pairs, or prompts with all their pairs where these weigh the same."""
     settings = training_settings(config, run_dir, learning_rate=config.learning_rate)
     shared = shares_prompts(model, pairs, pad_id=tokenizer.pad_token_id)
-    collate: Any = PairRows(tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared)
+    collate: Any = PairRows(
+        tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared, budget=config.micro_batch_tokens
+    )
     table, pack_size = pair_dataset(pairs), 0
     if config.balance == "prompts":
         pack_size = config.batch_size

@@ -15,6 +15,7 @@ from rlhf.learning.batching import LengthGroupedOrder
 from rlhf.learning.checkpointing import SealedCheckpoints
 from rlhf.learning.losses import bradley_terry_loss, centering_loss
 from rlhf.learning.metrics import DeferredMetrics
+from rlhf.learning.micro_batches import MicroBatches
 from rlhf.learning.pair_batches import read_shared
 from rlhf.learning.processes import process_count
 from rlhf.learning.shared_batches import SharedBatches
@@ -24,7 +25,7 @@ from rlhf.learning.unpaired_batches import FixedBatches
 LABELS = ("target", "weight", "margin")
 
 
-class SoftRewardTrainer(SharedBatches, DeferredMetrics, SealedCheckpoints, RewardTrainer):
+class SoftRewardTrainer(MicroBatches, SharedBatches, DeferredMetrics, SealedCheckpoints, RewardTrainer):
     """RewardTrainer whose rows also carry target and weight. With both at 1, and one head, its losses are TRL's.
 
     Several heads learn from several draws of the rows, each with replacement, so that where they have learned little they

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,9 +24,9 @@ from rlhf.learning.conversations import (
     require_packable,
 )
 from rlhf.learning.logps import CompletionBatch, completion_logps, require_compact_head, token_logps
+from rlhf.learning.micro_batches import cut_batch
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.preview import preview_conversations, write_preview
-from rlhf.learning.processes import share_of
 from rlhf.learning.sharding import shard_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.training_loop import TrainingLoop
@@ -70,19 +71,22 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
         loop.resume(checkpoint)
     dtype = pick_dtype(config.dtype, model.device)
 
-    def compute_loss(step: int) -> Tensor:
+    def compute_losses(step: int) -> Iterator[Tensor]:
         rows = batches.rows_of(step)
-        part = sum(n_targets[row] for row in share_of(rows)) / sum(n_targets[row] for row in rows)
-        mine = [conversations[row] for row in share_of(rows) or rows[:1]]
-        batch: CompletionBatch | PackedBatch = (
-            pack_conversations(mine, pad_id, length=config.max_length)
-            if config.packs
-            else build_conversation_batch(mine, pad_id)
-        )
-        with autocast(model.device, dtype):
-            return part * answer_loss(model, batch.to(model.device))
+        n_all = sum(n_targets[row] for row in rows)
+        for part, share in cut_batch(rows, [lengths[row] for row in rows], config.micro_batch_tokens):
+            weight = sum(n_targets[row] for row in part) / n_all if share else 0.0
+            chosen = [conversations[row] for row in part]
+            batch: CompletionBatch | PackedBatch = (
+                pack_conversations(chosen, pad_id, length=config.max_length)
+                if config.packs
+                else build_conversation_batch(chosen, pad_id)
+            )
+            with autocast(model.device, dtype):
+                loss = answer_loss(model, batch.to(model.device))
+            yield weight * loss
 
-    metrics = loop.run(compute_loss, rows_of=batches.rows_of)
+    metrics = loop.run(compute_losses, rows_of=batches.rows_of)
     loop.save_final()
     return metrics | describe_data(train_set)
 

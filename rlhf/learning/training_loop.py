@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,16 @@ class TrainingLoop:
         self._unlogged: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def run(
-        self, compute_loss: Callable[[int], torch.Tensor], *, rows_of: Callable[[int], list[int]] | None = None
+        self,
+        compute_losses: Callable[[int], Iterable[torch.Tensor]],
+        *,
+        rows_of: Callable[[int], list[int]] | None = None,
     ) -> dict[str, float]:
         """Train to the last step and return the last logged metrics.
 
         Args:
-            compute_loss: takes a step's number from 0 and returns its mean loss, a scalar with a graph; of several
-                processes, each returns its part of the mean.
+            compute_losses: takes a step's number from 0 and yields what its mean loss is the sum of, scalars with a graph:
+                one for each micro-batch; of several processes, each yields its part, as many of them as the others.
             rows_of: takes a step's number from 0 and returns the rows it learns from, to name those of a bad step.
         Raises: NonFiniteError; HandedBack after saving a checkpoint, when the process was asked to stop.
         """
@@ -83,7 +86,7 @@ class TrainingLoop:
         self._rows_of = rows_of or (lambda step: [])
         metrics: dict[str, float] = {}
         while self.finished_steps < self.n_steps:
-            self._step(compute_loss)
+            self._step(compute_losses)
             is_last = self.finished_steps == self.n_steps
             is_stopping = reporter.stop_requested and not is_last
             is_saving = is_stopping or (self.finished_steps % self.config.save_steps == 0 and not is_last)
@@ -97,21 +100,23 @@ class TrainingLoop:
             reporter.step(self.finished_steps)
         return metrics
 
-    def _step(self, compute_loss: Callable[[int], torch.Tensor]) -> None:
+    def _step(self, compute_losses: Callable[[int], Iterable[torch.Tensor]]) -> None:
         factor = rate_factor(
             self.finished_steps, self.n_steps, warmup_ratio=self.config.warmup_ratio, hold_ratio=self.hold_ratio
         )
         for optimizer, rates in zip(self.optimizers, self.peak_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        loss = compute_loss(self.finished_steps)
-        loss.backward()
+        parts = []
+        for loss in compute_losses(self.finished_steps):
+            loss.backward()
+            parts.append(loss.detach())
         sum_gradients(self.model.parameters())
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self._unlogged.append((sum_over_processes(loss.detach().clone()), read_whole(grad_norm.detach())))
+        self._unlogged.append((sum_over_processes(torch.stack(parts).sum()), read_whole(grad_norm.detach())))
         self.finished_steps += 1
 
     def _log(self, reporter: Reporter) -> dict[str, float]:

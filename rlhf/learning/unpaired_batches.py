@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 
 from rlhf.learning.batching import LengthGroupedOrder, split_evenly
 from rlhf.learning.logps import build_batch
-from rlhf.learning.processes import take_share
+from rlhf.learning.micro_batches import PARTS, cut_batch
 from rlhf.learning.unpaired import EncodedCompletion
 
 NUMBERS = ("row", "ref_logps", "ref_KL_logps", "weight")
@@ -48,18 +48,26 @@ class FixedBatches(Sampler[int]):
 class UnpairedBatch:
     """Collator for KTO: prompts with their completions, and again with their partners' where the loss asks for it.
 
-    Of several processes that collate the same rows, each takes its own; `share` is what their mean counts for.
+    Of several processes that collate the same rows, each takes its own; `share` is what their mean counts for. Micro-batches
+    come as `parts`.
+
+    Args: budget: as of `cut_batch`.
     """
 
-    def __init__(self, pad_id: int, *, with_partners: bool) -> None:
+    def __init__(self, pad_id: int, *, with_partners: bool, budget: int = 0) -> None:
         self.pad_id = pad_id
-        self.with_partners = with_partners
+        self.sides = {"": "completion_ids"} | ({"KL_": "KL_completion_ids"} if with_partners else {})
+        self.budget = budget
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        rows, share = take_share(rows)
-        sides = {"": "completion_ids"} | ({"KL_": "KL_completion_ids"} if self.with_partners else {})
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [len(row["prompt_ids"]) + max(len(row[side]) for side in self.sides.values()) for row in rows]
+        parts = [self.collate(part, share=share) for part, share in cut_batch(rows, lengths, self.budget)]
+        return parts[0] if len(parts) == 1 else {PARTS: parts}
+
+    def collate(self, rows: list[dict[str, Any]], *, share: float) -> dict[str, Tensor]:
+        """Return one batch."""
         inputs = {}
-        for prefix, column in sides.items():
+        for prefix, column in self.sides.items():
             batch = build_batch([row["prompt_ids"] for row in rows], [row[column] for row in rows], pad_id=self.pad_id)
             inputs |= {f"{prefix}input_ids": batch.input_ids, f"{prefix}completion_mask": batch.completion_mask}
         numbers = {name: torch.tensor([row[name] for row in rows]) for name in NUMBERS if name in rows[0]}

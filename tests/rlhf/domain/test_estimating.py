@@ -92,6 +92,17 @@ def test_recomputed_activations_take_less_memory():
     assert recomputed < kept
 
 
+def test_a_batch_in_parts_takes_less_memory_and_as_many_operations_and_steps():
+    whole, parted = (
+        weigh_run(DPOConfig(batch_size=16, micro_batch_tokens=budget), SHAPE, ROWS)
+        for budget in (0, 2 * int(ROWS.longest))
+    )
+
+    assert parted.step == pytest.approx(whole.step / 8)
+    assert (parted.held, parted.flops, parted.n_steps) == (whole.held, whole.flops, whole.n_steps)
+    assert parted.n_blocks > whole.n_blocks
+
+
 def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_base_one():
     apart, shared = (
         weigh_run(PPOConfig(rollout_batch_size=4, max_new_tokens=48, **settings), SHAPE, ROWS).held

@@ -32,6 +32,7 @@ from tests.rlhf.learning.two_processes import (
 # An epoch of 13 rows ends with a batch that two processes cannot share.
 KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto"}
 KINDS |= dict.fromkeys(CRITICS, "ppo")
+IN_PARTS = ("sft", "packs", "kto")  # what the two processes learn from in micro-batches, and the one in one piece
 BAD_ROWS = (1, 4, 7, 10)
 
 
@@ -70,7 +71,8 @@ def homes(
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
     for home in (alone, together):
         for kind in KINDS:
-            prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model))
+            parts = {"micro_batch_tokens": 40} if kind in IN_PARTS and home == together else {}
+            prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model).replace(**parts))
             write_pairs(home / kind, n_train=13, n_test=4)
             if kind == "sft" or kind in CRITICS:
                 write_demonstrations(home / kind)

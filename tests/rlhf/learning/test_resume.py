@@ -83,7 +83,8 @@ def test_a_run_on_weights_that_are_no_numbers_names_step_and_rows_and_publishes_
     whole, models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     kind, _ = whole
-    late = {"grpo": {"micro_batches": 1}, "rloo": {"micro_batches": 1}, "ppo": {}}.get(kind, {"logging_steps": 5})
+    late = {"grpo": {"micro_batches": 1}, "rloo": {"micro_batches": 1}, "ppo": {}}
+    late = late.get(kind, {"logging_steps": 5, "micro_batch_tokens": 0})
     prepare_tiny_run(kind, tmp_path, models, **SHORT[kind], **late)
     backward = torch.Tensor.backward
     n_calls = []

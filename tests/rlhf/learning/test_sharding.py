@@ -149,6 +149,8 @@ def test_adapters_under_zero_of_stage_2_are_refused(monkeypatch: pytest.MonkeyPa
     require_shardable("dpo")
     with pytest.raises(ContractError, match="set zero_stage: 1"):
         require_shardable("dpo", has_adapters=True)
+    with pytest.raises(ContractError, match="set micro_batch_tokens=0"):
+        require_shardable("dpo", in_parts=True)
 
 
 def test_every_process_loads_whole_weights(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 import math
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def loss_of(loop: TrainingLoop, step: int) -> torch.Tensor:
 
 
 def run_to_the_end(loop: TrainingLoop) -> dict[str, torch.Tensor]:
-    loop.run(lambda step: loss_of(loop, step))
+    loop.run(lambda step: [loss_of(loop, step)])
     return loop.model.state_dict()
 
 
@@ -60,10 +61,10 @@ def test_a_killed_run_resumes_to_the_same_weights(tiny_policy: Path, tmp_path: P
     expected = run_to_the_end(build_loop(tiny_policy, tmp_path / "whole"))
     killed = build_loop(tiny_policy, tmp_path / "killed")
 
-    def lose_power(step: int) -> torch.Tensor:
+    def lose_power(step: int) -> list[torch.Tensor]:
         if step == 5:
             raise KeyboardInterrupt
-        return loss_of(killed, step)
+        return [loss_of(killed, step)]
 
     with pytest.raises(KeyboardInterrupt):
         killed.run(lose_power)
@@ -79,10 +80,10 @@ def test_a_stopped_run_saves_where_it_is_and_resumes_to_the_same_weights(
     expected = run_to_the_end(build_loop(tiny_policy, tmp_path / "whole"))
     stopped = build_loop(tiny_policy, tmp_path / "stopped")
 
-    def be_stopped(step: int) -> torch.Tensor:
+    def be_stopped(step: int) -> list[torch.Tensor]:
         if step == 2:
             signal.raise_signal(signal.SIGTERM)
-        return loss_of(stopped, step)
+        return [loss_of(stopped, step)]
 
     with pytest.raises(HandedBack, match="stopped at step 3 of 6"):
         stopped.run(be_stopped)
@@ -97,7 +98,7 @@ def test_the_first_step_that_is_not_a_number_is_named_and_nothing_of_it_is_saved
     loop = build_loop(tiny_policy, tmp_path, logging_steps=4, save_steps=4)
 
     with pytest.raises(NonFiniteError, match="at step 3"):
-        loop.run(lambda step: loss_of(loop, step) * (math.nan if step == 2 else 1))
+        loop.run(lambda step: [loss_of(loop, step) * (math.nan if step == 2 else 1)])
 
     assert list_checkpoints(tmp_path) == []
 
@@ -112,10 +113,12 @@ def test_logs_are_means_since_the_log_before(tiny_policy: Path, tmp_path: Path):
     loop = build_loop(tiny_policy, tmp_path, logging_steps=2, max_grad_norm=1e-9)
     losses: list[float] = []
 
-    def note_loss(step: int) -> torch.Tensor:
-        loss = loss_of(loop, step)
-        losses.append(loss.item())
-        return loss
+    def note_loss(step: int) -> Iterator[torch.Tensor]:
+        losses.append(0.0)
+        for part in range(2):
+            loss = loss_of(loop, step + part)
+            losses[-1] += loss.item()
+            yield loss
 
     loop.run(note_loss)
 

@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": STEPS | SHAPE | {"max_steps": 90},
     "sft": STEPS,
     "reward": STEPS | {"n_heads": 2},
-    "dpo": STEPS,
+    "dpo": STEPS | {"micro_batch_tokens": 128},
     "kto": STEPS,
     "grpo": GROUPS,
     "rloo": GROUPS | {"method": "rloo"},
