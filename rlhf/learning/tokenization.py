@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.records import Message
 
 PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|eos|>"
+MARKERS = re.compile(r"{%-?\s*generation\s*-?%}")
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 # A turn ends where the next role token stands; only the assistant says that it has finished.
 CHAT_TEMPLATE = (
@@ -140,10 +142,10 @@ def render_ids(
 
 
 def mark_assistant(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> EncodedConversation:
-    """Return the conversation's ids and mask, by the template's {% generation %} markers, or else turn by turn."""
-    if "{% generation %}" in (tokenizer.chat_template or ""):
-        encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-        return EncodedConversation(list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]])
+    """Return the conversation's ids and mask: by the template's {% generation %} markers, turn by turn, or else by those
+    markers in the form of the template that keeps what it says of earlier turns."""
+    if MARKERS.search(tokenizer.chat_template or ""):
+        return mark_generated(tokenizer, messages, tokenizer.chat_template)
     ids = render_ids(tokenizer, messages, add_generation_prompt=False)
     mask = [False] * len(ids)
     for number, message in enumerate(messages):
@@ -151,9 +153,33 @@ def mark_assistant(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) 
             before = render_ids(tokenizer, messages[:number], add_generation_prompt=True)
             after = render_ids(tokenizer, messages[: number + 1], add_generation_prompt=False)
             if ids[: len(before)] != before or ids[: len(after)] != after:
-                raise ContractError("the chat template rewrites earlier turns; add {% generation %} markers to it")
+                return mark_generated(tokenizer, messages, find_training_template(tokenizer))
             mask[len(before) : len(after)] = [True] * (len(after) - len(before))
     return EncodedConversation(ids, mask)
+
+
+def mark_generated(tokenizer: PreTrainedTokenizerBase, messages: list[Message], template: str) -> EncodedConversation:
+    """Return the conversation's ids by a chat template, and what it says the assistant generates."""
+    encoded = tokenizer.apply_chat_template(
+        messages, chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+    )
+    return EncodedConversation(list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]])
+
+
+def find_training_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the form that TRL knows of a chat template which takes back words it gave to earlier turns, such as thoughts.
+
+    Raises: ContractError for a template that TRL does not know.
+    """
+    from trl.chat_template_utils import get_training_chat_template  # noqa: PLC0415 -- seconds, and needed by few
+
+    try:
+        template = get_training_chat_template(tokenizer)
+    except ValueError:
+        template = None
+    if template is None:
+        raise ContractError("the chat template rewrites earlier turns; add {% generation %} markers to it")
+    return str(template)
 
 
 def can_drop_turn(messages: list[Message]) -> bool:

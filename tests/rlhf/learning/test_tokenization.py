@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from trl.chat_template_utils import deepseek_r1_distill_chat_template, qwen3_chat_template
 
 from rlhf.contract.errors import ContractError
 from rlhf.learning.models import load_tokenizer
@@ -114,6 +115,22 @@ def test_a_template_that_rewrites_history_is_refused(tokenizer):
 
     with pytest.raises(ContractError, match="rewrites earlier turns"):
         encode_conversation(rewriting, CHAT, 99)
+
+
+@pytest.mark.parametrize("template", [qwen3_chat_template, deepseek_r1_distill_chat_template])
+def test_a_known_template_that_takes_thoughts_back_is_learned_from_in_the_form_that_keeps_them(template: str):
+    thinking = train_tokenizer(TEXTS, vocab_size=400)
+    thinking.chat_template = template
+
+    encoded = encode_conversation(thinking, CHAT, 999)
+
+    written = [token for token, is_written in zip(encoded.ids, encoded.loss_mask, strict=True) if is_written]
+    text = thinking.decode(written)
+    assert "Mila lives in Arnley." in text
+    assert "It is." in text
+    assert not any(message["content"] in text for message in CHAT if message["role"] == "user")
+    first, last = (encode_conversation(thinking, CHAT[:n], 999) for n in (2, 4))
+    assert last.ids[: len(first.ids)] == first.ids
 
 
 def test_a_long_conversation_loses_its_oldest_turns_then_the_end_of_its_answer(tokenizer):
