@@ -122,6 +122,13 @@ class TrainingConfig(RunConfig):
 class TuningConfig(TrainingConfig, AdapterConfig):
     """What every training run has that starts from a model."""
 
+    learning_rate: float = setting(
+        0.0,
+        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
+        low=0,
+        high=1,
+    )
+
 
 def build_config(config_class: type[Any], values: dict[str, Any]) -> Any:
     """Return a validated `config_class` from plain values. Raises: ConfigError on unknown or ill-typed fields."""

@@ -24,6 +24,7 @@ from rlhf.learning.pair_batches import PairBatch
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
+from rlhf.learning.rates import peak_rate
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.shared_prefix import reads_shared_rows, spares_enough
 from rlhf.learning.stops import dpo_rules
@@ -76,7 +77,7 @@ def build_trainer(
     return CompactDPOTrainer(
         model=policy,
         args=DPOArguments(
-            **training_settings(config, run_dir, learning_rate=config.learning_rate),
+            **training_settings(config, run_dir, learning_rate=peak_rate(config, policy)),
             beta=config.beta,
             loss_type=["sigmoid" if config.is_reference_free else config.loss_type],  # ours is computed by losses.py
             label_smoothing=config.label_smoothing,

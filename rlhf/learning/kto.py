@@ -35,6 +35,7 @@ from rlhf.learning.micro_batches import MicroBatches
 from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preview import preview_unpaired, write_preview
+from rlhf.learning.rates import peak_rate
 from rlhf.learning.reference_cache import reference_logps
 from rlhf.learning.shared_batches import SharedBatches
 from rlhf.learning.stops import kto_rules
@@ -187,7 +188,7 @@ def build_trainer(
     return CompactKTOTrainer(
         model=policy,
         args=KTOArguments(
-            **training_settings(config, run_dir, learning_rate=config.learning_rate),
+            **training_settings(config, run_dir, learning_rate=peak_rate(config, policy)),
             beta=config.beta,
             loss_type=config.loss_type,
             desirable_weight=desirable,

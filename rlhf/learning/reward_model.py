@@ -32,6 +32,7 @@ from rlhf.learning.preferences import EncodedPair, EncodedPairs, load_pairs, wei
 from rlhf.learning.preview import preview_pairs, write_preview
 from rlhf.learning.processes import is_first_process, process_count
 from rlhf.learning.prompt_packs import PackBatch, pack_dataset, pack_prompts
+from rlhf.learning.rates import peak_rate
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
 from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer
 from rlhf.learning.scoring import (
@@ -134,7 +135,7 @@ def build_trainer(
     pairs: list[EncodedPair],
 ) -> SoftRewardTrainer:
     """Return the trainer of a run: its rows are pairs, or prompts with all their pairs where these weigh the same."""
-    settings = training_settings(config, run_dir, learning_rate=config.learning_rate)
+    settings = training_settings(config, run_dir, learning_rate=peak_rate(config, model))
     shared = shares_prompts(model, pairs, pad_id=tokenizer.pad_token_id)
     collate: Any = PairRows(
         tokenizer.pad_token_id, labels=(*LABELS, "row"), shared=shared, budget=config.micro_batch_tokens

@@ -27,6 +27,7 @@ from rlhf.learning.logps import CompletionBatch, completion_logps, require_compa
 from rlhf.learning.micro_batches import cut_batch
 from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
 from rlhf.learning.preview import preview_conversations, write_preview
+from rlhf.learning.rates import peak_rate
 from rlhf.learning.sharding import shard_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.training_loop import TrainingLoop
@@ -64,7 +65,7 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
         stage="instruction tuning",
         model=model,
         tokenizer=tokenizer,
-        optimizers=[AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)],
+        optimizers=[AdamW(trained, lr=peak_rate(config, model), betas=(0.9, 0.95), weight_decay=0.0)],
         n_steps=config.max_steps or math.ceil(config.epochs * batches.n_per_epoch),
     )
     if checkpoint:

@@ -20,7 +20,6 @@ class DPOConfig(TuningConfig):
 
     base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
     beta: float = setting(0.1, "Strength of the pull to the reference.", above=0)
-    learning_rate: float = setting(2e-4, "Peak AdamW learning rate.", above=0, high=1)
     loss_type: str = setting(
         "sigmoid",
         "Which loss; simpo and orpo do without a reference.",

@@ -18,7 +18,6 @@ class KTOConfig(TuningConfig):
 
     base_model: str = setting("", "Folder of the policy to start from; it is also the reference.")
     beta: float = setting(0.1, "Strength of the pull to the reference.", above=0)
-    learning_rate: float = setting(2e-4, "Peak AdamW learning rate.", above=0, high=1)
     loss_type: str = setting(
         "kto",
         "Which loss; apo_zero_unpaired does without the estimate of how far the policy has moved.",

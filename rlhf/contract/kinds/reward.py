@@ -28,7 +28,6 @@ class RewardConfig(TuningConfig):
     n_heads: int = setting(
         1, "Heads that learn from draws of the rows; several tell how sure they are.", low=1, high=16
     )
-    learning_rate: float = setting(3e-4, "Peak AdamW learning rate.", above=0, high=1)
     center_rewards_coefficient: float = setting(
         0.01, "Pulls the mean reward of a pair to zero; 0 switches it off.", low=0
     )

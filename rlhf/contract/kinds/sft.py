@@ -16,7 +16,6 @@ class SFTConfig(TuningConfig):
     needs: ClassVar[tuple[str, ...]] = ("train.jsonl",)
 
     base_model: str = setting("", "Folder of the model to tune.")
-    learning_rate: float = setting(1e-3, "Peak AdamW learning rate.", above=0, high=1)
     packing: str = setting(
         "off",
         "Put the conversations of a step into as few rows as they fit in; each sees itself alone, and the loss is the same.",
