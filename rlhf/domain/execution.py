@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.2
 HEARTBEAT_S = 1.0
 BEAT_S = 15.0
-# No progress for this long means that the process hangs, whatever it looks like from outside.
-STALL_S = 1800.0
 # How long a process may take to save before it is killed: a cancel shall be over within 10 s, a deploy may save in peace.
 CANCEL_GRACE_S = 5.0
 HAND_BACK_GRACE_S = 60.0
@@ -188,9 +186,12 @@ def watch(run: Run, folder: Path, process: LearningProcess, is_stopping: Callabl
         lines, offset = seam.tail_metrics(folder, offset)
         runs.record_metrics(run, lines)
         runs.record_alarms(run, seam.read_alarms(folder))
-        if now_s - moved_s > STALL_S:
+        if now_s - moved_s > settings.LEARNING_STALL_S:
             process.stop(0.0)
-            runs.requeue_run(run, f"no progress for {STALL_S / 60:.0f} minutes")
+            minutes = settings.LEARNING_STALL_S / 60
+            runs.requeue_run(
+                run, f"no progress for {minutes:.0f} minutes; where a step takes longer, raise LEARNING_STALL_S"
+            )
             return
     lines, _ = seam.tail_metrics(folder, offset)
     runs.record_metrics(run, lines)

@@ -17,7 +17,7 @@ import pytest
 
 from labeling.models import Project
 from rlhf.contract.kinds.pretrain import PretrainConfig
-from rlhf.domain import execution, runs
+from rlhf.domain import runs
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.execution import execute_run
@@ -99,9 +99,9 @@ def test_too_little_memory_fails_the_run_with_its_cause_and_the_next_one_works(c
     assert_the_next_run_succeeds(create, server)
 
 
-def test_a_process_that_hangs_is_killed_and_its_run_taken_up_again(create, server, monkeypatch):
+def test_a_process_that_hangs_is_killed_and_its_run_taken_up_again(create, server, settings):
     run = create(max_steps=300, save_steps=100)
-    monkeypatch.setattr(execution, "STALL_S", 2.0)
+    settings.LEARNING_STALL_S = 2
 
     def hang(run):
         for pid in learning_pids(run):
