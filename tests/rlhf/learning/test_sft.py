@@ -2,13 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM
+from trl.trainer.sft_config import SFTConfig as SFTArguments
+from trl.trainer.sft_trainer import SFTTrainer
 
 from rlhf.contract.errors import ContractError, RecordError
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import write_rows
-from rlhf.contract.run_dir import prepare_run_dir, read_preview, verify_sealed
+from rlhf.contract.run_dir import prepare_run_dir, read_preview, tail_metrics, verify_sealed
 from rlhf.learning.conversations import (
     build_conversation_batch,
     load_conversations,
@@ -70,6 +73,46 @@ def test_only_answers_are_counted_and_learned_from(tiny_policy: Path):
                 nats -= logps[place - 1, conversation.ids[place]].item()
                 n_tokens += 1
     assert loss.item() == pytest.approx(nats / n_tokens, abs=1e-5)
+
+
+@pytest.mark.parametrize("packing", ["off", "on"])
+def test_it_has_the_losses_and_gradients_of_trl(packing: str, tiny_policy: Path, tmp_path: Path):
+    rows = [
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": said}] * n
+        for n, (asked, said) in enumerate(zip(QUESTIONS, GOOD, strict=True), 1)
+    ]
+    config = prepare(
+        tmp_path / "ours", tiny_policy, max_steps=4, batch_size=4, logging_steps=1, warmup_ratio=0.0, packing=packing
+    )
+    write_rows(tmp_path / "ours" / "data" / "train.jsonl", [{"messages": messages} for messages in rows])
+    theirs = SFTTrainer(
+        model=load_policy(tiny_policy),
+        args=SFTArguments(
+            output_dir=str(tmp_path / "theirs"),
+            per_device_train_batch_size=4,
+            max_steps=4,
+            logging_steps=1,
+            learning_rate=config.learning_rate,
+            adam_beta2=0.95,
+            assistant_only_loss=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([{"messages": messages} for messages in rows]),
+        processing_class=load_tokenizer(tiny_policy),
+    )
+
+    train(config, tmp_path / "ours")
+    theirs.train()
+
+    ours, _ = tail_metrics(tmp_path / "ours", 0)
+    logged = [entry for entry in theirs.state.log_history if "loss" in entry]
+    assert len(ours) == 4
+    for name in ("loss", "grad_norm"):
+        assert [line["values"][name] for line in ours] == pytest.approx([entry[name] for entry in logged], rel=1e-5)
 
 
 def test_the_epochs_decide_the_steps_unless_max_steps_does(tiny_policy: Path, tmp_path: Path):
