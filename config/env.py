@@ -19,6 +19,7 @@ HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNOREC
 ORIGIN = re.compile(r"https?://((\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 ENDPOINT = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 HUB_MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[0-9a-f]{40})?")
+DEVICE = re.compile(r"[0-9]{1,3}|(GPU|MIG)-[0-9A-Za-z-]{1,56}")
 TOKEN = re.compile(r"[!-~]{16,}")
 
 # A developer's .env never overrides what the shell says.
@@ -63,6 +64,11 @@ def read_endpoints(name: str) -> list[str]:
 def read_models(name: str) -> list[str]:
     """Return the comma-separated models of the Hub that may be fetched, none if unset."""
     return read_list(name, default=[], item=HUB_MODEL, wanted="owner/name or owner/name@COMMIT, 40 hexadecimal digits")
+
+
+def read_devices(name: str) -> list[str]:
+    """Return comma-separated GPUs as CUDA_VISIBLE_DEVICES names them, none if unset."""
+    return read_list(name, default=[], item=DEVICE, wanted="0,1 or GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
 
 
 def read_list(name: str, *, default: list[str], item: re.Pattern[str], wanted: str) -> list[str]:

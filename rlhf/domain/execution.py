@@ -27,6 +27,7 @@ from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register
 from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
+from rlhf.domain.devices import has_room, take_devices
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
 from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
@@ -50,14 +51,20 @@ HAND_BACK_GRACE_S = 60.0
 
 def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bool]) -> Run | None:
     """Claim the run and see it through; None when it is someone else's. Leaves it ended, or queued to be taken up again."""
-    run = None if is_stopping() else runs.claim_run(pk)
+    run = None if is_stopping() or not has_room() else runs.claim_run(pk)
     if run is None:
         return None
+    devices = take_devices(run)
+    if devices is None:  # another worker of this host was faster
+        leave(run)
+        return run
     folder = run_folder(run)
     try:
         with heartbeat(run):
             prepare_folder(run, folder)
-            process = server.launch(folder, is_unwanted=lambda: is_stopping() or runs.is_cancel_requested(run))
+            process = server.launch(
+                folder, devices=devices, is_unwanted=lambda: is_stopping() or runs.is_cancel_requested(run)
+            )
     except LaunchAbandoned:
         leave(run)
     except LaunchFailed as error:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,19 @@ class LearningServer:
             start_new_session=True,
         )
 
-    def launch(self, run_folder: Path, *, is_unwanted: Callable[[], bool]) -> LearningProcess:
-        """Start the run whose directory is ready. Raises: LaunchFailed, LaunchAbandoned."""
+    def launch(
+        self, run_folder: Path, *, is_unwanted: Callable[[], bool], devices: Sequence[str] = ()
+    ) -> LearningProcess:
+        """Start the run whose directory is ready, on some GPUs of this host or, without any, on what it finds.
+
+        Raises: LaunchFailed, LaunchAbandoned.
+        """
         self.start()
         connection = self.connect(is_unwanted)
         try:
             connection.settimeout(30.0)
-            request = {"run_dir": str(run_folder), "launcher": launcher_arguments()}
+            environment = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+            request = {"run_dir": str(run_folder), "launcher": launcher_arguments(), "env": environment}
             connection.sendall(json.dumps(request).encode() + b"\n")
             reply = read_reply(connection)
         except (OSError, LearningError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from rlhf.domain.devices import count_runs_at_once
 from rlhf.domain.errors import LearningError
 
 # The kernel tells the child when the supervisor is gone, however it went: no orphan after a kill -9.
@@ -129,8 +130,9 @@ def short_worker() -> Service:
 
 
 def learning_worker() -> Service:
-    """The worker that sees runs through, one at a time; it may take a minute to save one when it is stopped."""
-    command = celery_command("worker", "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", "1", *QUIET)
+    """The worker that sees runs through, as many at once as there are GPUs for; it may take a minute to save when stopped."""
+    n_at_once = str(count_runs_at_once())
+    command = celery_command("worker", "-n", "learning@%h", "-Q", "learning", "-P", "prefork", "-c", n_at_once, *QUIET)
     return Service("learning", command, stop_within_s=90.0)
 
 

@@ -6,6 +6,7 @@ What must never be true is a constraint here or a trigger in the migrations (lab
 
 from rlhf.models.checkpoints import Checkpoint
 from rlhf.models.datasets import Dataset, DatasetSource
+from rlhf.models.devices import Device
 from rlhf.models.exports import Export
 from rlhf.models.feedback import AIJudgment, Annotator, Constitution, Dispute, FeedbackReport, Revision
 from rlhf.models.loops import Loop, Round
@@ -19,6 +20,7 @@ __all__ = [
     "Constitution",
     "Dataset",
     "DatasetSource",
+    "Device",
     "Dispute",
     "Export",
     "FeedbackReport",

@@ -15,6 +15,7 @@ from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import open_checkpoint, run_folder
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.devices import has_room
 from rlhf.domain.errors import ModelRefused
 from rlhf.domain.execution import execute_run
 from rlhf.domain.launching import LearningServer
@@ -51,12 +52,12 @@ def long_run(project, text):
     return runs.create_run(project, PretrainConfig(**TINY, max_steps=100_000), dataset=text)
 
 
-def once(action):
+def once(action, **which):
     """An is_stopping that acts one time, as soon as the run has logged something, and never asks to stop."""
     done = []
 
     def is_stopping():
-        run = Run.objects.get()
+        run = Run.objects.get(**which)
         if not done and run.metrics.exists():
             done.append(action(run))
         return False
@@ -90,6 +91,25 @@ def test_a_run_ends_with_its_metrics_and_a_whole_checkpoint(project, text, serve
     assert (done.state, done.cause, done.step) == ("succeeded", "", 6)
     assert set(done.metrics.values_list("step", flat=True)) >= {1, 2, 3, 4, 5, 6}
     assert open_checkpoint(done.checkpoint).name == "final"
+
+
+def test_a_run_has_a_gpu_of_its_own_while_it_learns_and_others_wait(project, text, server, settings):
+    settings.LEARNING_DEVICES = ["0"]
+    run = runs.create_run(project, PretrainConfig(**TINY, max_steps=100_000), dataset=text)
+    other = runs.create_run(project, SFTConfig(), base=None)
+    seen = []
+
+    def look(run):
+        seen.append((run.devices.get().name, execute_run(other.pk, server=server, is_stopping=never)))
+        runs.cancel_run(run)
+
+    is_stopping = once(look, pk=run.pk)
+    execute_run(run.pk, server=server, is_stopping=is_stopping)
+
+    other.refresh_from_db()
+    assert seen == [("0", None)]
+    assert (other.state, other.attempt) == ("queued", 0)
+    assert has_room()
 
 
 def test_a_run_nobody_may_claim_is_left_alone(long_run, server):
