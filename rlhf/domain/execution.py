@@ -24,6 +24,7 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register_final, run_folder
+from rlhf.domain.custody import keep_custody
 from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
@@ -32,7 +33,7 @@ from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.feedback.routing import route_answered
 from rlhf.domain.labeler_hits import count_by_labeler
-from rlhf.domain.launching import LearningProcess, LearningServer
+from rlhf.domain.launching import LearningProcess, LearningServer, describe_exit, last_words
 from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
 from rlhf.domain.planning import find_ptx
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
@@ -55,6 +56,14 @@ def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bo
     run = None if is_stopping() else runs.claim_run(pk)
     if run is None:
         return None
+    with keep_custody(run):
+        attempt_run(run, server=server, is_stopping=is_stopping)
+    run.refresh_from_db()
+    return run
+
+
+def attempt_run(run: Run, *, server: LearningServer, is_stopping: Callable[[], bool]) -> None:
+    """Start a claimed run's process and see it through."""
     folder = run_folder(run)
     try:
         with heartbeat(run):
@@ -68,8 +77,6 @@ def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bo
         runs.end_run(run, Run.State.FAILED, cause=str(error))
     else:
         see_through(run, folder, process, is_stopping)
-    run.refresh_from_db()
-    return run
 
 
 def leave(run: Run) -> None:
@@ -242,20 +249,3 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             route_answered(run)
     for checkpoint in (folder / seam.CHECKPOINTS).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)  # only a resume needs them, and this run is over
-
-
-def describe_exit(exit_code: int | None) -> str:
-    """Say in words how a process without a result ended."""
-    if exit_code is not None and exit_code < 0:
-        hint = " (out of memory?)" if exit_code == -9 else ""
-        return f"the learning process was killed by signal {-exit_code}{hint}"
-    return f"the learning process ended with code {exit_code} and no result"
-
-
-def last_words(folder: Path) -> str:
-    """Return the end of the log, for the run's page."""
-    log = folder / seam.LOG
-    if not log.exists():
-        return ""
-    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else ""
