@@ -25,7 +25,6 @@ from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register_final, run_folder
 from rlhf.domain.custody import keep_custody
-from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError, LostLease
@@ -35,12 +34,12 @@ from rlhf.domain.feedback.routing import route_answered
 from rlhf.domain.labeler_hits import count_by_labeler
 from rlhf.domain.launching import LearningProcess, LearningServer, describe_exit, last_words
 from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
-from rlhf.domain.planning import find_ptx
+from rlhf.domain.planning import write_ptx
+from rlhf.domain.propensities import write_propensities
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
 
 logger = logging.getLogger(__name__)
-
 POLL_S = 0.2
 HEARTBEAT_S = 1.0
 BEAT_S = 15.0
@@ -133,6 +132,7 @@ def prepare_folder(run: Run, folder: Path) -> None:
             materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
+    write_propensities(run, folder / seam.DATA)
     write_ptx(run, folder / seam.DATA)
     if run.kind == Run.Kind.SCORE:
         scored = read_pairs_of(run) if is_of_pairs(run) else list_scorable(run.project, run.config["samples_of"])
@@ -145,13 +145,6 @@ def prepare_folder(run: Run, folder: Path) -> None:
         shutil.copy(allowed, folder / seam.DATA / seam.ALLOWED_REWARDS)
     for name in (seam.METRICS, seam.PROGRESS):
         (folder / name).unlink(missing_ok=True)
-
-
-def write_ptx(run: Run, data_dir: Path) -> None:
-    """Lay what a PPO run learns to write besides into its data, where it does. Raises: NotReady, CorruptError."""
-    if number := run.config.get("ptx_dataset"):
-        dataset = find_ptx(run.project, number)
-        copy_stored(dataset.file_name("train"), dataset.train_sha256, data_dir / seam.PTX)
 
 
 def resolve_config(run: Run) -> RunConfig:
