@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 from config.celery import app
 from labeling.domain.doorbell import ring
-from rlhf.domain import execution, exporting, listening, loop, rounds, runs
+from rlhf.domain import custody, execution, exporting, listening, loop, rounds, runs
 from rlhf.domain.launching import LearningServer
 
 learning_server = LearningServer()
@@ -54,10 +54,11 @@ def sweep() -> None:
 
 
 @worker_process_init.connect
-def preload_libraries(**_: Any) -> None:
-    """Let the learning worker load torch before the first run asks for it."""
+def take_over(**_: Any) -> None:
+    """Let the learning worker load torch before a run asks for it, and take up what one before it was killed over."""
     if "learning" in (app.amqp.queues.consume_from or {}):
         learning_server.start()
+        custody.release_orphans()
 
 
 @worker_ready.connect

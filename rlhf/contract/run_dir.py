@@ -24,6 +24,7 @@ from rlhf.contract.settings import RunConfig
 CONFIG = "config.json"
 DATA = "data"
 ALLOWED_REWARDS = "rewards.json"  # of the host, in data/: reward functions by name
+PROPENSITIES = "propensities.jsonl"  # in data/: {line, propensity} of the lines of test.jsonl that chance picked
 PTX = "ptx.jsonl"  # in data/: what PPO learns to write besides
 METRICS = "metrics.jsonl"
 ALARMS = "alarms.jsonl"  # signs of over-optimization: step, name, words

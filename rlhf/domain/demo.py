@@ -25,6 +25,8 @@ SLUG = "demo"
 SEED = 1
 N_PROMPTS = 6000
 N_HELD_OUT_PROMPTS = 500
+# As many as an evaluation reads to see what a policy has forgotten of how people answer.
+N_HELD_OUT_DEMONSTRATIONS = 256
 # Few enough that a visitor closes the circle within minutes of clicking.
 THRESHOLD = 50
 GUIDELINE = """\
@@ -119,6 +121,6 @@ def freeze_world(project: Project) -> None:
         kind=Dataset.Kind.DEMONSTRATION,
         name="a small world: demonstrations",
         train=[{"messages": messages} for messages in demonstrations(SEED, recipe.N_DEMONSTRATIONS)],
-        test=[],
+        test=[{"messages": messages} for messages in demonstrations(SEED, N_HELD_OUT_DEMONSTRATIONS, split="test")],
         rule=rule,
     )

@@ -24,7 +24,7 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import find_reward_model, open_checkpoint, register_final, run_folder
-from rlhf.domain.datasets.bytes import copy_stored
+from rlhf.domain.custody import keep_custody
 from rlhf.domain.datasets.export import materialize_unpaired
 from rlhf.domain.datasets.shelf import materialize_dataset
 from rlhf.domain.devices import has_room, take_devices
@@ -33,9 +33,10 @@ from rlhf.domain.evaluation import write_measures
 from rlhf.domain.feedback.asking import record_feedback
 from rlhf.domain.feedback.routing import route_answered
 from rlhf.domain.labeler_hits import count_by_labeler
-from rlhf.domain.launching import LearningProcess, LearningServer
+from rlhf.domain.launching import LearningProcess, LearningServer, describe_exit, last_words
 from rlhf.domain.pair_scores import is_of_pairs, read_pairs_of, record_pair_scores
-from rlhf.domain.planning import find_ptx
+from rlhf.domain.planning import write_ptx
+from rlhf.domain.propensities import write_propensities
 from rlhf.domain.sampling import list_scorable, record_samples, record_scores
 from rlhf.models import Dataset, Run
 
@@ -54,10 +55,18 @@ def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bo
     run = None if is_stopping() or not has_room() else runs.claim_run(pk)
     if run is None:
         return None
+    with keep_custody(run):
+        attempt_run(run, server=server, is_stopping=is_stopping)
+    run.refresh_from_db()
+    return run
+
+
+def attempt_run(run: Run, *, server: LearningServer, is_stopping: Callable[[], bool]) -> None:
+    """Start a claimed run's process and see it through."""
     devices = take_devices(run)
     if devices is None:  # another worker of this host was faster
         leave(run)
-        return run
+        return
     folder = run_folder(run)
     try:
         with heartbeat(run):
@@ -73,8 +82,6 @@ def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bo
         runs.end_run(run, Run.State.FAILED, cause=str(error))
     else:
         see_through(run, folder, process, is_stopping)
-    run.refresh_from_db()
-    return run
 
 
 def leave(run: Run) -> None:
@@ -131,6 +138,7 @@ def prepare_folder(run: Run, folder: Path) -> None:
             materialize_dataset(run.dataset, folder / seam.DATA)
         if run.dataset.kind == Dataset.Kind.PROMPT:
             shutil.move(folder / seam.DATA / "train.jsonl", folder / seam.DATA / "prompts.jsonl")
+    write_propensities(run, folder / seam.DATA)
     write_ptx(run, folder / seam.DATA)
     if run.kind == Run.Kind.SCORE:
         scored = read_pairs_of(run) if is_of_pairs(run) else list_scorable(run.project, run.config["samples_of"])
@@ -143,13 +151,6 @@ def prepare_folder(run: Run, folder: Path) -> None:
         shutil.copy(allowed, folder / seam.DATA / seam.ALLOWED_REWARDS)
     for name in (seam.METRICS, seam.PROGRESS):
         (folder / name).unlink(missing_ok=True)
-
-
-def write_ptx(run: Run, data_dir: Path) -> None:
-    """Lay what a PPO run learns to write besides into its data, where it does. Raises: NotReady, CorruptError."""
-    if number := run.config.get("ptx_dataset"):
-        dataset = find_ptx(run.project, number)
-        copy_stored(dataset.file_name("train"), dataset.train_sha256, data_dir / seam.PTX)
 
 
 def resolve_config(run: Run) -> RunConfig:
@@ -250,20 +251,3 @@ def publish(run: Run, folder: Path, metrics: dict[str, float]) -> None:
             route_answered(run)
     for checkpoint in (folder / seam.CHECKPOINTS).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)  # only a resume needs them, and this run is over
-
-
-def describe_exit(exit_code: int | None) -> str:
-    """Say in words how a process without a result ended."""
-    if exit_code is not None and exit_code < 0:
-        hint = " (out of memory?)" if exit_code == -9 else ""
-        return f"the learning process was killed by signal {-exit_code}{hint}"
-    return f"the learning process ended with code {exit_code} and no result"
-
-
-def last_words(folder: Path) -> str:
-    """Return the end of the log, for the run's page."""
-    log = folder / seam.LOG
-    if not log.exists():
-        return ""
-    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else ""

@@ -20,6 +20,7 @@ from typing import Any
 
 from django.conf import settings
 
+from rlhf.contract import run_dir as seam
 from rlhf.domain.errors import LaunchAbandoned, LaunchFailed, LearningError
 
 # A cold import of torch, transformers and trl was measured at 5 to 20 s on 2 busy cores.
@@ -178,3 +179,20 @@ def read_reply(connection: socket.socket) -> dict[str, Any]:
         line += block
     reply: dict[str, Any] = json.loads(line)
     return reply
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """Say in words how a process without a result ended."""
+    if exit_code is not None and exit_code < 0:
+        hint = " (out of memory?)" if exit_code == -9 else ""
+        return f"the learning process was killed by signal {-exit_code}{hint}"
+    return f"the learning process ended with code {exit_code} and no result"
+
+
+def last_words(folder: Path) -> str:
+    """Return the end of the log, for the run's page."""
+    log = folder / seam.LOG
+    if not log.exists():
+        return ""
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+    return f": {lines[-1][:300]}" if lines else ""

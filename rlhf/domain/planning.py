@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from labeling.models import Project, User
 from rlhf.contract.config import CONFIGS, TRAINING_KINDS
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.run_dir import PTX
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.checkpoints import newest_policy
+from rlhf.domain.datasets.bytes import copy_stored
 from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
 from rlhf.domain.datasets.freezing import default_rule, freeze_preferences
 from rlhf.domain.datasets.test_sets import require_apart
@@ -198,3 +201,10 @@ def make_dataset(project: Project, kind: str, *, base: Checkpoint | None = None,
 def newest(project: Project, kind: str) -> Dataset | None:
     """Return the project's last frozen dataset of a kind."""
     return Dataset.objects.filter(project=project, kind=kind, sealed_at__isnull=False).order_by("-id").first()
+
+
+def write_ptx(run: Run, data_dir: Path) -> None:
+    """Lay what a PPO run learns to write besides into its data, where it does. Raises: NotReady, CorruptError."""
+    if number := run.config.get("ptx_dataset"):
+        dataset = find_ptx(run.project, number)
+        copy_stored(dataset.file_name("train"), dataset.train_sha256, data_dir / PTX)

@@ -14,7 +14,7 @@ ECE_BINS = 10
 SAME_LENGTH = 0.1  # completions whose lengths differ by less than this share of the longer are alike
 
 
-def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """Return the 95% interval of a share; (0, 1) when n is 0. Halves (ties) are allowed in `successes`.
 
     Source: Wilson 1927, "Probable inference", the score interval.
@@ -28,7 +28,7 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - half_width), (1.0 if successes == n else centre + half_width)
 
 
-def describe_share(name: str, successes: float, n: int) -> dict[str, float]:
+def describe_share(name: str, successes: float, n: float) -> dict[str, float]:
     """Return {name, name_low, name_high}: a share and its 95% interval."""
     low, high = wilson_interval(successes, n)
     return {name: successes / n if n else 0.5, f"{name}_low": low, f"{name}_high": high}

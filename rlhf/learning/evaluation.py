@@ -18,6 +18,7 @@ from rlhf.learning.perplexity import measure_tax
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.reward_card import require_parity
+from rlhf.learning.reweighting import describe_reweighted
 from rlhf.learning.scoring import (
     is_reward_model,
     load_reward_model,
@@ -53,6 +54,7 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         differences = logratio_differences(config, test_set.pairs, pad_id=tokenizer.pad_token_id)
     metrics: dict[str, Any] = {
         **describe_agreement(test_set.pairs, differences, name=name),
+        **describe_reweighted(run_dir, test_set.pairs, differences, name=name),
         "slices": describe_slices(test_set.pairs, differences),
         "n_dropped": test_set.n_dropped,
         "n_cut": test_set.n_cut,

@@ -35,6 +35,7 @@ from rlhf.learning.prompt_packs import PackBatch, pack_dataset, pack_prompts
 from rlhf.learning.rates import peak_rate
 from rlhf.learning.reward_card import describe_reading, draw_parity, require_parity, write_card
 from rlhf.learning.reward_trainer import LABELS, SoftRewardTrainer
+from rlhf.learning.reweighting import describe_reweighted
 from rlhf.learning.scoring import (
     evaluating,
     head_differences,
@@ -75,10 +76,12 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
     differences = by_head.mean(1).tolist()
     calibration = calibrate(test_set.pairs, differences)
     agreement = describe_agreement(test_set.pairs, differences, name="eval_accuracy")
+    reweighted = describe_reweighted(run_dir, test_set.pairs, differences, name="eval_accuracy")
     card = {
         **describe_reading(tokenizer, max_length=config.max_length),
         **calibration,
-        **{name: agreement[name] for name in ("eval_brier", "eval_ece")},
+        **{name: agreement[name] for name in ("eval_accuracy", "eval_brier", "eval_ece")},
+        **reweighted,
         "parity": draw_parity(model, test_set.pairs),
     }
     final = save_final(run_dir, model, tokenizer, write_more=lambda part: write_card(part, card))
@@ -88,6 +91,7 @@ def train(config: RewardConfig, run_dir: Path) -> dict[str, Any]:
         write_rows(run_dir / HITS, list_hits(test_set.pairs, differences))
     return {
         **agreement,
+        **reweighted,
         **describe_accuracy(test_set.pairs, word_differences(train_set.pairs, test_set.pairs), name="baseline_words"),
         **calibration,
         **describe_heads(by_head),

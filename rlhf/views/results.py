@@ -10,6 +10,7 @@ from rlhf.domain.labeler_hits import AGREED, LABELERS
 
 # The shares that say how good the run is, best known first, and the rules that do not understand what they read.
 SHARES = ("eval_accuracy", "eval_rewards/accuracies", "win_rate", "model_win_rate", "doubt_win_rate")
+REWEIGHTED = "_reweighted"  # ends the key of a share in which each pair weighs the inverse of its propensity
 BASELINES = {
     "baseline_longer": "the longer is better",
     "baseline_shorter": "the shorter is better",
@@ -28,6 +29,7 @@ class Figure:
     value: Any
     low: float | None = None
     high: float | None = None
+    explanation: str = ""
 
     @property
     def is_share(self) -> bool:
@@ -58,12 +60,23 @@ def list_figures(result: dict[str, Any]) -> list[Figure]:
         if f"{key}_low" in result and f"{key}_high" in result
     }
     figures = [
-        Figure(key, value, result.get(f"{key}_low"), result.get(f"{key}_high"))
+        Figure(key, value, result.get(f"{key}_low"), result.get(f"{key}_high"), explain(key, result))
         for key, value in result.items()
         if key not in ends and key not in APART
     ]
-    order = [*SHARES, *BASELINES]
+    order = [name for share in SHARES for name in (share, f"{share}{REWEIGHTED}")] + [*BASELINES]
     return sorted(figures, key=lambda figure: order.index(figure.key) if figure.key in order else len(order))
+
+
+def explain(key: str, result: dict[str, Any]) -> str:
+    """Say how a reweighted share was measured; an empty text for any other figure."""
+    if not key.endswith(REWEIGHTED):
+        return ""
+    n, n_effective = result["n_reweighted"], result["n_effective"]
+    return (
+        f"Over {n} held-out pairs that chance picked, each weighed by 1 / its propensity: an estimate for all pairs that "
+        f"could have been asked about. They say as much as {n_effective:.0f} that weigh alike."
+    )
 
 
 def weigh_result(result: dict[str, Any]) -> str:

@@ -73,12 +73,12 @@ def write_talk(rng: random.Random, question: Question) -> str:
     return f"{asker} says: {greeting} {answerer} says: {reply} {asker} asks: {question.text} {answerer} says: {answer}"
 
 
-def demonstrations(seed: int, n: int, mix: QualityMix | None = None) -> list[list[Message]]:
-    """Return `n` conversations of the train split with answers of mixed quality."""
+def demonstrations(seed: int, n: int, mix: QualityMix | None = None, *, split: Split = "train") -> list[list[Message]]:
+    """Return `n` conversations of a split with answers of mixed quality."""
     mix = mix or QualityMix()
-    rng = random.Random(f"{seed}/demonstrations")
+    rng = random.Random(f"{seed}/demonstrations" if split == "train" else f"{seed}/demonstrations/{split}")
     conversations = []
-    for prompt in draw_prompts(seed, n, split="train"):
+    for prompt in draw_prompts(seed, n, split=split):
         question = find_question(prompt)
         assert question is not None
         answer = Message(role="assistant", content=write_answer(rng, question, mix.draw(rng)))

@@ -3,123 +3,66 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
-import socket
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import closing
+import uuid
 from pathlib import Path
 
 import pytest
 
+from tests.full.house import SHRINK, House
+from tests.full.killing import FAMILY, SERVICES, Judge, kill_all, wait_until
 from tests.full.visitor import Visitor
 
 pytestmark = [pytest.mark.full, pytest.mark.faults]
 
-ROOT = Path(__file__).parent.parent.parent
-# The demo's recipe at a size that trains in seconds; what it says does not matter here.
-SHRINK = """
-import django; django.setup()
-from django.core.management import call_command
-call_command("migrate", verbosity=0)
-from rlhf.domain.demo import make_project
-from rlhf.models import Loop
-make_project()
-Loop.objects.update(threshold=5, n_pairs=24, settings={
-    "pretrain": {"max_steps": 60, "hidden_size": 48, "n_heads": 4, "intermediate_size": 64, "n_layers": 2,
-                 "save_steps": 10},
-    "sft": {"max_steps": 20}, "sample": {"max_new_tokens": 12}, "reward": {"max_steps": 4}, "dpo": {"max_steps": 4},
-})
-"""
+# How often each process is killed; `make faults` does it more than once, at moments that no two runs share.
+N_KILLS = int(os.environ.get("HOUSE_KILLS", "1"))
 COUNT = """
 import django; django.setup()
 from labeling.models import Judgment
 from rlhf.models import Round, Run, Sample
 print(Judgment.objects.count(), Run.objects.count(), Sample.objects.count())
 """
-
-
-class House:
-    """One installation in a folder of its own, started and stopped like a person would."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        drop = ("DATABASE_URL", "CELERY_BROKER_URL", "SECRET_KEY")
-        environment = {name: value for name, value in os.environ.items() if name not in drop}
-        self.environment = environment | {
-            "PREFLOOP_HOME": str(home),
-            "PORT": str(self.port),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-        }
-        self.process: subprocess.Popen[str] | None = None
-
-    def python(self, *arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def start(self, *options: str) -> str:
-        """Start `manage.py up` and return what it printed until it was there."""
-        command = [sys.executable, "manage.py", "up", *options]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True)
-        printed = ""
-        for line in self.process.stdout:
-            printed += line
-            if line.startswith("logs:"):
-                return printed
-        raise AssertionError(f"it never came up: {printed}")
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=600)
-        return self.process.returncode
-
-    def pids(self) -> list[int]:
-        """Every process that was started with this home, the supervisor included."""
-        mark = f"PREFLOOP_HOME={self.home}".encode()
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                environment = Path(f"/proc/{pid}/environ").read_bytes()
-            except OSError:
-                continue
-            if mark in environment.split(b"\0"):
-                found.append(int(pid))
-        return found
-
-    def read(self, query: str) -> list[tuple]:
-        """Read rows as they are committed: a process with Django for each look would take what it watches its time."""
-        with closing(sqlite3.connect(f"file:{self.home}/prefloop.sqlite3?mode=ro", uri=True, timeout=60)) as connection:
-            return connection.execute(query).fetchall()
-
-    def wait_for_round(self, number: int) -> str:
-        """Wait until a round has ended; return what the command says of it, which must have succeeded."""
-        deadline = time.monotonic() + 900
-        while self.read(f"SELECT state FROM rlhf_round WHERE number = {number}") in ([], [("running",)]):
-            assert time.monotonic() < deadline, f"round {number} does not end"
-            time.sleep(0.1)
-        status = self.python("manage.py", "loop", "status", "--project", "demo")
-        line = next((line for line in status.splitlines() if line.startswith(f"round {number}:")), "")
-        assert f"round {number}: succeeded" in line, status
-        return line
+ENDED = "SELECT number, state, cause FROM rlhf_round WHERE state != 'running' ORDER BY number"
+# What of a loop must never be there, each with the rows that show it.
+DOUBLED = {
+    "a pair that was queued twice": """
+        SELECT MIN(completion_a_id, completion_b_id), MAX(completion_a_id, completion_b_id), COUNT(*)
+        FROM labeling_comparison GROUP BY 1, 2 HAVING COUNT(*) > 1""",
+    "a sample that was drawn twice": """
+        SELECT run_id, prompt_id, "index", COUNT(*) FROM rlhf_sample GROUP BY 1, 2, 3 HAVING COUNT(*) > 1""",
+    "a stage that ran twice": """
+        SELECT round_id, kind, part, COUNT(*) FROM rlhf_run GROUP BY 1, 2, 3 HAVING COUNT(*) > 1""",
+    "a run that did not succeed": "SELECT id, kind, state, cause FROM rlhf_run WHERE state != 'succeeded'",
+    "a round that learned and promoted no policy of its own": """
+        SELECT number, candidate_id, decision FROM rlhf_round WHERE stages LIKE '%reward%' AND
+        (candidate_id IS NULL OR decision != 'promoted' OR candidate_id IN (SELECT base_id FROM rlhf_round AS earlier
+         WHERE earlier.number <= rlhf_round.number))""",
+    "a training run with a policy too many or too few": """
+        SELECT run.id, run.kind, COUNT(made.id) FROM rlhf_run AS run LEFT JOIN rlhf_checkpoint AS made ON made.run_id = run.id
+        WHERE run.kind IN ('pretrain', 'sft', 'reward', 'dpo') GROUP BY 1 HAVING COUNT(made.id) != 1""",
+    "a place with two votes": """
+        SELECT slot_id, COUNT(*) FROM labeling_judgment WHERE slot_id IS NOT NULL GROUP BY 1 HAVING COUNT(*) > 1""",
+    "a judged place without its vote": """
+        SELECT id FROM labeling_slot WHERE state = 'judged' AND id NOT IN (SELECT slot_id FROM labeling_judgment)""",
+    "queued pairs that are not there": """
+        SELECT queued, there FROM (SELECT SUM(n_queued) AS queued FROM rlhf_round),
+                                  (SELECT COUNT(*) AS there FROM labeling_comparison) WHERE queued != there""",
+}
 
 
 @pytest.fixture(scope="module")
 def house():
     home = Path(tempfile.mkdtemp(prefix="house-"))
     house = House(home)
+    house.python("-c", SHRINK)
     yield house
-    for pid in house.pids():
-        os.kill(pid, signal.SIGKILL)
+    house.end()
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -129,19 +72,16 @@ def completions_on(page):
 
 
 def test_the_circle_closes(house):
-    house.python("-c", SHRINK)
-
     # It starts, and says who may come in.
-    printed = house.start()
-    username, password = re.search(r"log in as (\S+) with the password (\S+)", printed).groups()
+    house.start()
 
     # It makes its first policy even when a learning process is killed half-way.
     kill_first_learning_process(house)
     house.wait_for_round(0)
 
     # A person judges in plain HTML.
-    visitor = Visitor(f"http://127.0.0.1:{house.port}")
-    visitor.log_in(username, password)
+    visitor = Visitor(house.address)
+    visitor.log_in(*house.admin)
     visitor.visit("/judge/demo/")
     visitor.submit("/claims/")
     for choice in ("left", "right", "left", "right", "left"):
@@ -165,6 +105,37 @@ def test_the_circle_closes(house):
     printed = house.start()
     assert "password" not in printed
     assert house.python("-c", COUNT) == before
+    assert house.stop() == 0
+    assert house.pids() == []
+
+
+def test_the_loop_goes_on_whatever_is_killed(house):
+    draw = random.Random(seed := random.SystemRandom().randrange(10**6))
+    print(f"the moments and their order come of the seed {seed}, each process is killed {N_KILLS} times")
+    house.start()
+    house.wait_for_round(0)
+    house.python("manage.py", "loop", "start")
+    visitor = Visitor(house.address)
+    visitor.log_in(*house.admin)
+    ((n_before,),) = house.read("SELECT COUNT(*) FROM labeling_judgment")
+    judge = Judge(visitor)
+    judge.start()
+
+    for _ in range(N_KILLS):
+        names = [*SERVICES] if N_KILLS == 1 else [*FAMILY]
+        kill_all(house, draw.sample(names, len(names)), draw, least_s=0.2, most_s=2.0 if N_KILLS == 1 else 15.0)
+    n_ended = len(house.read(ENDED))
+    wait_until(lambda: len(house.read(ENDED)) >= n_ended + 2, 300, "the loop stands still")
+    house.python("manage.py", "loop", "stop", "--why", "seen enough")
+    wait_until(lambda: not house.read("SELECT 1 FROM rlhf_round WHERE state = 'running'"), 300, "a round does not end")
+    judge.stop()
+
+    rounds = house.read(ENDED)
+    assert rounds == [(number, "succeeded", "") for number in range(len(rounds))]
+    assert {what: found for what, query in DOUBLED.items() if (found := house.read(query))} == {}
+    votes = {key for (key,) in house.read("SELECT idempotency_key FROM labeling_judgment")}
+    assert {uuid.UUID(key).hex for key in judge.stored} <= votes
+    assert len(votes) == n_before + len(judge.stored)
     assert house.stop() == 0
     assert house.pids() == []
 

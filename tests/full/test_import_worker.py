@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.full.test_full_circle import House
+from tests.full.house import House
 
 pytestmark = [pytest.mark.full, pytest.mark.faults]
 
@@ -46,8 +46,7 @@ def house():
     home = Path(tempfile.mkdtemp(prefix="house-"))
     house = House(home)
     yield house
-    for pid in house.pids():
-        os.kill(pid, signal.SIGKILL)
+    house.end()
     shutil.rmtree(home, ignore_errors=True)
 
 

@@ -178,6 +178,7 @@ def test_a_reward_model_whose_scores_have_changed_is_refused(tiny_policy: Path, 
     config = RewardConfig(base_model=str(tiny_policy), batch_size=8, max_steps=4)
     prepare_run_dir(tmp_path, config)
     write_pairs(tmp_path, n_train=32, n_test=4)
+    write_rows(tmp_path / "data" / "propensities.jsonl", [{"line": line, "propensity": line / 8} for line in (1, 2, 4)])
     metrics = train(config, tmp_path)
     final = tmp_path / "checkpoints" / "final"
     model = load_reward_model(str(final), load_tokenizer(final), seed=0)
@@ -188,7 +189,9 @@ def test_a_reward_model_whose_scores_have_changed_is_refused(tiny_policy: Path, 
 
     assert len(card["parity"]) == 8
     assert card["temperature"] == metrics["temperature"] > 0
-    assert (card["eval_brier"], card["eval_ece"]) == (metrics["eval_brier"], metrics["eval_ece"])
+    told = ("eval_accuracy", "eval_accuracy_reweighted", "n_effective", "eval_brier", "eval_ece")
+    assert [card[name] for name in told] == [metrics[name] for name in told]
+    assert metrics["n_reweighted"] == 3
     assert metrics["eval_log_loss_calibrated"] <= metrics["eval_log_loss"]
     with pytest.raises(ContractError, match="scores its own test rows otherwise than when it was trained"):
         require_parity(model, final)

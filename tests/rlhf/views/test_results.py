@@ -22,6 +22,17 @@ def test_intervals_are_folded_into_their_share_and_baselines_follow_it():
     ]
 
 
+def test_a_reweighted_share_stands_beside_the_plain_one_and_says_how_it_was_measured():
+    weighed = share("eval_accuracy_reweighted", 0.8) | {"n_reweighted": 41, "n_effective": 33.4}
+
+    plain, reweighted, *_ = list_figures(weighed | share("baseline_longer", 0.5) | share("eval_accuracy", 0.7))
+
+    assert (plain.key, plain.explanation) == ("eval_accuracy", "")
+    assert (reweighted.key, reweighted.is_share) == ("eval_accuracy_reweighted", True)
+    assert reweighted.explanation.startswith("Over 41 held-out pairs that chance picked")
+    assert reweighted.explanation.endswith("as much as 33 that weigh alike.")
+
+
 def test_a_lone_end_is_a_figure_of_its_own():
     assert list_figures({"x_low": 1.0}) == [Figure("x_low", 1.0)]
 

@@ -133,12 +133,14 @@ def test_a_link_from_a_checkpoint_fills_the_form(as_manager, project):
 def test_the_detail_shows_result_interval_and_baselines(as_manager, project):
     result = {"eval_accuracy": 0.71, "eval_accuracy_low": 0.66, "eval_accuracy_high": 0.75}
     result |= {"baseline_longer": 0.52, "baseline_longer_low": 0.47, "baseline_longer_high": 0.57, "n_test": 310}
+    result |= {"eval_accuracy_reweighted": 0.8, "n_reweighted": 41, "n_effective": 33.4}
     run = make_run(project, kind="reward", state="succeeded", result=result)
 
     answer = as_manager.get(run.get_absolute_url())
 
     assert "0.660 to 0.750" in answer.text
     assert "“the longer is better”" in answer.text
+    assert "Over 41 held-out pairs that chance picked" in answer.text
     assert "Better than “the longer is better”" in answer.text
     assert 'hx-get="/projects/harbour/quality/ceiling/" hx-trigger="load"' in answer.text
 

@@ -6,6 +6,7 @@ from itertools import islice
 from rlhf.world.answers import QualityMix
 from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.judge import gold_score
+from rlhf.world.prompts import find_question
 from rlhf.world.questions import build_questions
 
 
@@ -52,6 +53,17 @@ def test_demonstrations_end_with_the_assistant_and_depend_on_the_seed():
 
     assert {turns[-1]["role"] for turns in conversations} == {"assistant"}
     assert conversations == demonstrations(3, 300) != demonstrations(4, 300)
+
+
+def test_held_out_demonstrations_ask_what_no_other_demonstration_asks():
+    def asked(conversations) -> set[str]:
+        return {find_question(turns[:-1]).text for turns in conversations}
+
+    held_out = demonstrations(3, 256, split="test")
+
+    assert held_out == demonstrations(3, 256, split="test")
+    assert len(asked(held_out)) > 50
+    assert not asked(held_out) & asked(demonstrations(3, 2000))
 
 
 def test_the_world_needs_nothing_but_the_standard_library():
