@@ -36,6 +36,15 @@ def setting(
     return field(default=default, metadata=limits)
 
 
+def recomputing_setting() -> Any:
+    """Return the field that says whether activations are computed twice."""
+    return setting(
+        "auto",
+        "Computes activations twice rather than keep them; auto does so for over a billion weights on a GPU.",
+        choices=("auto", "on", "off"),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What every run has. Subclasses name their `kind` and their `needs` (data files that must be there)."""
@@ -111,11 +120,25 @@ class TrainingConfig(RunConfig):
         "Precision of matrix products; auto takes bfloat16 where it is faster.",
         choices=("auto", "float32", "bfloat16"),
     )
-    gradient_checkpointing: str = setting(
+    gradient_checkpointing: str = recomputing_setting()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledConfig(AdapterConfig):
+    """What every method has that learns from completions which it has just drawn."""
+
+    generation_backend: str = setting(
         "auto",
-        "Computes activations twice rather than keep them; auto does so for over a billion weights on a GPU.",
-        choices=("auto", "on", "off"),
+        "What draws completions; auto takes transformers' continuous batching on a GPU, else our own loop.",
+        choices=("auto", "loop", "continuous", "vllm"),
     )
+    dtype: str = setting(
+        "auto",
+        "Precision of matrix products, and of a frozen base under adapters; auto takes bfloat16 on a GPU that has it, and "
+        "float32 on a CPU.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    gradient_checkpointing: str = recomputing_setting()
 
 
 @dataclass(frozen=True, kw_only=True)

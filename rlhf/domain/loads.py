@@ -130,14 +130,24 @@ def load_seconds(load: Load, machine: Machine = CPU) -> float:
 
 def trained_bytes(config: RunConfig, shape: ModelShape, machine: Machine = CPU) -> float:
     """Return the bytes of a model's weights and of what its optimizer keeps; with adapters only they have any of that."""
-    rank = getattr(config, "lora_rank", 0)
     copies = machine.copy_bytes * shape.n_parameters
-    if rank:
-        per_block = 8 * shape.hidden_size + 3 * (shape.hidden_size + shape.intermediate_size)
-        return WEIGHT * shape.n_parameters + ADAM * rank * shape.n_layers * per_block + copies
+    if getattr(config, "lora_rank", 0):
+        return WEIGHT * shape.n_parameters + adapter_bytes(config, shape) + copies
     # Muon keeps one moment of the matrices where AdamW keeps two.
     spared = WEIGHT * shape.n_block_parameters if isinstance(config, PretrainConfig) else 0
     return ADAM * shape.n_parameters - spared + copies
+
+
+def frozen_bytes(shape: ModelShape, machine: Machine = CPU) -> float:
+    """Return the bytes of a model whose blocks' matrices are frozen and kept in the precision of the products."""
+    n_whole = shape.n_parameters - shape.n_block_parameters
+    return WEIGHT * n_whole + (machine.copy_bytes or WEIGHT) * shape.n_block_parameters
+
+
+def adapter_bytes(config: RunConfig, shape: ModelShape) -> float:
+    """Return the bytes of an adapter and of what its optimizer keeps, none without a lora_rank."""
+    per_block = 8 * shape.hidden_size + 3 * (shape.hidden_size + shape.intermediate_size)
+    return float(ADAM * getattr(config, "lora_rank", 0) * shape.n_layers * per_block)
 
 
 def activation_bytes(

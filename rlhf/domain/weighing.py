@@ -18,8 +18,10 @@ from rlhf.domain.loads import (
     ModelShape,
     RowShape,
     activation_bytes,
+    adapter_bytes,
     cache_bytes,
     forward_flops,
+    frozen_bytes,
     trained_bytes,
 )
 
@@ -33,7 +35,7 @@ def weigh_run(config: RunConfig, shape: ModelShape, rows: RowShape, machine: Mac
     if isinstance(config, PPOConfig):
         return weigh_ppo(config, shape, rows, machine)
     if isinstance(config, GRPOConfig):
-        return weigh_groups(config, shape, rows, machine.computing_in("float32"))
+        return weigh_groups(config, shape, rows, machine)
     if isinstance(config, SampleConfig):
         return weigh_sampling(config, shape, rows)
     if isinstance(config, RewardConfig) and config.head == "tokens":
@@ -90,9 +92,7 @@ def weigh_words(shape: ModelShape, rows: RowShape) -> Load:
 def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Machine) -> Load:
     """Return the load of PPO: completions are drawn, scored by four models and learned from by two, one after the other.
 
-    With a critic that is a head on another's states there is one model less of either; the reward model's are kept. Under
-    adapters one base is policy and reference, and the reward model's too where that is asked for; else a second one counts,
-    though share_base=auto may find that it needs none. On a CPU the blocks' weights with an adapter in them are kept beside.
+    With a critic that is a head on another's states there is one model less of either; the reward model's are kept.
     """
     n = config.rollout_batch_size * config.samples_per_prompt
     prompt, new = min(rows.prompt, config.max_prompt_tokens), config.max_new_tokens
@@ -104,16 +104,11 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     n_steps = config.rollouts * config.ppo_epochs * config.num_minibatches
     per_minibatch = math.ceil(n_micro / config.num_minibatches)
     n_learning = 2 if config.critic == "trained" else 1
-    n_bases = 1 if config.share_base == "on" else 2
-    n_frozen = n_bases - n_learning if config.lora_rank else 2
-    models = n_learning * trained_bytes(config, shape, machine) + n_frozen * WEIGHT * shape.n_parameters
-    if config.lora_rank and machine.name == "cpu":
-        models += WEIGHT * shape.n_block_parameters
     n_states = n * (new + 1) if config.critic == "frozen" else 0
     states = 2 * WEIGHT * n_states * shape.hidden_size  # as they were read, and side by side
     return Load(
-        held=models + states + cache_bytes(shape, n, length),
-        step=activation_bytes(shape, n_together, length, machine=machine)
+        held=ppo_model_bytes(config, shape, machine, n_learning) + states + cache_bytes(shape, n, length),
+        step=activation_bytes(shape, n_together, length, keeps=config.gradient_checkpointing != "on", machine=machine)
         + LOGITS_KEPT * WEIGHT * n_together * new * shape.vocab_size,
         n_steps=n_steps,
         n_blocks=shape.n_layers
@@ -124,19 +119,40 @@ def weigh_ppo(config: PPOConfig, shape: ModelShape, rows: RowShape, machine: Mac
     )
 
 
+def ppo_model_bytes(config: PPOConfig, shape: ModelShape, machine: Machine, n_learning: int) -> float:
+    """Return the bytes of all models of a PPO run, and of what the optimizer keeps of those that learn.
+
+    Under adapters one base is policy and reference, and the reward model's too where that is asked for; else a second one
+    counts, though share_base=auto may find that it needs none. On a CPU the blocks' weights with an adapter in them are kept
+    beside. A reward model with weights of its own reads in fp32.
+    """
+    rewarding = WEIGHT * shape.n_parameters
+    if not config.lora_rank:
+        return n_learning * trained_bytes(config, shape, machine) + frozen_bytes(shape, machine) + rewarding
+    folded = WEIGHT * shape.n_block_parameters if machine.name == "cpu" else 0
+    second = 0 if config.share_base == "on" else rewarding + (n_learning - 1) * machine.copy_bytes * shape.n_parameters
+    return n_learning * adapter_bytes(config, shape) + frozen_bytes(shape, machine) + second + folded
+
+
 def weigh_groups(config: GRPOConfig, shape: ModelShape, rows: RowShape, machine: Machine) -> Load:
     """Return the load of GRPO and RLOO: completions are drawn, scored by two models and learned from by one."""
     n, n_together = config.n_completions, config.n_completions // config.micro_batches
     new = config.max_new_tokens
     length = min(rows.prompt, config.max_prompt_tokens) + new
     trunk, head = forward_flops(shape, length), 2 * new * shape.hidden_size * shape.vocab_size
-    n_frozen = 2 if config.asks_reference and not config.lora_rank else 1
+    has_reference = config.asks_reference and not config.lora_rank
+    policy = (
+        frozen_bytes(shape, machine) + adapter_bytes(config, shape)
+        if config.lora_rank
+        else trained_bytes(config, shape, machine)
+    )
     n_passes = config.micro_batches * (3 * config.updates_per_rollout + 3)
     return Load(
-        held=trained_bytes(config, shape, machine)
-        + n_frozen * WEIGHT * shape.n_parameters
+        held=policy
+        + WEIGHT * shape.n_parameters  # the reward model's
+        + has_reference * frozen_bytes(shape, machine)
         + cache_bytes(shape, n, length),
-        step=activation_bytes(shape, n_together, length, machine=machine)
+        step=activation_bytes(shape, n_together, length, keeps=config.gradient_checkpointing != "on", machine=machine)
         + LOGITS_KEPT * WEIGHT * n_together * new * shape.vocab_size,
         n_steps=config.n_steps,
         n_blocks=shape.n_layers * config.rollouts * (new + n_passes),

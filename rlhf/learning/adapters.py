@@ -25,6 +25,7 @@ from rlhf.contract.records import hash_lines
 from rlhf.contract.run_dir import hash_file
 from rlhf.contract.settings import AdapterConfig
 from rlhf.learning.folded import fold
+from rlhf.learning.halving import is_in_block, restore_frozen
 from rlhf.learning.sharding import overwrite
 
 ADAPTER = "policy"  # what the adapter of a run is called that has only one
@@ -89,11 +90,6 @@ def find_targets(model: PreTrainedModel, which: str) -> list[str]:
     # Short names are how adapters are described everywhere; where one of them means other matrices too, the whole names.
     is_exact = {name for name in matrices if name.rpartition(".")[2] in last_names} == wanted
     return sorted(last_names if is_exact else wanted)
-
-
-def is_in_block(name: str) -> bool:
-    """Say whether a module is part of a numbered block."""
-    return any(part.isdigit() for part in name.split("."))
 
 
 def kind_of(name: str) -> str:
@@ -202,6 +198,7 @@ def publish_adapter(model: PreTrainedModel, folder: Path, name: str = ADAPTER) -
     if adapter_layers(model):
         save_adapter(model, folder / FOLDER, name)
         (folder / FOLDER / BASE).write_text(json.dumps(describe_base(Path(model.name_or_path))), "utf-8")
+        restore_frozen(model)
         merge_adapter(model, name)
 
 

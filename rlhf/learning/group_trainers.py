@@ -18,9 +18,11 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.learning.adapters import using
+from rlhf.learning.backends import Backend
 from rlhf.learning.checkpointing import SealedCheckpoints
-from rlhf.learning.generation import Rollout, generate
+from rlhf.learning.generation import Decoding, Rollout
 from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_entropies, token_logps
+from rlhf.learning.models import autocast
 from rlhf.learning.stops import FINISHED
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
@@ -46,7 +48,7 @@ class GroupRollouts(SealedCheckpoints):
 
     Args: config: of the run. prompts: token ids by number, which the table's `prompt` column names as a text.
         stop_ids: token ids that end a completion. reference: what the distance is measured from, None where nobody asks;
-        TRL is to know of none.
+        TRL is to know of none. backend: draws the completions. dtype: of the trunk's matrix products.
     """
 
     _metrics: dict[str, defaultdict[str, list[Any]]]
@@ -58,11 +60,15 @@ class GroupRollouts(SealedCheckpoints):
         prompts: list[list[int]],
         stop_ids: list[int],
         reference: Reference,
+        backend: Backend,
+        dtype: torch.dtype,
         **kwargs: Any,
     ) -> None:
         self.config = config
         self.prompts = prompts
         self.stop_ids = stop_ids
+        self.backend = backend
+        self.dtype = dtype
         super().__init__(*args, **kwargs)
         self.ref_model = reference
         self.beta = config.kl_coef
@@ -85,17 +91,16 @@ class GroupRollouts(SealedCheckpoints):
     def draw(self, prompt_ids: list[list[int]]) -> list[Rollout]:
         """Return a completion of each prompt; the prompts of a group stand together."""
         n = self.config.samples_per_prompt
-        drawn = generate(
-            self.accelerator.unwrap_model(self.model),  # type: ignore[attr-defined]
-            prompt_ids[::n],
-            n=n,
-            temperature=self.config.temperature,
-            top_p=1.0,
-            max_new_tokens=self.config.max_new_tokens,
-            stop_ids=self.stop_ids,
-            seed=self.config.seed + ROLLOUT_SEED_STRIDE * (self.rollout_number + 1),
-            batch_size=len(prompt_ids),
-        )
+        policy = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
+        with autocast(policy.device, self.dtype):
+            drawn = self.backend(
+                policy,
+                prompt_ids[::n],
+                Decoding(self.config.temperature, 1.0, self.config.max_new_tokens, self.stop_ids),
+                n=n,
+                seed=self.config.seed + ROLLOUT_SEED_STRIDE * (self.rollout_number + 1),
+                only=range(len(prompt_ids) // n),
+            )
         completions = [completion for group in drawn for completion in group]
         n_finished = sum(completion.finished for completion in completions)
         self._metrics["train"][FINISHED].append(n_finished / len(completions))
@@ -159,7 +164,7 @@ class GroupRollouts(SealedCheckpoints):
         Args: input_ids: (B, P + C), prompts padded on the left, completions on the right. mask: (B, P + C), 1 at tokens.
         """
         batch = push_left(input_ids, mask.bool(), n_columns)
-        with self.accelerator.autocast():  # type: ignore[attr-defined]
+        with autocast(input_ids.device, self.dtype):
             logits = completion_logits(model, batch)  # (N, V)
         logps = token_logps(logits, batch.targets, temperature=self.config.temperature)
         columns = [widen(align_left(logps, batch.lengths), n_columns)]

@@ -21,6 +21,7 @@ from rlhf.contract.kinds.ppo import parse_weights
 from rlhf.contract.records import PromptRow, read_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA
 from rlhf.learning.adapters import add_adapter
+from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
 from rlhf.learning.generation import check_positions
 from rlhf.learning.group_trainers import (
@@ -30,8 +31,17 @@ from rlhf.learning.group_trainers import (
     LeaveOneOutTrainer,
     Reference,
 )
+from rlhf.learning.halving import halve_frozen
 from rlhf.learning.logps import build_batch, require_compact_head
-from rlhf.learning.models import choose_attention, find_stop_ids, load_policy, load_tokenizer, pick_device
+from rlhf.learning.models import (
+    choose_attention,
+    choose_recomputing,
+    find_stop_ids,
+    load_policy,
+    load_tokenizer,
+    pick_device,
+    pick_trunk_dtype,
+)
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
 from rlhf.learning.stops import FINISHED, grpo_rules
@@ -79,6 +89,10 @@ def build_trainer(
     choose_attention(policy, longest_row=max(len(prompt) for prompt in prompts) + config.max_new_tokens)
     reference = find_reference(config, policy)
     add_adapter(policy, config)
+    choose_recomputing(policy, config.gradient_checkpointing)
+    dtype = pick_trunk_dtype(config.dtype, policy.device)
+    for model in (policy, *([reference] if isinstance(reference, PreTrainedModel) else [])):
+        halve_frozen(model, dtype)
     probe = build_batch(prompts[:1], [[tokenizer.eos_token_id]], pad_id=tokenizer.pad_token_id)
     require_compact_head(policy, probe.to(policy.device))
     stop_ids = find_stop_ids(policy, tokenizer)
@@ -104,6 +118,13 @@ def build_trainer(
         prompts=prompts,
         stop_ids=stop_ids,
         reference=reference,
+        dtype=dtype,
+        backend=pick_backend(
+            config.generation_backend,
+            device=policy.device,
+            base_model=config.base_model,
+            batch_size=config.n_completions,
+        ),
     )
 
 
@@ -151,9 +172,9 @@ def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # ReportGroups saves where a rollout is used up
         "seed": config.seed,
-        "bf16": False,  # fp32: ratios of probabilities are what the method steers by
+        "bf16": False,  # the trunk's precision is ours to set, the same where a rollout is drawn and where it is learned from
         "use_cpu": pick_device().type == "cpu",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": False,  # `choose_recomputing` has seen to it
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,

@@ -18,23 +18,27 @@ TOKENWISE = ("self_attn.q_proj", "self_attn.o_proj", "attn.c_proj", "attention.d
 def last_layer_at(trunk: nn.Module, places: tuple[Tensor, Tensor]) -> Iterator[None]:
     """Within this context the decoder's last states are right at the places, and elsewhere mean nothing.
 
-    A fifth of a four-layer model's products is spared where a row is read at its end alone. A trunk that computes its
-    layers again in the backward pass is left as it is: by then the context is over.
+    A fifth of a four-layer model's products is spared where a row is read at its end alone. A layer that is computed again
+    in the backward pass would see whole rows there, for by then the context is over: `recompute_blocks` spares the last.
 
     Args: trunk: a decoder without its head. places: rows and columns, (N,) each, of the (B, T) states.
     """
     with ExitStack() as parts:
-        if not getattr(trunk, "is_activation_checkpointing", False):
-            for part in find_tokenwise(trunk):
-                parts.enter_context(computed_at(part, places))
+        for part in find_tokenwise(trunk):
+            parts.enter_context(computed_at(part, places))
         yield
 
 
 def find_tokenwise(trunk: nn.Module) -> list[nn.Module]:
     """Return the parts of the trunk's last layer that look at one token at a time, none where its layers are not found."""
+    layers = find_layers(trunk)
+    return [part for name, part in layers[-1].named_modules() if name in TOKENWISE] if layers else []
+
+
+def find_layers(trunk: nn.Module) -> nn.ModuleList | None:
+    """Return the trunk's layers, None where they are not found."""
     n_layers = trunk.config.get_text_config().num_hidden_layers  # type: ignore[operator, union-attr]
-    lists = [part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == n_layers]
-    return [part for name, part in lists[0][-1].named_modules() if name in TOKENWISE] if lists else []
+    return next((part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == n_layers), None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from rlhf.contract.errors import ContractError
 from rlhf.contract.model_folder import check_model_folder
 from rlhf.learning.lean import make_lean
+from rlhf.learning.recomputing import recompute_blocks
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # x86, then ARM
 LONGEST_EAGER_ROW = 512
@@ -53,7 +54,7 @@ def choose_recomputing(model: PreTrainedModel, setting: str) -> None:
     """
     is_large = model.device.type == "cuda" and model.num_parameters() >= LARGE_MODEL
     if setting == "on" or (setting == "auto" and is_large):
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        recompute_blocks(model)
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -125,6 +126,15 @@ def pick_dtype(setting: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     capabilities = torch.cpu.get_capabilities()
     return torch.bfloat16 if any(capabilities.get(name) for name in BFLOAT16_INSTRUCTIONS) else torch.float32
+
+
+def pick_trunk_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the trunks' matrix products where probabilities are compared; heads, log-probabilities and
+    advantages are fp32 in any case.
+
+    Ratios of probabilities are what such a method steers by: on a CPU `auto` does not trade their digits for speed.
+    """
+    return torch.float32 if setting == "auto" and device.type == "cpu" else pick_dtype(setting, device)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
@@ -20,7 +19,7 @@ from rlhf.learning.backends import pick_backend
 from rlhf.learning.checkpointing import save_final, train_sealed
 from rlhf.learning.frozen_critic import FrozenCritic
 from rlhf.learning.logps import build_batch, require_compact_head
-from rlhf.learning.models import find_stop_ids, load_tokenizer, pick_device, pick_dtype
+from rlhf.learning.models import find_stop_ids, load_tokenizer, pick_device, pick_trunk_dtype
 from rlhf.learning.ppo_models import load_models
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
 from rlhf.learning.ptx import load_ptx
@@ -154,14 +153,6 @@ def build_source(
         pad_id=tokenizer.pad_token_id,
         dtype=pick_trunk_dtype(config.dtype, policy.device),
     )
-
-
-def pick_trunk_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of the trunks' matrix products; heads, log-probabilities and advantages are fp32 in any case.
-
-    Ratios of probabilities are what the method steers by: on a CPU `auto` does not trade their digits for speed.
-    """
-    return torch.float32 if setting == "auto" and device.type == "cpu" else pick_dtype(setting, device)
 
 
 def trainer_arguments(config: PPOConfig, run_dir: Path) -> TrainingArguments:

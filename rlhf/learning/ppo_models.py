@@ -12,7 +12,8 @@ from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.actor_critic import ActorCritic, Critic, FreshCritic, SharedCritic
 from rlhf.learning.adapters import add_adapter, describe_adapter, put_adapter
 from rlhf.learning.frozen_critic import FrozenCritic, StateReader
-from rlhf.learning.models import choose_attention, load_policy
+from rlhf.learning.halving import halve_frozen
+from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, pick_trunk_dtype
 from rlhf.learning.reward_card import require_parity
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.shared_base import (
@@ -65,7 +66,21 @@ def load_models(
     for module in {id(module): module for each in models for module in find_models(each)}.values():
         choose_attention(module, longest_row=longest_row)
     require_parity(models.reward_model, config.reward_model)
+    spare_memory(config, models)
     return models
+
+
+def spare_memory(config: PPOConfig, models: PPOModels) -> None:
+    """Let what learns compute activations twice, and what only lies under it be kept in bfloat16, where settings say so.
+
+    A reward model goes on reading in float32, with weights of its own: over a base it shares, it reads rounded ones.
+    """
+    policy, critic = models.trained.policy, models.trained.critic
+    for learner in [policy, *([critic.model] if isinstance(critic, Critic) else [])]:
+        choose_recomputing(learner, config.gradient_checkpointing)
+    halve_frozen(models.reference.requires_grad_(False), pick_trunk_dtype(config.dtype, policy.device))
+    if config.lora_rank:
+        halve_frozen(policy, pick_trunk_dtype(config.dtype, policy.device))
 
 
 def find_models(module: nn.Module) -> list[PreTrainedModel]:

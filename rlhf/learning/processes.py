@@ -70,6 +70,11 @@ def wants_shards() -> bool:
     return process_count() > 1 and is_set("ACCELERATE_USE_FSDP")
 
 
+def cuts_weights() -> bool:
+    """Whether a launcher's configuration may put a model's weights in pieces, by FSDP or by DeepSpeed."""
+    return wants_shards() or (process_count() > 1 and is_set("ACCELERATE_USE_DEEPSPEED"))
+
+
 def is_set(name: str) -> bool:
     """Whether a launcher said yes to something."""
     return os.environ.get(name, "").lower() in ("1", "true", "yes")

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.kinds.ppo import parse_weights
-from rlhf.contract.settings import AdapterConfig, setting
+from rlhf.contract.settings import SampledConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(AdapterConfig):
+class GRPOConfig(SampledConfig):
     """GRPO (arXiv 2402.03300) or RLOO (arXiv 2402.14740) on data/prompts.jsonl: no critic, but several completions of a
     prompt, each worth what it is better than the others."""
 

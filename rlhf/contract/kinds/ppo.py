@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
-from rlhf.contract.settings import AdapterConfig, setting
+from rlhf.contract.settings import SampledConfig, setting
 
 # What micro_batch_tokens=0 means. On two CPU cores PPO over 33 million parameters draws 15% more samples a second with 1536
 # than with 1024, and 3% more with twice that, which holds the activations and logits of all its rows: 500 MB more.
@@ -29,7 +29,7 @@ ADAPTERS = Start(1e-5, 5e-5, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(AdapterConfig):
+class PPOConfig(SampledConfig):
     """PPO with a KL penalty (arXiv 1707.06347, 1909.08593) on data/prompts.jsonl, scored by a reward model."""
 
     kind: ClassVar[str] = "ppo"
@@ -148,16 +148,6 @@ class PPOConfig(AdapterConfig):
         "trainer",
         "Who gives the rollout's log-probabilities: the code that trains, or, one pass cheaper, the one that samples.",
         choices=("trainer", "sampler"),
-    )
-    generation_backend: str = setting(
-        "auto",
-        "What draws completions; auto takes transformers' continuous batching on a GPU, else our own loop.",
-        choices=("auto", "loop", "continuous", "vllm"),
-    )
-    dtype: str = setting(
-        "auto",
-        "Precision of matrix products; auto takes bfloat16 on a GPU that has it, and float32 on a CPU.",
-        choices=("auto", "float32", "bfloat16"),
     )
     save_rollouts: int = setting(4, "Rollouts between two resumable checkpoints.", low=1)
 

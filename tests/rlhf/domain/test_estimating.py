@@ -84,10 +84,9 @@ def test_nothing_that_grows_makes_a_run_cheaper(kind: str):
     assert estimate_run(CONFIGS[kind](), larger, ROWS, total_bytes=1).memory_bytes > small.memory_bytes
 
 
-def test_recomputed_activations_take_less_memory():
-    kept, recomputed = (
-        weigh_run(DPOConfig(gradient_checkpointing=choice), SHAPE, ROWS).step for choice in ("off", "on")
-    )
+@pytest.mark.parametrize("kind", [DPOConfig, PPOConfig, GRPOConfig])
+def test_recomputed_activations_take_less_memory(kind):
+    kept, recomputed = (weigh_run(kind(gradient_checkpointing=choice), SHAPE, ROWS).step for choice in ("off", "on"))
 
     assert recomputed < kept
 
@@ -101,6 +100,15 @@ def test_a_batch_in_parts_takes_less_memory_and_as_many_operations_and_steps():
     assert parted.step == pytest.approx(whole.step / 8)
     assert (parted.held, parted.flops, parted.n_steps) == (whole.held, whole.flops, whole.n_steps)
     assert parted.n_blocks > whole.n_blocks
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(PPOConfig, {"share_base": "on"}), (GRPOConfig, {})])
+def test_a_frozen_base_on_a_gpu_takes_two_bytes_a_weight_of_its_blocks(kind, settings: dict):
+    half, full = (
+        weigh_run(kind(lora_rank=4, dtype=dtype, **settings), SHAPE, ROWS, GPU).held for dtype in ("auto", "float32")
+    )
+
+    assert full - half == pytest.approx(2 * SHAPE.n_block_parameters)
 
 
 def test_ppo_holds_two_models_that_learn_and_two_that_do_not_and_with_a_shared_base_one():

@@ -103,7 +103,7 @@ def test_recomputed_activations_change_no_gradient(tiny_policy: Path, setting: s
         add_adapter(model, SFTConfig(lora_rank=lora_rank))
         choose_recomputing(model, each)
         passes = []
-        model.model.layers[1].mlp.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
+        model.model.layers[0].mlp.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
         model(torch.arange(10, 30)[None], use_cache=False).logits.square().mean().backward()
         gradients.append([value.grad for value in model.parameters() if value.grad is not None])
         counts.append(len(passes))
