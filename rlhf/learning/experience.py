@@ -46,7 +46,8 @@ class Experience:
     scores: (B,), normalised, penalty included. raw_scores: (B,). logps, reference_logps, sampler_logps: nats, by the code
     that trains and, where it tells, the one that drew. values, rewards, returns: in units of normalised score. entropies:
     nats. advantages: whitened. states: (B, C + 1, H), what a critic with a frozen trunk gives values to: before each token
-    and after the last; None for a critic that reads tokens.
+    and after the last; None for a critic that reads tokens. loss_kl_coef: weight of the KL penalty in the loss, 0 where it
+    is in the rewards.
     """
 
     prompts: list[list[int]]
@@ -64,6 +65,7 @@ class Experience:
     advantages: Tensor
     returns: Tensor
     states: Tensor | None = None
+    loss_kl_coef: float = 0.0
 
     @property
     def row_lengths(self) -> list[int]:
@@ -125,7 +127,8 @@ def build_experience(
     scorer = TokenScorer(models, reference, config=config, pad_id=pad_id, dtype=dtype)
     columns = scorer.score(prompts, rollouts, mask, with_critic=states is None)
     scores = normalise_scores(raw_scores.to(device), finished, scale, config)
-    rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=kl_coef)
+    in_reward, in_loss = (kl_coef, 0.0) if config.kl_in == "reward" else (0.0, kl_coef)
+    rewards = token_rewards(scores, columns["logps"], columns["reference_logps"], mask, kl_coef=in_reward)
     if states is not None:
         columns["values"] = models.critic(states)[:, :-1] * mask
     end_values = None
@@ -146,6 +149,7 @@ def build_experience(
         advantages=whiten(advantages, mask),
         returns=returns,
         states=states,
+        loss_kl_coef=in_loss,
     )
 
 

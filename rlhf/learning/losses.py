@@ -167,6 +167,18 @@ def ppo_policy_losses(
     return losses, ratios
 
 
+def k2_losses(logps: Tensor, reference_logps: Tensor, *, ratios: Tensor) -> Tensor:
+    """Return half the squared log-ratio to the reference of every token, whose gradient's mean is that of the KL divergence.
+
+    Args:
+        logps, reference_logps: (...), log-probability of the sampled token, nats, kept within 20 of each other.
+        ratios: (...), of the policy to the one that sampled: what a token counts for.
+    Returns: (...), to be masked and averaged by the caller.
+    Source: k2 as a loss is k1 in the reward: arXiv 2512.21852; http://joschu.net/blog/kl-approx.html.
+    """
+    return ratios.detach() * (logps - reference_logps).clamp(-20, 20) ** 2 / 2
+
+
 def ppo_value_losses(
     values: Tensor, old_values: Tensor, returns: Tensor, *, value_clip: float
 ) -> tuple[Tensor, Tensor]:

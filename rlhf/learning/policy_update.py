@@ -13,7 +13,7 @@ from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.learning.experience import Experience
 from rlhf.learning.folded import folds_kept
 from rlhf.learning.logps import CompletionBatch, token_logps
-from rlhf.learning.losses import ppo_policy_losses, ppo_value_losses
+from rlhf.learning.losses import k2_losses, ppo_policy_losses, ppo_value_losses
 from rlhf.learning.micro_batches import cut_batch
 from rlhf.learning.models import autocast
 from rlhf.learning.processes import process_count
@@ -126,16 +126,22 @@ class PolicyUpdate:
         return value_losses
 
     def policy_losses(self, logits: Tensor, batch: CompletionBatch, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the clipped surrogate and the ratio of every completion token: (N,) each. logits: (N, V)."""
+        """Return the clipped surrogate, with the KL penalty where it is in the loss, and the ratio of every completion token:
+        (N,) each. logits: (N, V)."""
         experience, config = self.experience, self.config
-        return ppo_policy_losses(
-            token_logps(logits, batch.targets, temperature=config.temperature),
+        logps = token_logps(logits, batch.targets, temperature=config.temperature)
+        losses, ratios = ppo_policy_losses(
+            logps,
             experience.tokens(experience.logps, rows),
             experience.tokens(experience.advantages, rows),
             clip_low=config.clip_low,
             clip_high=config.clip_high,
             dual_clip=config.dual_clip,
         )
+        if experience.loss_kl_coef:
+            reference_logps = experience.tokens(experience.reference_logps, rows)
+            losses = losses + experience.loss_kl_coef * k2_losses(logps, reference_logps, ratios=ratios)
+        return losses, ratios
 
     def learn_ptx(self, model: Any, step: int, n_tokens: int) -> Tensor:
         """Accumulate the gradient of a step's fine-tuning rows and return their weighted mean loss."""

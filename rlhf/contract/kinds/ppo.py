@@ -86,8 +86,11 @@ class PPOConfig(SampledConfig):
     value_learning_rate: float = setting(
         0.0, "Rate of the critic; 0 takes 5e-6 for whole weights and 5e-5 for adapters.", low=0, high=1
     )
-    kl_coef: float = setting(
-        0.05, "Weight of the KL penalty in the reward (k1); where it starts, with a kl_goal.", low=0
+    kl_coef: float = setting(0.05, "Weight of the KL penalty; where it starts, with a kl_goal.", low=0)
+    kl_in: str = setting(
+        "reward",
+        "Where the KL penalty is: in the reward of each token, so that the critic expects it (k1), or in the loss (k2).",
+        choices=("reward", "loss"),
     )
     kl_goal: float = setting(
         0.0, "KL to the reference, nats a completion, that kl_coef is steered to; 0 keeps kl_coef.", low=0

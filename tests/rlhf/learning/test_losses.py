@@ -10,6 +10,7 @@ from rlhf.learning.losses import (
     bradley_terry_loss,
     centering_loss,
     dpo_loss,
+    k2_losses,
     kto_loss,
     ppo_policy_losses,
     ppo_value_losses,
@@ -212,6 +213,18 @@ def test_a_value_may_not_move_further_than_its_clip():
 
     assert losses.tolist() == pytest.approx([0.5 * 0.8**2, 0.5 * 0.9**2])
     assert clipped.tolist() == [True, False]
+
+
+def test_the_mean_gradient_of_k2_is_that_of_the_exact_kl():
+    torch.manual_seed(0)
+    logits, reference = torch.randn(30, dtype=torch.double, requires_grad=True), torch.randn(30).double().log_softmax(0)
+    logps = logits.log_softmax(0)
+    sampler = torch.randn(30).double().softmax(0)  # which token is drawn how often
+
+    exact = torch.autograd.grad((logps.exp() * (logps - reference)).sum(), logits, retain_graph=True)[0]
+    mean = (sampler * k2_losses(logps, reference, ratios=logps.exp() / sampler)).sum()
+
+    assert torch.autograd.grad(mean, logits)[0].tolist() == pytest.approx(exact.tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize("difference", [-3.0, 0.0, 0.7, 8.0])

@@ -446,12 +446,27 @@ def test_a_rewarded_token_becomes_common(build, tmp_path: Path):
     assert counts[-1] > 10 * counts[0]
 
 
-def test_a_strong_penalty_keeps_the_policy_at_its_reference(build, tmp_path: Path):
-    trainer = build(rollouts=8, rollout_batch_size=16, kl_coef=100.0, learning_rate=1e-3)
+@pytest.mark.parametrize("where", ["reward", "loss"])
+def test_a_strong_penalty_keeps_the_policy_at_its_reference(where: str, build, tmp_path: Path):
+    trainer = build(rollouts=8, rollout_batch_size=16, kl_coef=100.0, kl_in=where, learning_rate=1e-3)
 
     finish(trainer, tmp_path)
 
     assert abs(logged(tmp_path)[-1]["objective/kl"]) < 0.1
+
+
+def test_a_penalty_in_the_loss_leaves_the_rewards_alone_and_holds_the_policy_back(build, tmp_path: Path):
+    moved = {}
+    for kl_coef in (0.0, 1.0):
+        settings = {"rollouts": 8, "rollout_batch_size": 32, "learning_rate": 1e-2, "target_kl": 1.0}
+        trainer = build(tmp_path / str(kl_coef), kl_coef=kl_coef, kl_in="loss", **settings)
+        trainer.source.rewards = {"wanted": count_wanted}
+        finish(trainer, tmp_path / str(kl_coef))
+        rows = logged(tmp_path / str(kl_coef))
+        assert [row["objective/non_score_reward"] for row in rows] == [0.0] * 8
+        moved[kl_coef] = rows[-1]["objective/kl"]
+
+    assert moved[1.0] < moved[0.0] / 2
 
 
 def test_the_penalty_of_a_rollout_follows_the_kl_of_the_one_before(build, tmp_path: Path):
