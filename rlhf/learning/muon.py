@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlhf.learning.sharding import cut_like, read_whole
+
 Coefficients = tuple[float, float, float]
 
 
@@ -41,15 +43,19 @@ class Muon(torch.optim.Muon):
         return loss
 
     def move(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, momentum: Tensor) -> None:
-        """Update one matrix (A, B) and its momentum, in place."""
+        """Update one matrix (A, B) and its momentum, in place; the update of one in pieces is computed whole."""
         momentum.lerp_(gradient, 1 - group["momentum"])
         update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         update = orthogonalize(
-            update, dtype=self.dtype, coefficients=group["ns_coefficients"], n_steps=group["ns_steps"], eps=group["eps"]
+            read_whole(update),
+            dtype=self.dtype,
+            coefficients=group["ns_coefficients"],
+            n_steps=group["ns_steps"],
+            eps=group["eps"],
         )
         n_rows, n_columns = parameter.shape
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update, alpha=-group["lr"] * max(1.0, n_rows / n_columns) ** 0.5)
+        parameter.add_(cut_like(parameter, update), alpha=-group["lr"] * max(1.0, n_rows / n_columns) ** 0.5)
 
 
 def orthogonalize(

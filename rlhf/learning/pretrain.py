@@ -22,6 +22,7 @@ from rlhf.learning.muon import Muon
 from rlhf.learning.packing import IGNORED, mask_padding, pack_rows, part_documents
 from rlhf.learning.processes import is_first_process
 from rlhf.learning.shapes import IN_BLOCK, build_model
+from rlhf.learning.sharding import shard_model
 from rlhf.learning.step_batches import StepBatches
 from rlhf.learning.tokenization import train_tokenizer
 from rlhf.learning.training_loop import TrainingLoop
@@ -87,6 +88,7 @@ def prepare_loop(
     model = load_policy(checkpoint) if checkpoint else build_model(config, tokenizer).to(pick_device())
     choose_attention(model, longest_row=config.max_length)
     choose_recomputing(model, config.gradient_checkpointing)
+    shard_model(model)
     loop = TrainingLoop(
         config,
         run_dir,

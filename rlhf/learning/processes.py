@@ -22,7 +22,7 @@ LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR
 
 # The methods whose models may lie in pieces in several processes.
 TRAINERS = ("reward", "dpo", "kto")
-SHARDABLE = ("sft", *TRAINERS)
+SHARDABLE = ("pretrain", "sft", *TRAINERS)
 WHOLE_INSTEAD = "use data parallelism instead: LEARNING_PROCESSES, or a configuration such as trl's multi_gpu.yaml"
 
 

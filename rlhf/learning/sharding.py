@@ -62,8 +62,11 @@ def read_whole(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def overwrite(parameter: Tensor, value: Tensor) -> None:
     """Give a parameter, which may lie in pieces, the values of a whole tensor."""
-    if isinstance(parameter, DTensor):
-        value = distribute_tensor(
-            value.to(parameter.device, parameter.dtype), parameter.device_mesh, parameter.placements
-        )
-    parameter.copy_(value)
+    parameter.copy_(cut_like(parameter, value))
+
+
+def cut_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return a whole tensor in the pieces that a parameter lies in, or as it is."""
+    if not isinstance(parameter, DTensor):
+        return value
+    return distribute_tensor(value.to(parameter.device, parameter.dtype), parameter.device_mesh, parameter.placements)

@@ -17,9 +17,10 @@ from rlhf.contract.run_dir import EXIT_DONE, RESULT, prepare_run_dir, tail_metri
 from rlhf.learning.door import execute_run
 from rlhf.learning.processes import require_shardable
 from tests.rlhf.learning.conftest import write_pairs
-from tests.rlhf.learning.two_processes import configure, run_in_two, write_demonstrations, write_verdicts
+from tests.rlhf.learning.two_processes import configure, run_in_two, write_demonstrations, write_texts, write_verdicts
 
-RUNS = ("sft", "reward", "dpo", "kto", "sft-lora", "reward-lora", "dpo-lora")
+RUNS = ("pretrain", "sft", "reward", "dpo", "kto", "sft-lora", "reward-lora", "dpo-lora")
+OWN_LOOP = ("pretrain", "sft")  # the others are Trainer's
 # trl/accelerate_configs/fsdp2.yaml, line by line.
 FSDP2 = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_state_dict_type", "FULL_STATE_DICT"]
 FSDP2 += ["--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP", "--fsdp_cpu_ram_efficient_loading", "true"]
@@ -31,6 +32,8 @@ def prepare(run_dir: Path, policy: Path) -> None:
     config = configure(kind, policy, policy)
     prepare_run_dir(run_dir, config.replace(lora_rank=4) if adapters else config)
     write_pairs(run_dir, n_train=13, n_test=4)
+    if kind == "pretrain":
+        write_texts(run_dir)
     if kind == "sft":
         write_demonstrations(run_dir)
     if kind == "kto":
@@ -57,7 +60,7 @@ def homes(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         assert execute_run(homes["alone"] / name) == EXIT_DONE
     signal.signal(signal.SIGTERM, before)
     said = run_in_two(*(homes["pieces"] / name for name in RUNS), way=FSDP2, door="go_in_pieces")
-    assert said.count("the weights lie in pieces in 2 processes") == 2 * sum(name.startswith("sft") for name in RUNS)
+    assert said.count("the weights lie in pieces in 2 processes") == 2 * sum(name.startswith(OWN_LOOP) for name in RUNS)
     for name in RUNS:
         shutil.copytree(homes["pieces"] / name, homes["again"] / name)
         forget_the_second_half(homes["again"] / name)
@@ -108,7 +111,7 @@ def test_a_run_in_pieces_is_taken_up_from_its_checkpoint(name: str, homes: dict[
     checkpoint = homes["again"] / name / "checkpoints" / "checkpoint-2"
 
     verify_sealed(checkpoint)
-    assert (checkpoint / "pytorch_model_fsdp.bin").exists() != name.startswith("sft")  # accelerate's mark of pieces
+    assert (checkpoint / "pytorch_model_fsdp.bin").exists() != name.startswith(OWN_LOOP)  # accelerate's mark of pieces
     assert read_losses(homes["again"] / name) == pytest.approx(read_losses(homes["alone"] / name)[2:], abs=1e-5)
     weights = Path(name) / "checkpoints" / "final" / "model.safetensors"
     require_same_weights(homes["again"] / weights, homes["alone"] / weights)

@@ -12,12 +12,13 @@ from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.ppo import PPOConfig
+from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import EXIT_DONE
 from rlhf.contract.settings import RunConfig
-from tests.rlhf.learning.tiny_runs import BAD, GOOD, QUESTIONS
+from tests.rlhf.learning.tiny_runs import BAD, GOOD, QUESTIONS, SHAPE
 
 CRITICS = {"ppo": "trained", "head": "frozen", "line": "shared"}  # of PPO: whole, on a frozen trunk, on the policy's
 ROOT = Path(__file__).parents[3]
@@ -60,6 +61,14 @@ def write_demonstrations(run_dir: Path) -> None:
     write_rows(run_dir / "data" / "ptx.jsonl", rows)
 
 
+def write_texts(run_dir: Path) -> None:
+    rows = [
+        {"text": f"{asked} {said}"} for asked, said in zip(QUESTIONS * 3, [*GOOD, *BAD, *reversed(GOOD)], strict=True)
+    ]
+    for split in ("train", "test"):
+        write_rows(run_dir / "data" / f"{split}.jsonl", rows * 3)
+
+
 def write_prompts(run_dir: Path) -> None:
     rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
     write_rows(run_dir / "data" / "prompts.jsonl", rows)
@@ -81,6 +90,8 @@ def write_verdicts(run_dir: Path) -> None:
 
 def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
     base = {"base_model": str(policy)}
+    if kind == "pretrain":
+        return PretrainConfig(**SHORT, **SHAPE, matrix_learning_rate=1e-4, learning_rate=1e-4)
     if kind in CRITICS:
         return PPOConfig(
             **base,
