@@ -36,7 +36,7 @@ METHODS = {
 # What a full disk is called: by the system, and by torch's writer, which finds fewer bytes in its file than it gave it.
 DISK_FULL = ("no space left on device", "inline_container.cc", "iostream error")
 # The methods that several processes can share; of any other, the first process does it all.
-SHARED = ("pretrain", "sft", "reward", "dpo", "kto", "ppo")
+SHARED = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
 def execute_run(run_dir: Path) -> int:

@@ -23,6 +23,7 @@ from rlhf.learning.checkpointing import SealedCheckpoints
 from rlhf.learning.generation import Decoding, Rollout
 from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_entropies, token_logps
 from rlhf.learning.models import autocast
+from rlhf.learning.processes import gather_parts, process_rank, sum_over_processes
 from rlhf.learning.stops import FINISHED
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
@@ -89,22 +90,29 @@ class GroupRollouts(SealedCheckpoints):
         return [self.prompts[int(number)] for number in prompts], None, {}
 
     def draw(self, prompt_ids: list[list[int]]) -> list[Rollout]:
-        """Return a completion of each prompt; the prompts of a group stand together."""
+        """Return a completion of each prompt of this process; the prompts of a group stand together."""
         n = self.config.samples_per_prompt
+        parts = gather_parts(prompt_ids[::n])
+        first, mine = sum(map(len, parts[: process_rank()])), parts[process_rank()]
         policy = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
         with autocast(policy.device, self.dtype):
             drawn = self.backend(
                 policy,
-                prompt_ids[::n],
+                [prompt for part in parts for prompt in part],
                 Decoding(self.config.temperature, 1.0, self.config.max_new_tokens, self.stop_ids),
                 n=n,
                 seed=self.config.seed + ROLLOUT_SEED_STRIDE * (self.rollout_number + 1),
-                only=range(len(prompt_ids) // n),
+                only=range(first, first + len(mine)),
             )
         completions = [completion for group in drawn for completion in group]
         n_finished = sum(completion.finished for completion in completions)
-        self._metrics["train"][FINISHED].append(n_finished / len(completions))
+        self._metrics["train"][FINISHED].append(self.average(n_finished, len(completions)))
         return completions
+
+    def average(self, total: float, n: int) -> float:
+        """Return the mean of what all processes have: their totals over their numbers."""
+        summed = sum_over_processes(torch.tensor([total, n], dtype=torch.float64, device=self.accelerator.device))  # type: ignore[attr-defined]
+        return (summed[0] / summed[1]).item()
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
@@ -127,7 +135,8 @@ class GroupRollouts(SealedCheckpoints):
         if logps is None:
             logps, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n_columns, size)
         reference, _, _ = self._get_per_token_logps_and_entropies(self.ref_model, ids, mask, n_columns, size)
-        return (logps - reference)[batch["completion_mask"].bool()].mean().item()
+        differences = (logps - reference)[batch["completion_mask"].bool()]
+        return self.average(differences.sum().item(), len(differences))
 
     def _get_per_token_logps_and_entropies(
         self,

@@ -42,6 +42,7 @@ from rlhf.learning.models import (
     pick_device,
     pick_trunk_dtype,
 )
+from rlhf.learning.processes import process_count
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
 from rlhf.learning.stops import FINISHED, grpo_rules
@@ -153,7 +154,7 @@ def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
     return {
         "output_dir": str(run_dir / CHECKPOINTS),
         "max_steps": config.n_steps,
-        "per_device_train_batch_size": config.n_completions // config.micro_batches,
+        "per_device_train_batch_size": split_groups(config) * config.samples_per_prompt // config.micro_batches,
         "gradient_accumulation_steps": config.micro_batches,
         "num_generations": config.samples_per_prompt,
         "num_iterations": config.updates_per_rollout,
@@ -181,6 +182,20 @@ def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def split_groups(config: GRPOConfig) -> int:
+    """Return how many prompts of a rollout one process takes, with all their completions.
+
+    Raises: ContractError when prompts, or the completions of a micro-batch, cannot be split evenly.
+    """
+    n_groups, left = divmod(config.rollout_batch_size, process_count())
+    if left or n_groups * config.samples_per_prompt % config.micro_batches:
+        raise ContractError(
+            f"rollout_batch_size must be a multiple of the {process_count()} processes of this run, and micro_batches divide "
+            f"each one's completions, got {config.rollout_batch_size} and {config.micro_batches}"
+        )
+    return n_groups
 
 
 class ReportGroups(ReportToRun):

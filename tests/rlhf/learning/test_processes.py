@@ -12,13 +12,23 @@ import torch
 from safetensors.torch import load_file
 
 from rlhf.contract.errors import ContractError
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.records import read_rows, write_rows
-from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, prepare_run_dir, read_result, tail_metrics, verify_sealed
+from rlhf.contract.run_dir import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    SAMPLES,
+    prepare_run_dir,
+    read_result,
+    tail_metrics,
+    verify_sealed,
+)
 from rlhf.learning.door import execute_run
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.processes import split_batch
 from rlhf.learning.scoring import load_reward_model
 from tests.rlhf.learning.conftest import write_pairs
+from tests.rlhf.learning.tiny_runs import QUESTIONS
 from tests.rlhf.learning.two_processes import (
     CRITICS,
     configure,
@@ -31,7 +41,7 @@ from tests.rlhf.learning.two_processes import (
 # What is trained, and which kind of run that is; head and line: PPO with a critic on a frozen trunk, and on the policy's.
 # An epoch of 13 rows ends with a batch that two processes cannot share.
 KINDS = {"sft": "sft", "reward": "reward", "packs": "reward", "dpo": "dpo", "kto": "kto"}
-KINDS |= dict.fromkeys(CRITICS, "ppo")
+KINDS |= dict.fromkeys(CRITICS, "ppo") | {"grpo": "grpo", "rloo": "grpo"}
 IN_PARTS = ("sft", "packs", "kto")  # what the two processes learn from in micro-batches, and the one in one piece
 BAD_ROWS = (1, 4, 7, 10)
 
@@ -74,7 +84,7 @@ def homes(
             parts = {"micro_batch_tokens": 40} if kind in IN_PARTS and home == together else {}
             prepare_run_dir(home / kind, configure(kind, tiny_policy, reward_model).replace(**parts))
             write_pairs(home / kind, n_train=13, n_test=4)
-            if kind == "sft" or kind in CRITICS:
+            if kind == "sft" or KINDS[kind] in ("ppo", "grpo"):
                 write_demonstrations(home / kind)
                 write_prompts(home / kind)
             if kind == "kto":
@@ -92,7 +102,7 @@ def test_two_processes_learn_what_one_learns(kind: str, homes: tuple[Path, Path]
     logged = [[line["values"] for line in tail_metrics(home / kind, 0)[0]] for home in homes]
 
     losses = [[values["loss"] for values in lines if "loss" in values] for lines in logged]
-    assert len(losses[0]) == (2 if KINDS[kind] == "ppo" else 4)
+    assert len(losses[0]) == (2 if KINDS[kind] in ("ppo", "grpo") else 4)
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     weights = [load_file(home / kind / "checkpoints" / "final" / "model.safetensors") for home in homes]
     for name, value in weights[0].items():
@@ -111,26 +121,30 @@ def test_the_first_of_two_processes_writes_alone(kind: str, homes: tuple[Path, P
     verify_sealed(homes[1] / kind / "checkpoints" / left[0][0])
 
 
-@pytest.mark.parametrize("kind", ["reward", "packs", "dpo", "kto"])
+@pytest.mark.parametrize("kind", ["reward", "packs", "dpo", "kto", "grpo", "rloo"])
 def test_two_processes_log_what_one_logs(kind: str, homes: tuple[Path, Path]):
     alone, together = ([line["values"] for line in tail_metrics(home / kind, 0)[0]] for home in homes)
 
     assert [values.keys() for values in together] == [values.keys() for values in alone]
     for expected, found in zip(alone, together, strict=True):
-        for name in expected.keys() - {"train_runtime", "train_samples_per_second", "train_steps_per_second"}:
+        for name in expected.keys() - {
+            "train_runtime",
+            "train_samples_per_second",
+            "train_steps_per_second",
+            "step_time",
+        }:
             # An alarm may cry at the fifth digit: these are floats of sums in another order.
             assert found[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-4), name
 
 
-def test_what_processes_do_not_share_the_first_one_does(tiny_policy: Path, reward_model: Path, tmp_path: Path):
-    prepare_run_dir(tmp_path, configure("grpo", tiny_policy, reward_model))
+def test_what_processes_do_not_share_the_first_one_does(tiny_policy: Path, tmp_path: Path):
+    prepare_run_dir(tmp_path, SampleConfig(base_model=str(tiny_policy), n=2, max_new_tokens=4))
     write_prompts(tmp_path)
 
     run_in_two(tmp_path, meeting=False)
 
     assert read_result(tmp_path)["succeeded"]
-    verify_sealed(tmp_path / "checkpoints" / "final")
-    assert [line["step"] for line in tail_metrics(tmp_path, 0)[0]] == [1, 2, 2]
+    assert len(list(read_rows(tmp_path / SAMPLES))) == 2 * len(QUESTIONS)
 
 
 @pytest.mark.parametrize("kind", ["ppo", "head"])

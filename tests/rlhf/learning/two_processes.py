@@ -118,13 +118,17 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
         return KTOConfig(**base, **SHORT)
     if kind == "packs":
         return RewardConfig(**base, **SHORT, balance="prompts", n_heads=2)
-    if kind == "grpo":
+    if kind in ("grpo", "rloo"):
         return GRPOConfig(
             **base,
+            method=kind,
             reward_model=str(reward_model),
             rollouts=2,
-            rollout_batch_size=2,
+            rollout_batch_size=4,
             samples_per_prompt=2,
-            max_new_tokens=4,
+            micro_batches=2,
+            max_new_tokens=6,
+            kl_coef=0.0 if kind == "grpo" else 0.1,
+            save_rollouts=1,
         )
     return RewardConfig(**base, **SHORT) if kind == "reward" else SFTConfig(**base, **SHORT)
