@@ -43,6 +43,7 @@ from rlhf.learning.models import (
     pick_trunk_dtype,
 )
 from rlhf.learning.processes import process_count
+from rlhf.learning.rates import peak_rate
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
 from rlhf.learning.stops import FINISHED, grpo_rules
@@ -108,7 +109,7 @@ def build_trainer(
     rewards = build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer)
     if config.missing_eos_penalty:
         rewards["unfinished"] = charge_unfinished(config.missing_eos_penalty, stop_ids)
-    trainer_class, arguments = choose_method(config, run_dir)
+    trainer_class, arguments = choose_method(config, run_dir, learning_rate=peak_rate(config, policy))
     return trainer_class(
         model=policy,
         args=arguments,
@@ -141,15 +142,17 @@ def find_reference(config: GRPOConfig, policy: PreTrainedModel) -> Reference:
     return reference
 
 
-def choose_method(config: GRPOConfig, run_dir: Path) -> tuple[type[GroupRollouts], TrainingArguments]:
+def choose_method(
+    config: GRPOConfig, run_dir: Path, *, learning_rate: float
+) -> tuple[type[GroupRollouts], TrainingArguments]:
     """Return TRL's trainer of the method and its arguments."""
+    settings = describe_arguments(config, run_dir, learning_rate=learning_rate)
     if config.method == "rloo":
-        return LeaveOneOutTrainer, RLOOArguments(**describe_arguments(config, run_dir))
-    settings = describe_arguments(config, run_dir)
+        return LeaveOneOutTrainer, RLOOArguments(**settings)
     return GroupRelativeTrainer, GRPOArguments(**settings, loss_type=config.loss_type, scale_rewards="group")
 
 
-def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
+def describe_arguments(config: GRPOConfig, run_dir: Path, *, learning_rate: float) -> dict[str, Any]:
     """Return the keyword arguments that both methods share. One optimizer step learns from a whole rollout."""
     return {
         "output_dir": str(run_dir / CHECKPOINTS),
@@ -164,7 +167,7 @@ def describe_arguments(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
         "epsilon": config.clip_low,
         "epsilon_high": config.clip_high,
         "disable_dropout": True,  # TRL leaves it on, so that the ratio of one policy to itself would not be 1
-        "learning_rate": config.learning_rate,
+        "learning_rate": learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": config.warmup_ratio,
         "adam_beta2": 0.95,

@@ -43,7 +43,12 @@ class GRPOConfig(SampledConfig):
     max_prompt_tokens: int = setting(256, "Longest prompt; older turns are cut whole.", low=8)
     max_new_tokens: int = setting(48, "Longest completion.", low=1)
     temperature: float = setting(1.0, "Sampling temperature; every log-probability is divided by it.", above=0)
-    learning_rate: float = setting(1e-4, "Peak AdamW learning rate.", above=0, high=1)
+    learning_rate: float = setting(
+        0.0,
+        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
+        low=0,
+        high=1,
+    )
     kl_coef: float = setting(
         0.05,
         "Weight of the KL penalty: in the loss by k3 for grpo, in the reward by k1 for rloo; 0 does without, and the "

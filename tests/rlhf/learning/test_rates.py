@@ -3,6 +3,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf.contract.kinds.dpo import DPOConfig
+from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
@@ -34,7 +35,13 @@ def test_a_rate_that_is_named_is_taken():
 
 @pytest.mark.parametrize(
     ("config", "low", "high"),
-    [(SFTConfig(), 1e-5, 3e-5), (DPOConfig(), 1e-6, 5e-6), (KTOConfig(), 1e-6, 5e-6), (RewardConfig(), 3e-6, 1e-5)],
+    [
+        (SFTConfig(), 1e-5, 3e-5),
+        (DPOConfig(), 1e-6, 5e-6),
+        (KTOConfig(), 1e-6, 5e-6),
+        (RewardConfig(), 3e-6, 1e-5),
+        (GRPOConfig(), 1e-6, 5e-6),
+    ],
     ids=lambda value: getattr(value, "kind", None),
 )
 def test_a_model_of_seven_billion_weights_learns_at_the_rates_of_published_recipes(config, low: float, high: float):
