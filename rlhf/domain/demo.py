@@ -18,6 +18,7 @@ from rlhf.domain.sampling import RANKED
 from rlhf.domain.stages import FIRST_STAGES
 from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
+from rlhf.world.answers import QualityMix
 from rlhf.world.corpus import demonstrations, pretraining_texts
 from rlhf.world.prompts import draw_prompts
 
@@ -25,8 +26,12 @@ SLUG = "demo"
 SEED = 1
 N_PROMPTS = 6000
 N_HELD_OUT_PROMPTS = 500
-# As many as an evaluation reads to see what a policy has forgotten of how people answer.
+# As many as an evaluation reads to see what a policy has forgotten of how to answer.
 N_HELD_OUT_DEMONSTRATIONS = 256
+# Those it learns from are wrong, rude or long-winded now and then, for judgments to teach it better: a policy that was taught
+# finds such answers 24% to 33% more surprising (three of PPO), which is no tax. What it should still know are good answers:
+# there the same three came to 0% to 6%.
+HELD_OUT_QUALITY = QualityMix(correct=1.0, polite=0.5, rude=0.0, brief=1.0, finished=1.0)
 # Few enough that a visitor closes the circle within minutes of clicking.
 THRESHOLD = 50
 GUIDELINE = """\
@@ -121,6 +126,11 @@ def freeze_world(project: Project) -> None:
         kind=Dataset.Kind.DEMONSTRATION,
         name="a small world: demonstrations",
         train=[{"messages": messages} for messages in demonstrations(SEED, recipe.N_DEMONSTRATIONS)],
-        test=[{"messages": messages} for messages in demonstrations(SEED, N_HELD_OUT_DEMONSTRATIONS, split="test")],
+        test=[{"messages": messages} for messages in hold_out_demonstrations()],
         rule=rule,
     )
+
+
+def hold_out_demonstrations() -> list[list[Message]]:
+    """Return good answers to questions that no demonstration asks: what alignment must not make a policy forget."""
+    return demonstrations(SEED, N_HELD_OUT_DEMONSTRATIONS, HELD_OUT_QUALITY, split="test")

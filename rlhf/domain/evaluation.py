@@ -87,17 +87,28 @@ def with_measures(project: Project, config: EvaluateConfig) -> EvaluateConfig:
     return config.replace(**named)
 
 
+def find_measure(project: Project, name: str, number: int) -> Dataset:
+    """Return the dataset that a setting of MEASURES names by its number. Raises: NotReady when it cannot be measured on."""
+    kind = MEASURES[name]
+    of_kind = Dataset.objects.filter(project=project, kind=kind, sealed_at__isnull=False)
+    dataset = of_kind.filter(pk=number).first()
+    if dataset is not None and dataset.n_test:
+        return dataset
+    fault = f"is no {kind.label} dataset of {project}" if dataset is None else "has no held-out rows"
+    known = ", ".join(f"{one.pk} ({one.name})" for one in of_kind.filter(n_test__gt=0).order_by("-pk")[:5])
+    advice = f"0 takes the newest, or name one of {known}" if known else "leave it 0 until one is frozen at /datasets/"
+    raise NotReady(f"{name}={number} {fault}: {advice}")
+
+
 def write_measures(run: Run, folder: Path) -> None:
     """Write what the evaluation of a policy reads besides pairs into its data folder. Raises: CorruptError, NotReady."""
     config = run.load_config()
     assert isinstance(config, EvaluateConfig)
     if run.other is None and not config.reference_model:
         return
-    for name, kind in MEASURES.items():
+    for name in MEASURES:
         if wanted := getattr(config, name):
-            dataset = Dataset.objects.filter(pk=wanted, project=run.project, kind=kind).first()
-            if dataset is None:
-                raise NotReady(f"{name}={wanted} is no {kind.label} dataset of {run.project}: see /datasets/")
+            dataset = find_measure(run.project, name, wanted)
             write_rows(folder / f"{name}.jsonl", islice(open_split(dataset, TEST), config.n_texts))
     write_rows(folder / "tasks.jsonl", build_tasks())
 

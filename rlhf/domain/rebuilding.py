@@ -10,6 +10,8 @@ from django.db import transaction
 from labeling.domain.audit import record_event
 from labeling.domain.people import quarantine_member
 from labeling.models import Judgment, Membership, Project, User
+from rlhf.domain.counting import last_judgment_learned, last_judgment_used
+from rlhf.domain.datasets.freezing import has_pairs
 from rlhf.domain.datasets.rule import AI
 from rlhf.domain.errors import NotReady
 from rlhf.domain.freshness import list_of_policies, retire_pairs
@@ -17,9 +19,9 @@ from rlhf.domain.lineage import trace_labeler
 from rlhf.domain.lineage_graph import Graph
 from rlhf.domain.loop import current_policy, settle_last
 from rlhf.domain.promoting import find_pending, withdraw_rounds
-from rlhf.domain.rounds import insert_round
-from rlhf.domain.stages import plan_stages
-from rlhf.domain.terms import freeze_terms, get_loop
+from rlhf.domain.rounds import insert_round, is_refill
+from rlhf.domain.stages import plan_queueing, plan_stages, split_stage
+from rlhf.domain.terms import Terms, choose_rule, freeze_terms, get_loop
 from rlhf.models import Annotator, Checkpoint, Loop, Round, Run
 
 IN_THE_WAY = "A rebuild was begun before it had its votes."
@@ -47,12 +49,25 @@ def rebuild_without(project: Project, labeler: User, *, user: User | None, reaso
 
 
 def open_without(loop: Loop, labeler: User) -> Round:
-    """Begin a round from the loop's policy on the judgments of all others. Raises: NotReady when one is running."""
+    """Begin a round from the loop's policy on the judgments of all others. Raises: NotReady when one is running.
+
+    Where nobody else has said what that policy could learn, the round only asks: it fills the queue with its completions.
+    """
     terms = freeze_terms(loop)
     excluded = sorted({*terms.rule.get("exclude_labelers", ()), labeler.username})
     terms = dataclasses.replace(terms, rule={**terms.rule, "exclude_labelers": excluded})
     upto = Judgment.objects.of_project(loop.project).order_by("-pk").values_list("pk", flat=True).first() or 0
-    return insert_round(loop, terms, plan_stages(terms), base=loop.policy, upto=upto)
+    stages = plan_stages(terms)
+    if not can_learn(loop, terms, upto=upto):
+        stages, upto = plan_queueing(terms), last_judgment_used(loop.project)
+    return insert_round(loop, terms, stages, base=loop.policy, upto=upto)
+
+
+def can_learn(loop: Loop, terms: Terms, *, upto: int) -> bool:
+    """Say whether every stage of a round from the loop's policy that learns from judgments has some."""
+    needs_new = any(split_stage(stage)[0] == Run.Kind.DPO for stage in plan_stages(terms))
+    after = last_judgment_learned(loop.policy) if needs_new else 0
+    return has_pairs(loop.project, choose_rule(terms, upto=upto, after=after))
 
 
 def go_back(loop: Loop, policy: Checkpoint, touched: Graph, *, without: User, user: User | None) -> int:
@@ -99,3 +114,10 @@ def find_clean_policy(loop: Loop, touched: Graph) -> Checkpoint:
 def is_worth_starting_from(policy: Checkpoint) -> bool:
     """Say whether a policy can answer: one that was merely pre-trained cannot."""
     return policy.run is None or policy.run.kind != Run.Kind.PRETRAIN
+
+
+def tell_rebuild(round: Round, labeler: User) -> str:
+    """Say what the round of a rebuild does: "begins from sft on the judgments of all but ida"."""
+    if is_refill(round):
+        return f"asks about new completions of {round.base}: without {labeler} there is nothing it could learn yet"
+    return f"begins from {round.base} on the judgments of all but {labeler}"

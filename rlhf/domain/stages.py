@@ -16,7 +16,6 @@ from rlhf.contract.settings import RunConfig
 from rlhf.domain.ancestry import find_origin, find_previous, find_sampler
 from rlhf.domain.counting import last_judgment_learned
 from rlhf.domain.datasets.freezing import freeze_preferences
-from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.evaluation import newest_pairs, plan_evaluation
 from rlhf.domain.holding import hold_round
@@ -35,7 +34,7 @@ from rlhf.domain.sampling import (
     freeze_prompts,
 )
 from rlhf.domain.selecting import SCORED, count_prompts
-from rlhf.domain.terms import Terms, read_terms
+from rlhf.domain.terms import Terms, choose_rule, read_terms
 from rlhf.models import Checkpoint, Dataset, Loop, Round, Run
 
 # A first round makes a policy out of nothing; every later one learns from judgments.
@@ -50,9 +49,6 @@ METHODS = {
 POLICY_STAGES = ("sft", "dpo", "ppo", "merge")
 SETTLED_BY_FIGURES = (Loop.Gate.OPEN.value, Loop.Gate.FIGURES.value)
 
-# The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
-# Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
-TEST_SHARE = 0.2
 # Completions of a prompt of which the best, or the best over the worst, is learned.
 BEST_OF, RANKED_OF = 8, 6
 # Heads of a reward model that are to disagree, where nobody says how many: where pairs are chosen by it, or where a policy
@@ -219,13 +215,9 @@ def freeze_judgments(round: Round, *, is_new: bool) -> Dataset:
 
     The policy learns from what was said of its own samples; pairs of earlier policies are far from what it would say.
     """
-    project, rule = round.project, read_terms(round).rule
-    after = last_judgment_learned(round.base) if is_new else 0
-    parts = {"test_share": TEST_SHARE, **rule, "upto": round.upto, "after": after}
-    name = f"{project.slug} round {round.number}"
-    return freeze_preferences(
-        project, rule=FreezeRule.from_json(parts), name=f"{name}, new judgments" if is_new else name
-    )
+    rule = choose_rule(read_terms(round), upto=round.upto, after=last_judgment_learned(round.base) if is_new else 0)
+    name = f"{round.project.slug} round {round.number}"
+    return freeze_preferences(round.project, rule=rule, name=f"{name}, new judgments" if is_new else name)
 
 
 def start_evaluation(round: Round, runs: dict[str, Run]) -> None:

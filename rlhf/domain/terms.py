@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from labeling.models import Project
+from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.models import Loop, Round
+
+# The reward model's accuracy is what people look at: of 300 judgments, a tenth would leave it an interval of 40 points.
+# Policies are frozen alike, for the next reward model is trained from them: what one is tested on none may have learned.
+TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +62,8 @@ def freeze_terms(loop: Loop) -> Terms:
 def read_terms(round: Round) -> Terms:
     """Return the terms the round was begun with."""
     return Terms.from_json(round.terms)
+
+
+def choose_rule(terms: Terms, *, upto: int, after: int) -> FreezeRule:
+    """Return the rule by which a round freezes the judgments between two of them, by id."""
+    return FreezeRule.from_json({"test_share": TEST_SHARE, **terms.rule, "upto": upto, "after": after})

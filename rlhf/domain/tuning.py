@@ -15,11 +15,13 @@ from rlhf.domain.checkpoints import find_reward_model
 from rlhf.domain.datasets.rule import FreezeRule, InvalidRule
 from rlhf.domain.datasets.votes import find_labelers
 from rlhf.domain.errors import LearningError
-from rlhf.domain.planning import FOLDERS
+from rlhf.domain.evaluation import MEASURES, find_measure
+from rlhf.domain.planning import FOLDERS, find_ptx
 from rlhf.domain.stages import METHODS, PREVIOUS, name_part, split_stage
 from rlhf.models import Run
 
 JUDGE = "heldout_model"
+PTX = "ptx_dataset"
 KINDS = [kind for kind in CONFIGS if kind != Run.Kind.FEEDBACK]
 PARTS = {stage for stages in METHODS.values() for stage in stages if ":" in stage} | {name_part("sample", PREVIOUS)}
 # What a round says itself, and which of the loop's fields it says it by.
@@ -50,8 +52,18 @@ def check_settings(project: Project, settings: Any) -> None:
             build_config(config_class, {**(settings.get(kind, {}) if part else {}), **values})
         except ConfigError as error:
             raise InvalidSetting(f"{stage}: {error}") from error
-        if judge := values.get(JUDGE):
-            find_reward_model(project, judge)
+        find_named(project, kind, values)
+
+
+def find_named(project: Project, kind: str, values: Mapping[str, Any]) -> None:
+    """Look for the models and datasets that settings name by their numbers; 0 names none. Raises: LearningError."""
+    if judge := values.get(JUDGE):
+        find_reward_model(project, judge)
+    if number := values.get(PTX):
+        find_ptx(project, number)
+    for name in MEASURES if kind == Run.Kind.EVALUATE else ():
+        if number := values.get(name):
+            find_measure(project, name, number)
 
 
 def check_rule(project: Project, rule: Any) -> None:

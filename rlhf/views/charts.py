@@ -73,12 +73,16 @@ class Chart:
 
 
 def draw_charts(rows: Iterable[tuple[int, dict[str, float]]]) -> list[Chart]:
-    """Return the charts of a run's metrics, the telling ones first. rows: (step, values) by step."""
+    """Return the charts of a run's metrics, the telling ones first. rows: (step, values) by step.
+
+    What was logged once is no curve: it stands among the results, and in the table.
+    """
     series: dict[str, list[Point]] = {}
     for step, values in rows:
         for key, value in values.items():
             if key not in COUNTERS and isinstance(value, (int, float)) and math.isfinite(value):
                 series.setdefault(key, []).append((step, value))
+    series = {key: points for key, points in series.items() if len(points) > 1}
     groups = [[key for key in keys if key in series] for keys in TOGETHER]
     grouped = {key for keys in groups for key in keys}
     groups += [[key] for key in series if key not in grouped]

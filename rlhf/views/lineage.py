@@ -11,7 +11,7 @@ from labeling.models import Judgment, Project, User
 from rlhf.domain.errors import NotReady
 from rlhf.domain.lineage import trace_back, trace_judgment, trace_labeler
 from rlhf.domain.lineage_graph import Graph
-from rlhf.domain.rebuilding import rebuild_without
+from rlhf.domain.rebuilding import rebuild_without, tell_rebuild
 from rlhf.domain.without import measure_effect
 from rlhf.models import Checkpoint
 from rlhf.permissions import manager_required, of_managed_projects
@@ -66,7 +66,7 @@ def rebuild(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         return render_labeler(request, project, labeler, refusal=str(error), status=409)
     messages.success(
         request,
-        f"{labeler} is in quarantine; round {round.number} of {project} rebuilds without her, from {round.base}.",
+        f"{labeler} is in quarantine; round {round.number} of {project} {tell_rebuild(round, labeler)}.",
     )
     return redirect("rlhf:loop-list")
 

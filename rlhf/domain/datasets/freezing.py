@@ -61,6 +61,12 @@ def freeze_preferences(
     )
 
 
+def has_pairs(project: Project, rule: FreezeRule) -> bool:
+    """Say whether a freeze by this rule would have pairs to train on."""
+    pairs = make_pairs(project, collect_votes(project, rule), rule)
+    return bool(pairs.ai) or any(line.place.split == TRAIN for line in pairs.lines)
+
+
 def seal_counted(project: Project, judgments: set[int], *, upto: int = 0) -> bool:
     """Let nobody revise the judgments that were read any more; False when one was revised after it was read.
 

@@ -21,8 +21,7 @@ from rlhf.domain.datasets.shelf import EmptyDataset
 from rlhf.domain.errors import NotReady
 from rlhf.domain.planning import default_config
 from rlhf.domain.runs import create_run
-from rlhf.domain.stages import TEST_SHARE
-from rlhf.domain.terms import get_loop
+from rlhf.domain.terms import TEST_SHARE, get_loop
 from rlhf.models import Annotator, Dataset, FeedbackReport, Run
 from rlhf.querysets import REPORT
 

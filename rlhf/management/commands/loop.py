@@ -13,7 +13,7 @@ from rlhf.domain.adjusting import read_settings, record_settings
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import pause_loop, resume_loop, start_loop, start_round, step_loop, stop_loop
 from rlhf.domain.promoting import list_promoted, roll_back
-from rlhf.domain.rebuilding import rebuild_without
+from rlhf.domain.rebuilding import rebuild_without, tell_rebuild
 from rlhf.domain.standing import read_standing
 from rlhf.domain.terms import get_loop
 from rlhf.domain.tuning import join_lines, spell_rule, spell_settings
@@ -98,7 +98,7 @@ class Command(BaseCommand):
         if labeler is None:
             raise CommandError(f"name the labeler with --without: there is no {options['without']!r}")
         round = rebuild_without(loop.project, labeler, user=None, reason=options["why"])
-        self.stdout.write(f"{round} begins from {round.base} on the judgments of all but {labeler}")
+        self.stdout.write(f"{round} {tell_rebuild(round, labeler)}")
 
     def status(self, loop: Loop, options: dict[str, Any]) -> None:
         self.say_standing(loop)

@@ -10,7 +10,7 @@ from rlhf.domain.datasets.freezing import freeze_preferences
 from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.errors import NotReady
 from rlhf.domain.lineage import trace_labeler
-from rlhf.domain.rebuilding import rebuild_without
+from rlhf.domain.rebuilding import rebuild_without, tell_rebuild
 from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Loop, Round
 from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy, queue_pairs
@@ -182,3 +182,21 @@ def test_an_annotator_that_learned_from_her_has_no_say_in_a_rebuild(house, proje
 
     assert Loop.objects.get().rule == {"include": ["own"], "seed": 7}
     assert read_terms(round).rule == {"include": ["own"], "seed": 7, "exclude_labelers": ["noa"]}
+
+
+@pytest.mark.parametrize("method", Loop.Method.values)
+def test_where_nobody_else_has_judged_what_the_policy_has_not_learned_a_rebuild_asks_and_does_not_fail(method):
+    loop = make_circle(method=method)
+    make_policy(loop.project)
+    life.start_loop(loop)
+    judge(loop.project, 4)
+    go_on(loop)
+
+    round = rebuild_without(loop.project, User.objects.get(username="lea"), user=None)
+
+    assert tell_rebuild(round, User.objects.get(username="lea")).startswith("asks about new completions of sft")
+    assert go_round(round).state == "succeeded"
+    round.refresh_from_db()
+    assert (round.candidate, round.n_queued > 0) == (None, True)
+    loop.refresh_from_db()
+    assert (loop.state, loop.policy.name) == ("running", "sft")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlhf.domain.datasets.rule import FreezeRule
+from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.demo import run_settings
 from rlhf.domain.errors import LearningError
 from rlhf.domain.tuning import (
@@ -132,3 +133,36 @@ def test_a_rule_that_freezes_nothing_is_refused(project, rule, message):
 
 def test_a_share_may_be_a_whole_number():
     assert FreezeRule.from_json({"labeler_share_max": 1}).labeler_share_max == 1
+
+
+def freeze(project, kind: str, *, n_test: int):
+    row = {"text": "The cat sat."} if kind == "text" else {"messages": [{"role": "assistant", "content": "Hello."}]}
+    return freeze_rows(project, kind=kind, name=f"{kind} {n_test}", train=[row] * 2, test=[row] * n_test, rule={})
+
+
+@pytest.mark.parametrize(("name", "kind"), [("texts", "text"), ("demonstrations", "demonstration")])
+def test_an_evaluation_may_name_what_has_held_out_rows_of_its_kind(project, name, kind):
+    good, bare = freeze(project, kind, n_test=3), freeze(project, kind, n_test=0)
+    other = freeze(project, "demonstration" if kind == "text" else "text", n_test=3)
+
+    check_settings(project, {"evaluate": {name: good.pk}})
+    check_settings(project, {"evaluate": {name: 0}})
+    with pytest.raises(
+        LearningError, match=rf"^{name}={bare.pk} has no held-out rows: 0 takes the newest, or name one of"
+    ):
+        check_settings(project, {"evaluate": {name: bare.pk}})
+    for wrong in (other.pk, 999_999):
+        with pytest.raises(
+            LearningError, match=rf"^{name}={wrong} is no .* dataset of Harbour: .* {good.pk} \({good.name}\)"
+        ):
+            check_settings(project, {"evaluate": {name: wrong}})
+
+
+def test_where_nothing_is_frozen_yet_an_evaluation_is_told_to_leave_it_0(project):
+    with pytest.raises(LearningError, match="leave it 0 until one is frozen at /datasets/"):
+        check_settings(project, {"evaluate": {"texts": 7}})
+
+
+def test_what_ppo_is_to_write_besides_must_be_there(project):
+    with pytest.raises(LearningError, match="ptx_dataset=7 is no frozen dataset"):
+        check_settings(project, {"ppo": {"ptx_coef": 0.1, "ptx_dataset": 7}})

@@ -7,9 +7,11 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.models import AuditEvent, Membership, Slice
+from labeling.domain.people import add_member
+from labeling.models import AuditEvent, Membership, Slice, User
 from rlhf.models import Loop, Round
-from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy
+from tests.rlhf.domain.circle import go_round, judge, make_circle, make_policy, queue_pairs
+from tests.rlhf.domain.feedback.conftest import judge_all
 
 pytestmark = pytest.mark.django_db
 
@@ -121,6 +123,10 @@ def test_it_is_paused_for_a_reason_stepped_and_rolled_back(loop):
 
 def test_models_are_rebuilt_without_a_labeler(loop):
     judge(loop.project, 4)
+    ida = User.objects.create_user("ida")
+    add_member(loop.project, ida, role="labeler")
+    queue_pairs(loop.project, 4)
+    judge_all(loop.project, ida, preference=-2)
 
     said = call("rebuild", "--without", "lea", "--why", "she guessed")
 

@@ -89,6 +89,12 @@ def test_curves_that_belong_together_share_a_chart_and_the_telling_ones_come_fir
     assert [curve.number for curve in charts[2].curves] == [1, 2]
 
 
+def test_what_was_logged_once_is_no_curve():
+    charts = draw_charts([(1, {"loss": 1.0}), (3, {"loss": 0.5, "eval_loss": 0.7})])
+
+    assert [chart.title for chart in charts] == ["loss"]
+
+
 def test_what_is_no_finite_number_is_left_out():
     charts = draw_charts([(1, {"loss": 1.0, "note": "x"}), (2, {"loss": math.nan}), (3, {"loss": 0.5})])
 
