@@ -1,4 +1,8 @@
-"""A checkpoint as one file to take away: a tar of the whole model and its card, made while it is sent."""
+"""A checkpoint as one file to take away: a tar of the whole model and its card, made while it is sent.
+
+A model that a run has published brings a card that its manifest names; what the house knows besides, names and the way it
+came, lies beside it then.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from pathlib import Path
 
 from labeling.domain.audit import record_event
 from labeling.models import User
+from rlhf.contract.model_card import CARD
 from rlhf.domain.checkpoints import open_checkpoint
-from rlhf.domain.model_card import make_card, trace_parents
+from rlhf.domain.model_card import make_card, make_lineage, trace_parents
 from rlhf.models import Checkpoint
 
 BLOCK_BYTES = 2**20
-README = "README.md"
+LINEAGE = "LINEAGE.md"
 END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -33,21 +38,30 @@ def open_archive(checkpoint: Checkpoint, user: User) -> Archive:
     Raises: ModelRefused when the model is damaged or not on this machine.
     """
     folder = open_checkpoint(checkpoint)
-    card = make_card(checkpoint, trace_parents(checkpoint)).encode()
+    name, text = add_page(checkpoint, has_card=(folder / CARD).exists())
+    page = text.encode()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     asked = {"manifest_sha256": checkpoint.manifest_sha256}
     record_event("checkpoint.download", checkpoint, actor=user, project=checkpoint.project, after=asked)
-    sizes = [len(card), *(path.stat().st_size for path in files)]
+    sizes = [len(page), *(path.stat().st_size for path in files)]
     return Archive(
         name=f"{checkpoint.name}.tar",
         size=sum(tarfile.BLOCKSIZE + pad(size) for size in sizes) + len(END),
-        blocks=write_blocks(checkpoint, card, folder, files),
+        blocks=write_blocks(checkpoint, name, page, folder, files),
     )
 
 
-def write_blocks(checkpoint: Checkpoint, card: bytes, folder: Path, files: list[Path]) -> Iterator[bytes]:
-    """Yield the tar: the card, then the files as they lie in the folder. Equal models make equal bytes."""
-    yield write_header(checkpoint, README, len(card)) + card.ljust(pad(len(card)), b"\0")
+def add_page(checkpoint: Checkpoint, *, has_card: bool) -> tuple[str, str]:
+    """Return the name and the text of what the archive adds to a model's own files."""
+    chain = trace_parents(checkpoint)
+    if has_card:
+        return LINEAGE, "\n".join(make_lineage(checkpoint, chain))
+    return CARD, make_card(checkpoint, chain)
+
+
+def write_blocks(checkpoint: Checkpoint, name: str, page: bytes, folder: Path, files: list[Path]) -> Iterator[bytes]:
+    """Yield the tar: the page of a name, then the files as they lie in the folder. Equal models make equal bytes."""
+    yield write_header(checkpoint, name, len(page)) + page.ljust(pad(len(page)), b"\0")
     for path in files:
         size = path.stat().st_size
         yield write_header(checkpoint, path.relative_to(folder).as_posix(), size)

@@ -10,9 +10,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from rlhf.contract.config import TRAINING_KINDS
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
 from rlhf.contract.settings import RunConfig
+from rlhf.learning.model_card import add_card
 from rlhf.learning.processes import is_first_process, join_processes, require_shardable, wait_for_all, work_alone
 from rlhf.learning.reporting import HandedBack, install_stop_signal
 from rlhf.learning.stops import StopError
@@ -52,7 +54,10 @@ def execute_run(run_dir: Path) -> int:
     if is_first_process():
         (run_dir / RESULT).unlink(missing_ok=True)
     try:
-        metrics = train_together(read_config(run_dir), run_dir)
+        config = read_config(run_dir)
+        metrics = train_together(config, run_dir)
+        if is_first_process() and config.kind in TRAINING_KINDS:
+            add_card(run_dir, config, metrics)
     except HandedBack as stop:
         print(f"handed back: {stop}", file=sys.stderr, flush=True)
         return EXIT_HANDED_BACK

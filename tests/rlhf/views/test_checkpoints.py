@@ -186,6 +186,26 @@ def test_a_model_is_downloaded_whole_with_its_card(as_manager, manager, trained)
     assert (event.actor, event.subject, event.after) == (manager, "tuned", {"manifest_sha256": trained.manifest_sha256})
 
 
+def test_a_card_that_a_run_has_published_stays_as_it_is_and_lineage_lies_beside_it(as_manager, trained):
+    folder = Path(settings.PREFLOOP_HOME) / trained.path
+    with sealed_folder(folder) as part:
+        (part / "README.md").write_bytes(b"# A policy by dpo\n")
+    sha256 = verify_sealed(folder)
+    Checkpoint.objects.filter(pk=trained.pk).update(manifest_sha256=sha256)
+
+    answer = as_manager.get(f"{trained.get_absolute_url()}model.tar")
+
+    with tarfile.open(fileobj=io.BytesIO(b"".join(answer.streaming_content))) as tar:
+        files = {name: tar.extractfile(name).read() for name in tar.getnames()}
+        assert len(tar.getnames()) == len(files) == 3
+    assert files["tuned/README.md"] == b"# A policy by dpo\n"
+    lineage = files["tuned/LINEAGE.md"].decode()
+    dataset = trained.run.dataset
+    assert f"2. tuned: DPO on {dataset} (sha256 `{dataset.sha256}`, 2 rows)" in lineage
+    assert f"sha256 `{sha256}`" in lineage
+    assert "## Measured" not in lineage
+
+
 def test_the_card_tells_lineage_data_settings_and_figures(as_manager, trained):
     card = as_manager.get(trained.get_absolute_url()).context["card"]
 
