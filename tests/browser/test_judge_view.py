@@ -6,8 +6,17 @@ import pytest
 from playwright.sync_api import Page
 
 from labeling.domain.desk import DEFAULT_KEYS, Desk, save_desk
-from labeling.models import Demonstration, Judgment, Project, Slice, Slot
-from tests.browser.conftest import PAGE, press_and_wait, read_slot, wait_for_another, wait_for_pair, wait_until_saved
+from labeling.domain.projects import publish_guideline
+from labeling.models import Demonstration, Guideline, Judgment, Project, Slice, Slot
+from tests.browser.conftest import (
+    PAGE,
+    press_and_wait,
+    read_slot,
+    wait_for_another,
+    wait_for_pair,
+    wait_until_ready,
+    wait_until_saved,
+)
 from tests.browser.test_judge import list_faults
 from tests.labeling.rows import add_pair, add_pairs
 
@@ -344,6 +353,35 @@ def test_a_break_is_suggested_after_the_projects_minutes_of_work(kitchen, grace,
     page.get_by_role("button", name="Got it").click()
 
     assert not page.locator("[data-rest]").is_visible()
+
+
+@pytest.mark.parametrize("is_first", [False, True], ids=["a newer one", "the first one"])
+def test_a_guideline_published_meanwhile_is_told_and_judgments_name_what_was_before_her(
+    kitchen, grace, open_page, is_first
+):
+    if is_first:
+        Guideline.objects.all().delete()
+    add_pairs(kitchen, 4)
+    page = open_page(grace, PAGE)
+    slot = wait_until_ready(page)
+    newer = publish_guideline(kitchen, "Choose the **longer** one.", is_breaking=True)
+
+    slot = press_and_wait(page, "f", slot)  # shown before it was published
+    wait_until_saved(page)
+    assert page.locator("[data-newer]").is_hidden()
+    slot = press_and_wait(page, "f", wait_until_ready(page))  # made ready before
+    page.wait_for_selector("[data-newer]")
+    assert page.locator("[data-newer]").inner_text().startswith("There is a new version of the guideline")
+    press_and_wait(page, "f", slot)
+    wait_until_saved(page)
+    assert page.locator("[data-newer]").is_visible()
+    page.keyboard.press("g")
+    page.wait_for_selector("#guideline:popover-open")
+
+    assert page.locator("#guideline .prose").inner_text() == "Choose the longer one."
+    assert page.locator("[data-newer]").is_hidden()
+    followed = list(Judgment.objects.order_by("id").values_list("guideline__version", flat=True))
+    assert followed == [newer.version if is_first else 1, newer.version if is_first else 1, newer.version]
 
 
 def test_text_size_width_and_timer_are_hers(kitchen, grace, open_page):
