@@ -143,6 +143,46 @@ def test_both_texts_scroll_together(kitchen, grace, open_page):
     assert list_faults(page) == []
 
 
+def test_each_text_scrolls_by_itself_where_she_wants_it_so_until_she_ties_them(kitchen, grace, open_page):
+    save_desk(grace, Desk(layout="boxes"))
+    add_pair(kitchen, text_a=LONG, text_b=LONG.upper())
+    page = open_page(grace, PAGE, viewport={"width": 1280, "height": 800})
+    wait_for_pair(page)
+    places = "[...document.querySelectorAll('.completion .text')].map((text) => text.scrollTop)"
+
+    page.locator(".completion .text").first.focus()
+    page.keyboard.press("PageDown")
+    page.wait_for_function(f"() => {places}[0] > 0")
+    page.wait_for_timeout(300)
+    left, right = page.evaluate(places)
+    assert (left > 0, right, page.evaluate("scrollY")) == (True, 0, 0)
+    assert list_faults(page) == []
+
+    page.locator("#comparison").focus()
+    page.keyboard.press("s")
+    page.locator(".completion .text").nth(1).evaluate("text => { text.scrollTop = text.scrollHeight; }")
+    page.wait_for_function(
+        "() => { const text = document.querySelectorAll('.completion .text')[0];"
+        " return text.scrollTop / (text.scrollHeight - text.clientHeight) > 0.98; }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scale", "key", "control"), [("seven", "2", ".steps label"), ("quick", "Shift+F", ".choices button")]
+)
+def test_a_choice_is_seen_in_the_colours_of_the_system_too(kitchen, grace, open_page, scale, key, control):
+    Project.objects.update(scale=scale)
+    add_pair(kitchen)
+    page = open_page(grace, PAGE, forced_colors="active")
+    wait_for_pair(page)
+
+    page.keyboard.press(key)
+
+    colours = page.locator(control).evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    chosen = colours.pop(1 if scale == "seven" else 0)
+    assert chosen not in colours
+
+
 def test_completions_stand_side_by_side_or_one_below_the_other(kitchen, grace, open_page):
     add_pairs(kitchen, 2)
     page = open_page(grace, PAGE, viewport={"width": 1280, "height": 800})
