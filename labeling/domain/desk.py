@@ -21,6 +21,7 @@ WIDTHS = {"narrow": gettext_lazy("Narrow"), "wide": gettext_lazy("Wide"), "full"
 LAYOUTS = {
     "auto": gettext_lazy("Side by side where there is room"),
     "side": gettext_lazy("Side by side"),
+    "boxes": gettext_lazy("Side by side, each scrolled by itself"),
     "stacked": gettext_lazy("One below the other"),
 }
 RENDERS = {"rendered": gettext_lazy("Rendered"), "raw": gettext_lazy("As written")}

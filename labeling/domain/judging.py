@@ -22,6 +22,7 @@ from labeling.domain.fixing import show_fix, store_fix, withdraw_fix
 from labeling.domain.overlap import ask_another
 from labeling.domain.placing import (
     check_given,
+    choose_guideline_id,
     close_held,
     find_guideline_id,
     find_replay,
@@ -65,13 +66,15 @@ def record_judgment(
     lease_token: uuid.UUID,
     vote: Vote,
     shown_at: datetime | None = None,
+    guideline_id: int | None = None,
 ) -> Judgment:
     """Store a vote on the slot the labeler was given, close the slot, and bring the comparison's tally up to date.
 
     The same key again is the stored row. A vote that comes after its lease takes the slot, or another of the
     comparison, while one is free; otherwise it is kept as an extra. A late answer to a probe measures nothing and is
     refused. shown_at is what the page says of a claim that was lost or never shown by the server; of a shown one the
-    slot knows better, and only one shown by show_reserved has it, within bounds, from the page.
+    slot knows better, and only one shown by show_reserved has it, within bounds, from the page. guideline_id is the
+    guideline the page showed, which may be older than the one that holds now.
     """
     check_given(slot_id, labeler, lease_token, idempotency_key=idempotency_key)
     try:
@@ -93,6 +96,7 @@ def record_judgment(
                 idempotency_key=idempotency_key,
                 lease_token=lease_token,
                 shown_at=shown_at,
+                guideline_id=guideline_id,
             )
     except IntegrityError:
         return answer_lost_race(idempotency_key, labeler, slot_id=slot_id)
@@ -107,11 +111,13 @@ def store_judgment(
     idempotency_key: uuid.UUID,
     lease_token: uuid.UUID,
     shown_at: datetime | None,
+    guideline_id: int | None,
 ) -> Judgment:
     """Insert the first word of a labeler on a comparison, and what follows from it."""
     now = timezone.now()
     said = read_vote(vote, slot.comparison, a_shown_left=slot.a_shown_left)
     reason, propensity = read_claim(slot, labeler)
+    latest_id: int | None = slot.guideline_id  # type: ignore[attr-defined]
     judgment = Judgment(
         idempotency_key=idempotency_key,
         comparison=slot.comparison,
@@ -120,7 +126,7 @@ def store_judgment(
         is_extra=place is None,
         a_shown_left=slot.a_shown_left,
         lease_token=lease_token,
-        guideline_id=slot.guideline_id,  # type: ignore[attr-defined]
+        guideline_id=choose_guideline_id(slot.project, guideline_id, latest_id=latest_id),
         reason=reason,
         propensity=propensity,
         shown_at=min(shown_at or now, now),
@@ -147,6 +153,7 @@ def revise_judgment(
     idempotency_key: uuid.UUID,
     vote: Vote,
     shown_at: datetime | None = None,
+    guideline_id: int | None = None,
 ) -> Judgment:
     """Store the labeler's new word on what she judged before; the old row stays. A replay is the stored row.
 
@@ -162,7 +169,16 @@ def revise_judgment(
             comparison = load_judged(judgment.comparison_id)
             require_member(comparison.project, labeler)
             refuse_sealed(judgment, comparison.project)
-            return store_revision(judgment, comparison, vote, idempotency_key=idempotency_key, shown_at=shown_at)
+            latest_id = find_guideline_id(comparison.project)
+            followed_id = choose_guideline_id(comparison.project, guideline_id, latest_id=latest_id)
+            return store_revision(
+                judgment,
+                comparison,
+                vote,
+                idempotency_key=idempotency_key,
+                shown_at=shown_at,
+                guideline_id=followed_id,
+            )
     except IntegrityError as error:
         require_member(judgment.comparison.project, labeler)
         raise AlreadyRevised(_("This vote was changed already: undo the newer one.")) from error
@@ -175,6 +191,7 @@ def store_revision(
     *,
     idempotency_key: uuid.UUID,
     shown_at: datetime | None,
+    guideline_id: int | None,
 ) -> Judgment:
     """Insert the row that revises another, and what follows from it."""
     now = timezone.now()
@@ -187,7 +204,7 @@ def store_revision(
         is_extra=judgment.is_extra,
         a_shown_left=judgment.a_shown_left,
         lease_token=judgment.lease_token,
-        guideline_id=find_guideline_id(comparison.project),
+        guideline_id=guideline_id,
         reason=judgment.reason,
         propensity=judgment.propensity,
         shown_at=min(shown_at or now, now),
@@ -228,7 +245,7 @@ def answer_lost_race(idempotency_key: uuid.UUID, labeler: User, *, slot_id: int)
 
 
 def current_guideline(project: Project) -> Guideline | None:
-    """Return the version of the guideline that judgments made now follow."""
+    """Return the version of the guideline that holds now."""
     return Guideline.objects.filter(project=project).order_by("-version").first()
 
 

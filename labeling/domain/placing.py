@@ -18,7 +18,7 @@ from labeling.statements import Change, compiled, compiled_change
 
 
 def load_given(slot_id: int) -> Slot:
-    """Return a slot with its texts and, as guideline_id, the guideline judgments made now follow.
+    """Return a slot with its texts and, as guideline_id, the guideline that holds now.
 
     On PostgreSQL its comparison is locked: of two votes at once the second waits, and counts the first in its tally.
     """
@@ -103,5 +103,12 @@ def check_given(slot_id: int, labeler: User, lease_token: uuid.UUID, *, idempote
 
 
 def find_guideline_id(project: Project) -> int | None:
-    """Return the id of the guideline judgments made now follow."""
+    """Return the id of the guideline that holds now."""
     return Guideline.objects.filter(project=project).order_by("-version").values_list("pk", flat=True).first()
+
+
+def choose_guideline_id(project: Project, read_id: int | None, *, latest_id: int | None) -> int | None:
+    """Return the id of the guideline a judgment follows: the one she had before her, else the one that holds now."""
+    if read_id in (None, latest_id):
+        return latest_id
+    return read_id if Guideline.objects.filter(project=project, pk=read_id).exists() else latest_id

@@ -23,7 +23,7 @@ from labeling.domain.flags import (
     flag_side,
 )
 from labeling.domain.intervals import Figure, compute_z, measure_share
-from labeling.domain.parts import PARTS, put_on_one_scale
+from labeling.domain.parts import PARTS, choose_votes
 from labeling.domain.peers import Standing, compare_peers
 from labeling.domain.pools import Answers, Pool, Usual, find_usual, group, pool_answers
 from labeling.domain.votes import count_votes, load_votes, read_gold, read_repeats, read_windows
@@ -98,10 +98,11 @@ def measure_agreement(project: Project, *, by: str | None = None, since: datetim
 
     Parts are named by the slice, by the Monday of the week in which the comparison was judged last (YYYY-MM-DD), by the
     usernames with " - " between, by the username. Votes of labelers in quarantine, and those before a comparison was
-    sent back, are left out. Where there are more votes than votes.MAX_VOTES, the newest count.
+    sent back, are left out, as are votes asked for because others disagreed. Where there are more votes than
+    votes.MAX_VOTES, the newest count.
     """
-    votes = load_votes(project, since=since, with_words=False)
-    return PARTS[by](put_on_one_scale([vote for vote in votes if vote.is_counted]))
+    votes, _n_contested = choose_votes(load_votes(project, since=since, with_words=False), project)
+    return PARTS[by](votes)
 
 
 def assess_labeler(user: User, member: Membership | None, said: Answers, pools: dict[str, Pool]) -> LabelerQuality:

@@ -12,13 +12,13 @@ from django.db import connection
 from django.utils import timezone, translation
 
 from labeling.domain.agreement import Agreement
-from labeling.domain.parts import PARTS, put_on_one_scale
+from labeling.domain.parts import PARTS, choose_votes
 from labeling.domain.quality import LabelerQuality, assess_labelers
 from labeling.domain.votes import read_votes
 from labeling.domain.weeks import Week, count_project
 from labeling.models import AuditEvent, Judgment, Project
 
-SCHEMA = 3  # one more with every change of what a report holds: an older one, still kept, is no longer found
+SCHEMA = 4  # one more with every change of what a report holds: an older one, still kept, is no longer found
 FRESH = timedelta(seconds=60)
 KEPT_S = 7 * 24 * 3600
 GIVEN_UP_S = 120  # whoever measures longer is taken for dead
@@ -34,6 +34,7 @@ class Report:
     whole: Agreement
     n_quarantined: int  # judgments left out because their labeler is in quarantine
     n_sent_back: int  # judgments left out because the comparison was sent back after them
+    n_contested: int  # judgments left out of agreement because they were asked for where others disagreed
     slices: Sequence[Agreement]
     weeks: Sequence[Agreement]
     pairs: Sequence[Agreement]  # of the labelers who share most
@@ -87,13 +88,14 @@ def find_newest(project: Project) -> tuple[int, int]:
 def measure_report(project: Project, *, seen: tuple[int, int]) -> Report:
     """Measure everything the page shows, now."""
     found = list(read_votes(project, with_words=False))  # read once, for reading is a third of the work
-    votes = put_on_one_scale([vote for vote in found if vote.is_counted])
+    votes, n_contested = choose_votes(found, project)
     return Report(
         seen=seen,
         at=timezone.now(),
         whole=PARTS[None](votes)[0],
         n_quarantined=sum(vote.is_quarantined for vote in found),
         n_sent_back=sum(vote.is_sent_back and not vote.is_quarantined for vote in found),
+        n_contested=n_contested,
         slices=PARTS["slice"](votes),
         weeks=PARTS["week"](votes),
         pairs=PARTS["pair"](votes),

@@ -48,6 +48,7 @@ def create_judgment(request: HttpRequest, slug: str) -> HttpResponse:
             lease_token=form.cleaned_data["lease_token"],
             vote=form.to_vote(),
             shown_at=form.cleaned_data["shown_at"],
+            guideline_id=form.cleaned_data["guideline"],
         )
     except (AlreadyJudged, IdempotencyConflict) as error:
         return go_on(request, project, ready, status=409, notice=str(error))

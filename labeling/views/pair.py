@@ -125,10 +125,10 @@ def show_page(request: HttpRequest, project: Project, context: dict[str, Any], *
     context |= {"project": project, "is_veiled": is_veiled(request, project), "is_forced": is_forced(project.scale)}
     context |= show_desk(request.user, context["scale"])
     context["steps"] = list_steps(context["desk"], context["scale"], context.get("vote"))
+    guideline = context["guideline"] = current_guideline(project)
     if request.htmx:
         return render(request, f"{TEMPLATE}#comparison", context, status=status)
-    guideline = current_guideline(project)
-    context |= {"guideline": guideline, "guideline_text": ShownText(guideline.text) if guideline else None}
+    context["guideline_text"] = ShownText(guideline.text) if guideline else None
     return render(request, TEMPLATE, context, status=status)
 
 

@@ -68,6 +68,7 @@ def show_quality(request: HttpRequest, slug: str) -> HttpResponse:
         "whole": report.whole,
         "n_quarantined": report.n_quarantined,
         "n_sent_back": report.n_sent_back,
+        "n_contested": report.n_contested,
         "headlines": list_headlines(report.whole),
         "ceilings": CEILINGS,
         "curves": draw_agreement(report.weeks),

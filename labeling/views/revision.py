@@ -105,6 +105,7 @@ def store_revision(request: HttpRequest, judgment: Judgment) -> HttpResponse:
             idempotency_key=form.cleaned_data["idempotency_key"],
             vote=form.to_vote(),
             shown_at=form.cleaned_data["shown_at"],
+            guideline_id=form.cleaned_data["guideline"],
         )
         response = show_next(request, project, announcement=_("Changed. Next pair."))
     except (AlreadyRevised, AlreadyFrozen, AlreadyGraded) as error:

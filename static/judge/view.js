@@ -5,6 +5,7 @@ import { trace } from "./trace.js";
 
 const VIEW = `prefloop:view:${main.dataset.owner}`;
 const base = { raw: main.dataset.shows === "raw", diff: false, sync: "sync" in main.dataset, stacked: main.dataset.layout === "stacked", asks: "asks" in main.dataset };
+const BESIDE = base.stacked || main.dataset.layout === "auto" ? "side" : main.dataset.layout;
 const settings = JSON.stringify(base); // what she changes in her settings goes before what she toggled earlier
 const view = { ...base, ...readKept() };
 
@@ -21,14 +22,14 @@ export const diffField = () => (view.diff ? "&diff=true" : "");
 
 export function applyView() {
   main.dataset.shows = view.raw ? "raw" : "rendered";
-  main.dataset.layout = view.stacked ? "stacked" : "side";
+  main.dataset.layout = view.stacked ? "stacked" : BESIDE;
   for (const name of ["diff", "sync", "asks"]) main.toggleAttribute(`data-${name}`, view[name]);
   for (const button of findAll("[data-toggle]")) button.setAttribute("aria-pressed", view[button.dataset.toggle]);
   for (const raw of findAll("[data-render=raw]")) {
     raw.hidden = !view.raw;
     raw.previousElementSibling.hidden = view.raw;
   }
-  for (const text of findAll(".conversation, .completion .text:not([data-boxed])")) view.sync ? (text.tabIndex = 0) : text.removeAttribute("tabindex");
+  for (const text of findAll(".conversation, .completion .text:not([data-boxed])")) view.sync || main.dataset.layout === "boxes" ? (text.tabIndex = 0) : text.removeAttribute("tabindex");
   for (const wide of findAll(".prose :is(.formula, table, pre)")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // or no key moves it
   for (const part of findAll(".conversation, .completions")) part.inert = "veiled" in main.dataset;
   if (view.diff && page.section.dataset.whole && !find("[data-diff].compared")) loadDiff(page.section);

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from labeling.domain.desk import Desk, save_desk
 from labeling.models import Project
-from tests.browser.conftest import PAGE, wait_for_pair
+from tests.browser.conftest import PAGE, press_and_wait, wait_for_pair
 from tests.browser.test_judge import list_faults
 from tests.labeling.rows import add_pair
 
@@ -177,6 +177,35 @@ def test_what_is_rewritten_stays_in_sight_above_the_bar(
     assert bar["top"] < field["top"] < field["bottom"] < save["top"] < save["bottom"] <= size["height"]
     assert field["height"] >= 96
     assert list_faults(page) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_line_without_a_break_does_not_widen_the_bar_when_it_is_rewritten(kitchen, grace, open_page, size):
+    Project.objects.update(scale="seven", **EVERYTHING)
+    add_pair(kitchen, text_a="https://example.org/" + "x" * 400, text_b="https://example.org/" + "y" * 400)
+    page = open_page(grace, PAGE, viewport=size)
+    wait_for_pair(page)
+
+    write_fix(page, "1")
+
+    assert page.evaluate("[document.documentElement.scrollWidth <= innerWidth, scrollX]") == [True, 0]
+    assert 0 <= measure(page, "#fix")["left"] < measure(page, ".save")["right"] <= size["width"]
+    assert measure(page, "#fix")["width"] > 0.8 * size["width"]
+
+
+@pytest.mark.parametrize("layout", ["auto", "stacked"])
+def test_short_texts_leave_the_bar_where_long_ones_have_it(kitchen, grace, open_page, layout):
+    save_desk(grace, Desk(layout=layout))
+    add_pair(kitchen, "first", text_a="Yes.", text_b="No.", priority=1)
+    add_pair(kitchen, "second", text_a=LONG, text_b=LONG.upper())
+    page = open_page(grace, PAGE, viewport=PHONE if layout == "auto" else {"width": 1440, "height": 900})
+    slot = wait_for_pair(page)
+
+    short = measure(page, ".choices")
+    press_and_wait(page, "x", slot)
+
+    assert measure(page, ".choices") == short
+    assert measure(page, ".verdict")["bottom"] == page.viewport_size["height"]
 
 
 def test_the_editor_never_moves_a_card_by_itself(kitchen, grace, open_page):

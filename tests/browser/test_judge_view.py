@@ -6,8 +6,17 @@ import pytest
 from playwright.sync_api import Page
 
 from labeling.domain.desk import DEFAULT_KEYS, Desk, save_desk
-from labeling.models import Demonstration, Judgment, Project, Slice, Slot
-from tests.browser.conftest import PAGE, press_and_wait, read_slot, wait_for_another, wait_for_pair, wait_until_saved
+from labeling.domain.projects import publish_guideline
+from labeling.models import Demonstration, Guideline, Judgment, Project, Slice, Slot
+from tests.browser.conftest import (
+    PAGE,
+    press_and_wait,
+    read_slot,
+    wait_for_another,
+    wait_for_pair,
+    wait_until_ready,
+    wait_until_saved,
+)
 from tests.browser.test_judge import list_faults
 from tests.labeling.rows import add_pair, add_pairs
 
@@ -132,6 +141,46 @@ def test_both_texts_scroll_together(kitchen, grace, open_page):
         " return text.scrollTop / (text.scrollHeight - text.clientHeight) > 0.98; }"
     )
     assert list_faults(page) == []
+
+
+def test_each_text_scrolls_by_itself_where_she_wants_it_so_until_she_ties_them(kitchen, grace, open_page):
+    save_desk(grace, Desk(layout="boxes"))
+    add_pair(kitchen, text_a=LONG, text_b=LONG.upper())
+    page = open_page(grace, PAGE, viewport={"width": 1280, "height": 800})
+    wait_for_pair(page)
+    places = "[...document.querySelectorAll('.completion .text')].map((text) => text.scrollTop)"
+
+    page.locator(".completion .text").first.focus()
+    page.keyboard.press("PageDown")
+    page.wait_for_function(f"() => {places}[0] > 0")
+    page.wait_for_timeout(300)
+    left, right = page.evaluate(places)
+    assert (left > 0, right, page.evaluate("scrollY")) == (True, 0, 0)
+    assert list_faults(page) == []
+
+    page.locator("#comparison").focus()
+    page.keyboard.press("s")
+    page.locator(".completion .text").nth(1).evaluate("text => { text.scrollTop = text.scrollHeight; }")
+    page.wait_for_function(
+        "() => { const text = document.querySelectorAll('.completion .text')[0];"
+        " return text.scrollTop / (text.scrollHeight - text.clientHeight) > 0.98; }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scale", "key", "control"), [("seven", "2", ".steps label"), ("quick", "Shift+F", ".choices button")]
+)
+def test_a_choice_is_seen_in_the_colours_of_the_system_too(kitchen, grace, open_page, scale, key, control):
+    Project.objects.update(scale=scale)
+    add_pair(kitchen)
+    page = open_page(grace, PAGE, forced_colors="active")
+    wait_for_pair(page)
+
+    page.keyboard.press(key)
+
+    colours = page.locator(control).evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    chosen = colours.pop(1 if scale == "seven" else 0)
+    assert chosen not in colours
 
 
 def test_completions_stand_side_by_side_or_one_below_the_other(kitchen, grace, open_page):
@@ -344,6 +393,35 @@ def test_a_break_is_suggested_after_the_projects_minutes_of_work(kitchen, grace,
     page.get_by_role("button", name="Got it").click()
 
     assert not page.locator("[data-rest]").is_visible()
+
+
+@pytest.mark.parametrize("is_first", [False, True], ids=["a newer one", "the first one"])
+def test_a_guideline_published_meanwhile_is_told_and_judgments_name_what_was_before_her(
+    kitchen, grace, open_page, is_first
+):
+    if is_first:
+        Guideline.objects.all().delete()
+    add_pairs(kitchen, 4)
+    page = open_page(grace, PAGE)
+    slot = wait_until_ready(page)
+    newer = publish_guideline(kitchen, "Choose the **longer** one.", is_breaking=True)
+
+    slot = press_and_wait(page, "f", slot)  # shown before it was published
+    wait_until_saved(page)
+    assert page.locator("[data-newer]").is_hidden()
+    slot = press_and_wait(page, "f", wait_until_ready(page))  # made ready before
+    page.wait_for_selector("[data-newer]")
+    assert page.locator("[data-newer]").inner_text().startswith("There is a new version of the guideline")
+    press_and_wait(page, "f", slot)
+    wait_until_saved(page)
+    assert page.locator("[data-newer]").is_visible()
+    page.keyboard.press("g")
+    page.wait_for_selector("#guideline:popover-open")
+
+    assert page.locator("#guideline .prose").inner_text() == "Choose the longer one."
+    assert page.locator("[data-newer]").is_hidden()
+    followed = list(Judgment.objects.order_by("id").values_list("guideline__version", flat=True))
+    assert followed == [newer.version if is_first else 1, newer.version if is_first else 1, newer.version]
 
 
 def test_text_size_width_and_timer_are_hers(kitchen, grace, open_page):

@@ -14,7 +14,7 @@ from labeling.domain.errors import (
     InvalidJudgment,
     NotAMember,
 )
-from labeling.domain.judging import Vote, revise_judgment, seal_judgments, show_vote
+from labeling.domain.judging import Vote, record_judgment, revise_judgment, seal_judgments, show_vote
 from labeling.domain.leases import make_lease_token
 from labeling.domain.projects import publish_guideline
 from labeling.models import Judgment, Membership, Project, Slot
@@ -221,6 +221,25 @@ def test_a_revision_is_a_new_row_and_the_last_word(kitchen, grace):
         (0, second.pk, None, False, 1, lease),
     ]
     assert Judgment.objects.current().get() == third
+
+
+@pytest.mark.parametrize(("named", "version"), [("first", 1), ("second", 2), ("other", 2), (None, 2)])
+def test_a_judgment_follows_the_guideline_she_had_before_her(kitchen, garden, grace, named, version):
+    guidelines = {
+        "first": publish_guideline(kitchen, "Short before long."),
+        "other": publish_guideline(garden, "Green before red."),
+        "second": publish_guideline(kitchen, "Long before short.", is_breaking=True),
+    }
+    guideline_id = guidelines[named].pk if named else None
+    add_pair(kitchen)
+    slot = claim(kitchen, grace)
+    said = {"vote": Vote(preference=-2), "guideline_id": guideline_id}
+
+    first = record_judgment(slot.pk, grace, idempotency_key=uuid.uuid4(), lease_token=slot.lease_token, **said)
+    second = revise_judgment(first, grace, idempotency_key=uuid.uuid4(), **said)
+
+    assert [row.guideline.version for row in (first, second)] == [version, version]
+    assert {row.guideline.project for row in (first, second)} == {kitchen}
 
 
 def test_a_revision_replayed_is_the_stored_row(kitchen, grace):

@@ -198,6 +198,39 @@ def test_six_colluding_bots_are_flagged_with_whom_they_copy(kitchen):
     assert "on 50 of the 50 both judged" in reasons
 
 
+def test_asking_on_where_labelers_disagree_does_not_move_how_far_they_agree(kitchen):
+    """Every vote is right 80 times in 100, so two name the same winner 68 times in 100, with a kappa of 0.36."""
+    Project.objects.update(overlap=2, overlap_max=5)
+    kitchen.refresh_from_db()
+    users, rng = add_users(kitchen, 12), np.random.default_rng(1)
+    asked = []
+    for item in range(600):
+        # Some are early and others late: those who come third find contested comparisons only.
+        labelers = [*rng.permutation(8)[:2], *(8 + rng.permutation(4)[:3])]
+        said = [(item, int(labeler), int(rng.choice([2, -2], p=[0.8, 0.2]))) for labeler in labelers]
+        asked += said if said[0][2] != said[1][2] else said[:2]
+    store_votes(kitchen, users, [(item, who, strength if item % 2 else -strength) for item, who, strength in asked])
+
+    [whole], pairs = measure_agreement(kitchen), measure_agreement(kitchen, by="pair")
+
+    figures = {figure.key: figure for figure in whole.figures}
+    for key, truth in (("signs", 0.68), ("fleiss", 0.36), ("ordinal", 0.36)):
+        assert figures[key].low < truth < figures[key].high, key
+        assert figures[key].high - figures[key].low < 0.2
+    assert (whole.n_items, whole.n_votes) == (600, 1200)
+    assert all({name[-2:] for name in pair.name.split(" - ")} <= {f"{n:02}" for n in range(8)} for pair in pairs)
+
+
+def test_where_nobody_is_asked_on_every_vote_counts(kitchen):
+    Project.objects.update(overlap=1, overlap_max=0)
+    kitchen.refresh_from_db()
+    store_crowd(kitchen, add_users(kitchen, 4), ["honest"] * 4, n_items=30, overlap=4)
+
+    [whole] = measure_agreement(kitchen)
+
+    assert (whole.n_items, whole.n_votes) == (30, 120)
+
+
 @pytest.mark.parametrize("n", [1, 5])
 def test_it_asks_as_often_for_one_labeler_as_for_five(kitchen, django_assert_num_queries, n):
     store_crowd(kitchen, add_users(kitchen, n), ["honest"] * n, n_items=20, overlap=min(n, 3))

@@ -164,9 +164,9 @@ def test_another_field_of_the_report_asks_for_another_schema_number():
     names = [" ".join(field.name for field in fields(kind)) for kind in (Report, LabelerQuality, Week)]
 
     assert (SCHEMA, names) == (
-        3,
+        4,
         [
-            "seen at whole n_quarantined n_sent_back slices weeks pairs labelers decay",
+            "seen at whole n_quarantined n_sent_back n_contested slices weeks pairs labelers decay",
             "labeler is_active is_quarantined n n_right gold consistency left left_z longer longer_z ties hasty median_s"
             " n_pastes agreement reliability flags",
             "start n n_ties n_slight n_left n_gold n_right n_bad",
