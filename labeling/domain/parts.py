@@ -89,15 +89,19 @@ def choose_votes(found: Iterable[VoteRow], project: Project) -> tuple[Sequence[V
 
 
 def keep_asked(votes: Sequence[VoteRow], project: Project) -> Sequence[VoteRow]:
-    """Return of each comparison, its votes in order, the first ones: those asked for whatever the others say.
+    """Return of each comparison, its votes in order, those asked for whatever they say."""
+    n_asked = count_asked(project)
+    return [vote for same_item in split(votes, lambda vote: str(vote.item)).values() for vote in same_item[:n_asked]]
+
+
+def count_asked(project: Project) -> int | None:
+    """Return how many votes on a comparison are asked for whatever they say; None where that is all of them.
 
     Where the project asks on when labelers disagree, the later ones are of contested comparisons alone: two who name the
     same winner 68 times in 100 would seem to do so 85 times, and who often comes third to agree with nobody.
     """
     n_asked = max(2, project.overlap)
-    if project.overlap_max <= n_asked:
-        return votes
-    return [vote for same_item in split(votes, lambda vote: str(vote.item)).values() for vote in same_item[:n_asked]]
+    return n_asked if project.overlap_max > n_asked else None
 
 
 def put_on_one_scale(votes: Sequence[VoteRow]) -> Sequence[VoteRow]:

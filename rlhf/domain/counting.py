@@ -9,6 +9,7 @@ from operator import or_
 
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 
+from labeling.domain.parts import count_asked
 from labeling.models import Judgment, Membership, Project
 from rlhf.domain.quota import IS_USED, Quota, read_quota, shows
 from rlhf.models import Checkpoint, Loop, Round
@@ -85,12 +86,14 @@ def count_new(quotas: Iterable[Quota]) -> dict[int, int]:
 def measure_agreement(loop: Loop) -> tuple[float, int]:
     """Return the share of agreeing pairs of votes on the comparisons that were newly judged, and how many pairs.
 
-    Two votes agree that name the same winner, or both none. Without two votes on anything: 1 and 0.
+    Two votes agree that name the same winner, or both none; those asked for because others disagreed are left out.
+    Without two votes on anything: 1 and 0.
     """
     judged = list_new_votes(read_quota(loop)).values("comparison")
+    n_asked = count_asked(loop.project)
     strengths: dict[int, list[int]] = {}
     current = Judgment.objects.of_work().current().filter(comparison__in=judged)
-    for comparison, strength in current.values_list("comparison", "strength"):
+    for comparison, strength in current.order_by("pk").values_list("comparison", "strength"):
         strengths.setdefault(comparison, []).append((strength > 0) - (strength < 0))
-    pairs = [pair for signs in strengths.values() for pair in combinations(signs, 2)]
+    pairs = [pair for signs in strengths.values() for pair in combinations(signs[:n_asked], 2)]
     return (sum(one == other for one, other in pairs) / len(pairs) if pairs else 1.0), len(pairs)

@@ -11,7 +11,7 @@ from labeling.domain.people import add_member
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slice, Slot, User
 from rlhf.domain import listening, runs
 from rlhf.domain import loop as life
-from rlhf.domain.counting import count_new_judgments
+from rlhf.domain.counting import count_new_judgments, measure_agreement
 from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.errors import NotReady
 from rlhf.domain.promoting import roll_back
@@ -292,6 +292,24 @@ def test_labelers_who_disagree_hold_the_round_back_and_the_loop_says_so(loop):
     assert read_standing(loop.project).wait.startswith(
         "labelers agree in 25% of 4 pairs of votes since the last round, and 80% is asked for"
     )
+
+
+def test_those_asked_because_others_disagree_make_no_disagreement_of_their_own(loop):
+    Project.objects.update(overlap=2, overlap_max=3)
+    loop.project.refresh_from_db()
+    others = [User.objects.create_user(name) for name in ("otto", "tina")]
+    for other in others:
+        add_member(loop.project, other, role="labeler")
+    life.start_loop(loop)
+    judge(loop.project, 4)
+    for number, judgment in enumerate(Judgment.objects.order_by("id")):
+        if number == 0:
+            say(judgment.comparison, others[0], -judgment.strength)
+            say(judgment.comparison, others[1], judgment.strength)
+        else:
+            say(judgment.comparison, others[0], judgment.strength)
+
+    assert measure_agreement(loop) == (0.75, 4)
 
 
 def test_the_settings_of_a_round_are_those_of_its_beginning(loop):
