@@ -44,6 +44,7 @@ from rlhf.learning.models import (
 )
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
+from rlhf.learning.scoring import Ensemble
 from rlhf.learning.stops import FINISHED, grpo_rules
 from rlhf.learning.tokenization import encode_prompts
 
@@ -101,7 +102,7 @@ def build_trainer(
         tokenizer,
         conversations={tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)},
         stop_ids=stop_ids,
-        ensemble=config.ensemble,
+        ensemble=Ensemble(config.ensemble, config.ensemble_coef),
         seed=config.seed,
     )
     rewards = build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer)

@@ -26,7 +26,7 @@ from rlhf.learning.ptx import load_ptx
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
-from rlhf.learning.scoring import load_scoring_tokenizer
+from rlhf.learning.scoring import Ensemble, load_scoring_tokenizer
 from rlhf.learning.token_scorer import is_token_scorer
 from rlhf.learning.tokenization import encode_prompts
 from rlhf.learning.watch import prepare_watch
@@ -87,8 +87,9 @@ def build_trainer(
     policy, pad_id = models.policy, tokenizer.pad_token_id
     config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
+    ensemble = Ensemble(config.ensemble, config.ensemble_coef)
     scores: Reward = (
-        partial(models.critic.reader.score, ensemble=config.ensemble)
+        partial(models.critic.reader.score, ensemble=ensemble)
         if lends_trunk and isinstance(models.critic, FrozenCritic)
         else pick_scorer(
             reward_model,
@@ -96,7 +97,7 @@ def build_trainer(
             tokenizer,
             conversations=conversations,
             stop_ids=find_stop_ids(policy, tokenizer),
-            ensemble=config.ensemble,
+            ensemble=ensemble,
             max_length=find_limit(config.reward_model),
         )
     )
