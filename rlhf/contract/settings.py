@@ -125,8 +125,17 @@ class TrainingConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SampledConfig(AdapterConfig):
-    """What every method has that learns from completions which it has just drawn."""
+    """What every method has that learns from completions which it has just drawn and a reward model scores."""
 
+    ensemble: str = setting(
+        "mean",
+        "What counts of a reward model's several heads: their mean, the least of them, or (cautious) their mean less "
+        "ensemble_coef times how far they lie apart.",
+        choices=("mean", "min", "cautious"),
+    )
+    ensemble_coef: float = setting(
+        1.0, "Standard deviations of the heads that ensemble=cautious takes from their mean.", low=0
+    )
     generation_backend: str = setting(
         "auto",
         "What draws completions; auto takes transformers' continuous batching on a GPU, else our own loop.",

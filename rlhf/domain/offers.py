@@ -14,8 +14,8 @@ from rlhf.domain.terms import Terms
 class Candidate:
     """A completion of a prompt that may be shown.
 
-    scores: one a head of the reward model, in its own units; empty where nothing scored it. is_previous: the policy
-    before the current one drew it.
+    scores: one a head of the reward model, whose differences are log-odds; empty where nothing scored it. is_previous: the
+    policy before the current one drew it.
     """
 
     text: str

@@ -147,6 +147,14 @@ def adopt_scores(reward_model: Checkpoint, comparisons: Collection[int]) -> int:
     return n_adopted
 
 
-def as_probability(margin: float) -> float:
+def find_temperature(reward_model: Checkpoint) -> float:
+    """Return what differences of a reward model's scores are divided by to be log-odds.
+
+    It was fitted on held-out pairs when the model was trained; 1 for a model from outside, or a mean of two.
+    """
+    return float(reward_model.run.result.get("temperature", 1.0)) if reward_model.run else 1.0
+
+
+def as_probability(margin: float, *, temperature: float) -> float:
     """Return how likely A is better by Bradley and Terry, given its score less that of B."""
-    return 1 / (1 + math.exp(-max(-40.0, min(40.0, margin))))
+    return 1 / (1 + math.exp(-max(-40.0, min(40.0, margin / temperature))))

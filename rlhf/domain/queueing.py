@@ -15,7 +15,7 @@ from labeling.models import Comparison, Project, Prompt, Slot
 from rlhf.domain.counting import list_votes
 from rlhf.domain.holding import hold_round
 from rlhf.domain.offers import Candidate, Choice, Offer
-from rlhf.domain.pair_scores import adopt_scores
+from rlhf.domain.pair_scores import adopt_scores, find_temperature
 from rlhf.domain.selecting import select_pairs
 from rlhf.domain.supply import find_place
 from rlhf.domain.terms import Terms, read_terms
@@ -26,9 +26,11 @@ from rlhf.models import Loop, Round, Run, Sample
 class Pool:
     """Samples fit to be shown, by prompt and text, and how many were not.
 
-    counts: sampled, empty, identity (they tell who wrote them), same (as another of their prompt).
+    counts: sampled, empty, identity (they tell who wrote them), same (as another of their prompt). temperature: of the
+    reward model that scored them.
     """
 
+    temperature: float = 1.0
     prompts: dict[int, Prompt] = field(default_factory=dict)
     texts: dict[int, dict[str, tuple[Sample, bool]]] = field(default_factory=dict)  # True: the previous policy's
     counts: Counter[str] = field(default_factory=Counter)
@@ -48,6 +50,10 @@ class Pool:
             else:
                 texts[sample.text] = (sample, is_previous)
 
+    def calibrate(self, scores: Iterable[float]) -> tuple[float, ...]:
+        """Return scores whose differences are log-odds."""
+        return tuple(score / self.temperature for score in scores)
+
     @property
     def offers(self) -> list[Offer]:
         """The prompts that are left something of, in the order of their ids."""
@@ -56,7 +62,7 @@ class Pool:
                 prompt=pk,
                 slice=self.prompts[pk].slice_id,
                 candidates=tuple(
-                    Candidate(text, scores=tuple(sample.scores), is_previous=is_previous)
+                    Candidate(text, scores=self.calibrate(sample.scores), is_previous=is_previous)
                     for text, (sample, is_previous) in self.texts[pk].items()
                 ),
             )
@@ -74,7 +80,7 @@ def queue_round(
     stored together with where they come from, so that a roll-back finds all that were queued before it.
     scored: the run that scored the samples, whose word is kept beside the pairs. Raises: LostRound.
     """
-    pool = Pool()
+    pool = Pool(find_temperature(scored.base) if scored is not None and scored.base is not None else 1.0)
     pool.add(sampled, is_previous=False)
     if previous is not None:
         pool.add(previous, is_previous=True)

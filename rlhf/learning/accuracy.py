@@ -61,6 +61,20 @@ def describe_agreement(pairs: Sequence[EncodedPair], differences: Sequence[float
     }
 
 
+def describe_calibrated(
+    pairs: Sequence[EncodedPair], differences: Sequence[float], *, temperature: float
+) -> dict[str, float]:
+    """Return log-loss, Brier score and calibration error of s(d / T), as `describe_agreement` has them of s(d)."""
+    log_odds = [difference / temperature for difference in differences]
+    judged = [(pair.target, odds) for pair, odds in zip(pairs, log_odds, strict=True) if pair.target != 0.5]
+    targets = [pair.target for pair in pairs]
+    return {
+        "eval_log_loss_calibrated": log_loss(targets, log_odds),
+        "eval_brier_calibrated": brier_score(targets, log_odds),
+        "eval_ece_calibrated": calibration_error([target for target, _ in judged], [odds for _, odds in judged]),
+    }
+
+
 def describe_accuracy(pairs: Sequence[EncodedPair], differences: Sequence[float], *, name: str) -> dict[str, float]:
     """Return {name, name_low, name_high}: how often score differences have the label's sign; as `describe_agreement`."""
     hits = [

@@ -82,7 +82,11 @@ def encode_conversations(
     rows: Iterable[list[Message]], tokenizer: PreTrainedTokenizerBase, *, max_length: int
 ) -> EncodedConversations:
     """Return conversations as ids; one without a word of the assistant teaches nothing and is left out."""
-    encoded = [encode_conversation(tokenizer, messages, max_length) for messages in rows]
+    return keep_usable([encode_conversation(tokenizer, messages, max_length) for messages in rows])
+
+
+def keep_usable(encoded: list[EncodedConversation]) -> EncodedConversations:
+    """Return those with something to learn, and what length cost; nothing stands before a first token to predict it."""
     usable = [conversation for conversation in encoded if any(conversation.loss_mask[1:])]
     return EncodedConversations(
         usable,
@@ -92,7 +96,7 @@ def encode_conversations(
     )
 
 
-def encode_written(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[EncodedConversation]:
+def encode_written(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedConversations:
     """Return the texts and conversations of a JSONL file, each of which has something to learn within max_length tokens.
 
     Raises: RecordError naming the line.
@@ -103,7 +107,7 @@ def encode_written(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length
             encoded.append(encode_row(tokenizer, row, max_length))
         except RecordError as error:
             raise RecordError(f"{path.name} line {number}: {error}") from error
-    return [row for row in encoded if any(row.loss_mask[1:])]  # nothing stands before the first token to predict it
+    return keep_usable(encoded)
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, row: Any, max_length: int) -> EncodedConversation:
@@ -115,8 +119,9 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Any, max_length: int) ->
     if not is_text:
         return encode_conversation(tokenizer, read_conversation(row), max_length)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]  # as texts stand in pre-training
-    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id][:max_length]
-    return EncodedConversation(ids, [True] * len(ids))
+    ids = [*start, *tokenizer.encode(row["text"], add_special_tokens=False), tokenizer.eos_token_id]
+    kept = ids[:max_length]
+    return EncodedConversation(kept, [True] * len(kept), lost_end=len(ids) > max_length)
 
 
 def build_conversation_batch(conversations: Sequence[EncodedConversation], pad_id: int) -> CompletionBatch:

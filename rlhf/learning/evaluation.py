@@ -10,14 +10,14 @@ from transformers import PreTrainedTokenizerBase
 from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.run_dir import DATA
-from rlhf.learning.accuracy import describe_agreement, describe_slices
+from rlhf.learning.accuracy import describe_agreement, describe_calibrated, describe_slices
 from rlhf.learning.models import load_policy, load_tokenizer
 from rlhf.learning.own_words import describe_own_words
 from rlhf.learning.pair_logps import pair_logratios
 from rlhf.learning.perplexity import measure_tax
 from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
-from rlhf.learning.reward_card import require_parity
+from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.reweighting import describe_reweighted
 from rlhf.learning.scoring import (
     is_reward_model,
@@ -31,7 +31,8 @@ from rlhf.learning.scoring import (
 def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """Return how well the model of the configuration agrees with data/test.jsonl, and of a policy what it says itself.
 
-    A reward model answers with eval_accuracy; a policy, by its log-ratios to the reference, with
+    A reward model answers with eval_accuracy, and with what its scores are worth as probabilities by the temperature that
+    was fitted when it was trained, on other pairs than these; a policy, by its log-ratios to the reference, with
     eval_rewards/accuracies (its log-loss and calibration are those of beta = 1), with the figures of its own words, and
     with what it has forgotten.
 
@@ -42,6 +43,7 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     is_scoring = is_reward_model(config.base_model)
     tokenizer = load_scoring_tokenizer(config.base_model) if is_scoring else load_tokenizer(config.base_model)
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    calibrated: dict[str, float] = {}
     if is_scoring:
         if config.reference_model:
             raise ContractError("base_model is a reward model: leave reference_model empty")
@@ -49,12 +51,15 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         require_parity(model, config.base_model)
         require_positions(model, test_set.pairs)
         name, differences = "eval_accuracy", reward_differences(model, test_set.pairs)
+        if "temperature" in (card := read_card(config.base_model)):
+            calibrated = describe_calibrated(test_set.pairs, differences, temperature=card["temperature"])
     else:
         name = "eval_rewards/accuracies"
         differences = logratio_differences(config, test_set.pairs, pad_id=tokenizer.pad_token_id)
     metrics: dict[str, Any] = {
         **describe_agreement(test_set.pairs, differences, name=name),
         **describe_reweighted(run_dir, test_set.pairs, differences, name=name),
+        **calibrated,
         "slices": describe_slices(test_set.pairs, differences),
         "n_dropped": test_set.n_dropped,
         "n_cut": test_set.n_cut,

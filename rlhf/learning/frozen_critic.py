@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rlhf.learning.actor_critic import HeadCritic
 from rlhf.learning.processes import sum_over_processes
-from rlhf.learning.scoring import read_rows
+from rlhf.learning.scoring import Ensemble, read_rows
 from rlhf.learning.shared_base import Seen
 
 WIDTH = 256  # of the layer, whatever the trunk's
@@ -29,10 +29,11 @@ class StateReader:
         self.rows: list[list[int]] = []
         self.states: list[Tensor] = []
 
-    def score(self, prompts: list[list[int]], completions: list[list[int]], *, ensemble: str = "mean") -> Tensor:
+    def score(
+        self, prompts: list[list[int]], completions: list[list[int]], *, ensemble: Ensemble = Ensemble()
+    ) -> Tensor:
         """Return the raw scores of completions as `scorer.IdScorer` does: (B,) fp32."""
-        by_head = self.read(prompts, completions)  # (B, K)
-        return by_head.amin(1) if ensemble == "min" else by_head.mean(1)
+        return ensemble.join(self.read(prompts, completions))
 
     @torch.no_grad()
     def read(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:

@@ -43,11 +43,12 @@ from rlhf.learning.models import (
     pick_trunk_dtype,
 )
 from rlhf.learning.processes import process_count
+from rlhf.learning.prompt_set import read_prompts
 from rlhf.learning.rates import peak_rate
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.scorer import load_scorer
+from rlhf.learning.scoring import Ensemble
 from rlhf.learning.stops import FINISHED, grpo_rules
-from rlhf.learning.tokenization import encode_prompts
 
 REPORTED = (
     "reward",
@@ -64,7 +65,7 @@ REPORTED = (
 def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
     """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
 
-    Returns: metrics of the last rollout, sampled before its own updates; n_prompts, and n_cut of them that lost turns.
+    Returns: metrics of the last rollout, sampled before its own updates; counts of the prompts.
     Raises: ContractError on models or prompts that cannot be used, HandedBack, StopError.
     """
     tokenizer = load_tokenizer(config.base_model)
@@ -76,9 +77,8 @@ def train(config: GRPOConfig, run_dir: Path) -> dict[str, Any]:
     save_final(run_dir, trainer.model, tokenizer)
     last = next(logged for logged in reversed(trainer.state.log_history) if "reward" in logged)
     rewards = {name: value for name, value in last.items() if name.startswith("rewards/")}
-    _, n_cut = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
     reported = {name: last[name] for name in REPORTED if name in last}
-    return {**reported, **rewards, "n_prompts": len(rows), "n_cut": n_cut}
+    return {**reported, **rewards, **read_prompts(tokenizer, rows, config.max_prompt_tokens).counts}
 
 
 def build_trainer(
@@ -86,7 +86,8 @@ def build_trainer(
 ) -> GroupRollouts:
     """Return the trainer of a run with its models loaded. The policy is still the reference here, also in a resumed run."""
     policy = load_policy(config.base_model)
-    prompts, _ = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
+    known = read_prompts(tokenizer, rows, config.max_prompt_tokens)
+    prompts = known.ids
     check_positions(policy, prompts, config.max_new_tokens)
     choose_attention(policy, longest_row=max(len(prompt) for prompt in prompts) + config.max_new_tokens)
     reference = find_reference(config, policy)
@@ -101,9 +102,9 @@ def build_trainer(
     scores = load_scorer(
         config.reward_model,
         tokenizer,
-        conversations={tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)},
+        conversations=known.conversations,
         stop_ids=stop_ids,
-        ensemble=config.ensemble,
+        ensemble=Ensemble(config.ensemble, config.ensemble_coef),
         seed=config.seed,
     )
     rewards = build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer)

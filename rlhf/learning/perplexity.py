@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.contract.records import read_rows
 from rlhf.learning.batching import batch_by_tokens
-from rlhf.learning.conversations import build_conversation_batch, encode_written
+from rlhf.learning.conversations import EncodedConversations, build_conversation_batch, encode_written, keep_usable
 from rlhf.learning.logps import completion_logps
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.scoring import SCORING_TOKENS, evaluating
@@ -33,18 +33,21 @@ def measure_tax(
     """Return what training cost on text that it did not teach: the alignment tax.
 
     Returns: for text and demonstrations, where there are any, tax/NAME_perplexity of the policy, tax/NAME_before of the
-        reference and tax/NAME_rise, by which share the first is higher; for tasks, rows of {task, n, before, after} and
+        reference, tax/NAME_rise, by which share the first is higher, n_NAME_dropped and n_NAME_cut, rows that were too long
+        for anything to be left of them, or for all; for tasks, rows of {task, n, before, after} and
         tax/tasks_before and tax/tasks, the shares of right answers.
     """
     found: dict[str, Any] = {}
     for name, file in FILES.items():
-        rows = load_held_out(data / file, tokenizer, max_length=max_length)
-        if rows:
+        written = load_held_out(data / file, tokenizer, max_length=max_length)
+        if rows := written.conversations:
             before, after = (perplexity(model, rows, pad_id=tokenizer.pad_token_id) for model in (reference, policy))
             found |= {
                 f"tax/{name}_perplexity": after,
                 f"tax/{name}_before": before,
                 f"tax/{name}_rise": after / before - 1,
+                f"n_{name}_dropped": written.n_dropped,
+                f"n_{name}_cut": written.n_cut + written.n_cut_end,
             }
     if (data / TASKS).exists():
         tasks = list(read_rows(data / TASKS))
@@ -53,12 +56,12 @@ def measure_tax(
     return found
 
 
-def load_held_out(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[EncodedConversation]:
-    """Return the rows of a file, cut to max_length tokens, with what is to be predicted of each; empty without a file.
+def load_held_out(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedConversations:
+    """Return the rows of a file, cut to max_length tokens, with what is to be predicted of each; none without a file.
 
     Of a text every token is, of a conversation what the assistant wrote.
     """
-    return encode_written(path, tokenizer, max_length=max_length) if path.exists() else []
+    return encode_written(path, tokenizer, max_length=max_length) if path.exists() else keep_usable([])
 
 
 def perplexity(model: PreTrainedModel, rows: Sequence[EncodedConversation], *, pad_id: int) -> float:

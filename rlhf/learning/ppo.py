@@ -22,13 +22,13 @@ from rlhf.learning.logps import build_batch, require_compact_head
 from rlhf.learning.models import find_stop_ids, load_tokenizer, pick_device, pick_trunk_dtype
 from rlhf.learning.ppo_models import load_models
 from rlhf.learning.ppo_trainer import PPOTrainer, ReportRollouts
+from rlhf.learning.prompt_set import read_prompts
 from rlhf.learning.ptx import load_ptx
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.rollouts import RolloutSource
 from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
-from rlhf.learning.scoring import load_scoring_tokenizer
+from rlhf.learning.scoring import Ensemble, load_scoring_tokenizer
 from rlhf.learning.token_scorer import is_token_scorer
-from rlhf.learning.tokenization import encode_prompts
 from rlhf.learning.watch import prepare_watch
 
 REPORTED = (
@@ -49,20 +49,22 @@ REPORTED = (
 def train(config: PPOConfig, run_dir: Path) -> dict[str, Any]:
     """Train a policy on the prompts of data/prompts.jsonl against a reward model and publish it.
 
-    Returns: metrics of the last rollout, sampled before its own updates; n_prompts, and n_cut of them that lost turns.
+    Returns: metrics of the last rollout, sampled before its own updates; counts of the prompts, and of ptx rows.
     Raises: ContractError on models or prompts that cannot be used, HandedBack, NonFiniteError.
     """
     tokenizer = load_tokenizer(config.base_model)
     rows: list[PromptRow] = list(read_rows(run_dir / DATA / "prompts.jsonl"))
     if not rows:
         raise ContractError("prompts.jsonl holds no prompt")
-    prompts, n_cut = encode_prompts(tokenizer, (row["prompt"] for row in rows), config.max_prompt_tokens)
-    conversations = {tuple(ids): row["prompt"] for ids, row in zip(prompts, rows, strict=True)}
-    trainer = build_trainer(config, run_dir, prompts=prompts, tokenizer=tokenizer, conversations=conversations)
+    prompts = read_prompts(tokenizer, rows, config.max_prompt_tokens)
+    trainer = build_trainer(
+        config, run_dir, prompts=prompts.ids, tokenizer=tokenizer, conversations=prompts.conversations
+    )
     train_sealed(trainer, ReportRollouts(run_dir, trainer))
     save_final(run_dir, trainer.model.policy, tokenizer)
     metrics = trainer.collect_metrics()
-    return {**{name: metrics[name] for name in REPORTED if name in metrics}, "n_prompts": len(rows), "n_cut": n_cut}
+    counts = prompts.counts | (trainer.ptx.counts if trainer.ptx else {})
+    return {name: metrics[name] for name in REPORTED if name in metrics} | counts
 
 
 def build_trainer(
@@ -87,8 +89,9 @@ def build_trainer(
     policy, pad_id = models.policy, tokenizer.pad_token_id
     config = config.replace(micro_batch_tokens=config.micro_batch_tokens or TOKENS_AT_ONCE[policy.device.type])
     require_compact_head(policy, build_batch(prompts[:1], [prompts[0][-1:]], pad_id=pad_id).to(policy.device))
+    ensemble = Ensemble(config.ensemble, config.ensemble_coef)
     scores: Reward = (
-        partial(models.critic.reader.score, ensemble=config.ensemble)
+        partial(models.critic.reader.score, ensemble=ensemble)
         if lends_trunk and isinstance(models.critic, FrozenCritic)
         else pick_scorer(
             reward_model,
@@ -96,7 +99,7 @@ def build_trainer(
             tokenizer,
             conversations=conversations,
             stop_ids=find_stop_ids(policy, tokenizer),
-            ensemble=config.ensemble,
+            ensemble=ensemble,
             max_length=find_limit(config.reward_model),
         )
     )

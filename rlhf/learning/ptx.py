@@ -11,23 +11,28 @@ from rlhf.contract.errors import ContractError
 from rlhf.contract.kinds.ppo import PPOConfig
 from rlhf.contract.run_dir import PTX
 from rlhf.learning.batching import batch_by_tokens
-from rlhf.learning.conversations import encode_written
+from rlhf.learning.conversations import EncodedConversations, encode_written
 from rlhf.learning.logps import CompletionBatch
 from rlhf.learning.packing import pad_right
 from rlhf.learning.processes import share_of
 from rlhf.learning.step_batches import StepBatches
-from rlhf.learning.tokenization import EncodedConversation
 
 
 class PtxRows:
     """Which rows a step of PPO learns to write besides, as a function of the step's number alone.
 
-    Args: rows: each with at least one token to learn. pad_id: fills them on the right.
+    Args: written: rows, each with at least one token to learn, and what their length cost. pad_id: fills them on the right.
     Source: InstructGPT, arXiv 2203.02155 eq. 2; here the mean over the batch's tokens, weighted by ptx_coef.
     """
 
-    def __init__(self, rows: list[EncodedConversation], config: PPOConfig, *, pad_id: int) -> None:
-        self.rows = rows
+    def __init__(self, written: EncodedConversations, config: PPOConfig, *, pad_id: int) -> None:
+        self.rows = rows = written.conversations
+        self.counts = {
+            "n_ptx": len(rows),
+            "n_ptx_dropped": written.n_dropped,
+            "n_ptx_cut": written.n_cut,
+            "n_ptx_cut_end": written.n_cut_end,
+        }
         self.pad_id = pad_id
         self.micro_batch_tokens = config.micro_batch_tokens
         lengths = [len(row.ids) for row in rows]
@@ -59,9 +64,9 @@ def load_ptx(run_dir_data: Path, tokenizer: PreTrainedTokenizerBase, config: PPO
         raise ContractError(
             f"ptx_coef needs {PTX}, rows of conversations or text; add it to the run's data or set ptx_coef=0"
         )
-    usable = encode_written(path, tokenizer, max_length=config.ptx_max_length)
-    if not usable:
+    written = encode_written(path, tokenizer, max_length=config.ptx_max_length)
+    if not written.conversations:
         raise ContractError(
             f"{PTX}: no row has anything to learn within ptx_max_length={config.ptx_max_length}; raise it"
         )
-    return PtxRows(usable, config, pad_id=tokenizer.pad_token_id)
+    return PtxRows(written, config, pad_id=tokenizer.pad_token_id)

@@ -14,7 +14,7 @@ from rlhf.learning.models import choose_attention
 from rlhf.learning.preferences import encode_answer
 from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.rewards import Reward
-from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads
+from rlhf.learning.scoring import Ensemble, load_reward_model, load_scoring_tokenizer, score_heads
 
 USUAL_LIMIT = 512
 
@@ -25,7 +25,7 @@ def load_scorer(
     *,
     conversations: Mapping[tuple[int, ...], list[Message]],
     stop_ids: list[int],
-    ensemble: str,
+    ensemble: Ensemble,
     seed: int,
 ) -> Reward:
     """Return the raw scores of a reward model's folder for prompts and completions of a policy's ids.
@@ -33,7 +33,7 @@ def load_scorer(
     Args:
         conversations: the messages of every prompt, by its ids; a reward model with a tokenizer of its own reads them.
         stop_ids: the policy's ids that end a completion.
-        ensemble: mean or min, of the reward model's heads.
+        ensemble: what counts of the reward model's heads.
     Raises: ContractError when it no longer scores as it did when it was trained.
     """
     tokenizer = load_scoring_tokenizer(folder)
@@ -58,7 +58,7 @@ def pick_scorer(
     *,
     conversations: Mapping[tuple[int, ...], list[Message]],
     stop_ids: list[int],
-    ensemble: str,
+    ensemble: Ensemble,
     max_length: int,
 ) -> Reward:
     """Return the raw scores of a loaded reward model: by the policy's ids where it reads them, else by what they spell."""
@@ -89,11 +89,10 @@ def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedT
 class IdScorer:
     """Scores completions by the policy's ids, and keeps what each head said of the last ones: a watch asks for it again.
 
-    Args: ensemble: mean of the heads, or min, which no single head that was fooled can raise.
-    Source: worst-case optimization, arXiv 2310.02743 section 3.
+    Args: ensemble: what counts of the heads.
     """
 
-    def __init__(self, model: PreTrainedModel, *, ensemble: str = "mean") -> None:
+    def __init__(self, model: PreTrainedModel, *, ensemble: Ensemble = Ensemble()) -> None:
         self.model = model
         self.ensemble = ensemble
         self.said: dict[tuple[int, ...], Tensor] = {}
@@ -103,7 +102,7 @@ class IdScorer:
         rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
         by_head = score_heads(self.model, rows, starts=[len(prompt) for prompt in prompts])  # (B, K)
         self.said = dict(zip(map(tuple, rows), by_head, strict=True))
-        return by_head.amin(1) if self.ensemble == "min" else by_head.mean(1)
+        return self.ensemble.join(by_head)
 
     def recall(self, rows: list[list[int]]) -> Tensor | None:
         """Return what each head said of the last rows: (B, K); None where some of these were not among them."""
@@ -125,7 +124,7 @@ class TextScorer:
         policy_tokenizer: PreTrainedTokenizerBase,
         conversations: Mapping[tuple[int, ...], list[Message]],
         stop_ids: list[int],
-        ensemble: str,
+        ensemble: Ensemble,
         max_length: int,
     ) -> None:
         self.scorer = IdScorer(model, ensemble=ensemble)

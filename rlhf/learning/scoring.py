@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -32,6 +32,25 @@ ENCODER_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+
+
+class Ensemble(NamedTuple):
+    """What counts of several heads: mean, min, or cautious, the mean less coef standard deviations.
+
+    No head that was fooled can raise the least of them; it raises a cautious reward by little, for it lies apart.
+    Source: arXiv 2310.02743 section 3, worst case and uncertainty-weighted; there the variance is taken, here its root,
+    which is in the units of the scores, so that one coef serves every reward model.
+    """
+
+    name: str = "mean"
+    coef: float = 1.0
+
+    def join(self, by_head: torch.Tensor) -> torch.Tensor:
+        """Return one score a row. by_head: (B, K). Returns: (B,)."""
+        if self.name == "min":
+            return by_head.amin(1)
+        mean = by_head.mean(1)
+        return mean - self.coef * by_head.std(1, correction=0) if self.name == "cautious" else mean
 
 
 def load_reward_model(

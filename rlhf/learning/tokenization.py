@@ -76,12 +76,19 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], m
 
     Raises: ContractError when max_tokens does not even hold the template.
     """
+    return cut_prompt(tokenizer, messages, max_tokens)[0]
+
+
+def cut_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_tokens: int
+) -> tuple[list[int], list[Message]]:
+    """Return the ids of a prompt as `encode_prompt` does, and the messages that are left of it. Raises: ContractError."""
     ids = render_ids(tokenizer, messages, add_generation_prompt=True)
     while len(ids) > max_tokens and can_drop_turn(messages):
         messages = drop_oldest_turn(messages)
         ids = render_ids(tokenizer, messages, add_generation_prompt=True)
     content = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
-    n_cut = 0
+    n_cut, kept = 0, messages
     while len(ids) > max_tokens:
         # Counted from the whole content: half a character that is cut out and encoded again may take more tokens.
         n_cut += len(ids) - max_tokens
@@ -90,8 +97,9 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], m
                 f"a prompt of {max_tokens} tokens cannot hold the chat template; raise max_prompt_tokens"
             )
         shorter = Message(role=messages[-1]["role"], content=tokenizer.decode(content[n_cut:]))
-        ids = render_ids(tokenizer, [*messages[:-1], shorter], add_generation_prompt=True)
-    return ids
+        kept = [*messages[:-1], shorter]
+        ids = render_ids(tokenizer, kept, add_generation_prompt=True)
+    return ids, kept
 
 
 def encode_prompts(

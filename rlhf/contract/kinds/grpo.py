@@ -29,11 +29,6 @@ class GRPOConfig(SampledConfig):
         "model=1",
         "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, format, or one in rewards.json.",
     )
-    ensemble: str = setting(
-        "mean",
-        "What counts of a reward model's several heads: their mean, or the least of them.",
-        choices=("mean", "min"),
-    )
     missing_eos_penalty: float = setting(1.0, "Taken from the reward of an unfinished completion.", low=0)
     rollouts: int = setting(50, "How often fresh completions are sampled and learned from.", low=1)
     rollout_batch_size: int = setting(16, "Prompts of a rollout.", low=1, high=65536)

@@ -53,11 +53,6 @@ class PPOConfig(SampledConfig):
         "model=1",
         "What is rewarded, name=weight joined by commas: model, length (tokens), distinct, format, or one in rewards.json.",
     )
-    ensemble: str = setting(
-        "mean",
-        "What counts of a reward model's several heads: their mean, or the least of them.",
-        choices=("mean", "min"),
-    )
     rollouts: int = setting(8, "How often fresh completions are sampled and learned from.", low=1)
     rollout_batch_size: int = setting(128, "Prompts of a rollout.", low=1)
     samples_per_prompt: int = setting(1, "Completions of each prompt of a rollout.", low=1)

@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from labeling.domain.overlap import chunks
 from labeling.models import Comparison, Judgment
 from rlhf.domain.feedback.asking import UNSURE
-from rlhf.domain.pair_scores import adopt_scores, as_probability
+from rlhf.domain.pair_scores import adopt_scores, as_probability, find_temperature
 from rlhf.models import AIJudgment, Annotator, Checkpoint, Dispute, PairScore
 
 
@@ -31,7 +31,7 @@ def record_disputes(annotator: Annotator, reward_model: Checkpoint) -> int:
     """
     disputable = list_disputable(annotator)
     adopt_scores(reward_model, disputable)
-    n_new = 0
+    n_new, temperature = 0, find_temperature(reward_model)
     for chunk in chunks(disputable):
         scores = PairScore.objects.filter(reward_model=reward_model, comparison__in=chunk, margin__isnull=False)
         found = {score.comparison_id: score for score in scores}
@@ -39,7 +39,8 @@ def record_disputes(annotator: Annotator, reward_model: Checkpoint) -> int:
         disputes = [
             Dispute(judgment=judgment, score=score)
             for judgment in said
-            if (score := found[judgment.comparison_id]) and is_disputed(judgment.p, as_probability(score.margin or 0.0))
+            if (score := found[judgment.comparison_id])
+            and is_disputed(judgment.p, as_probability(score.margin or 0.0, temperature=temperature))
         ]
         n_new += len(Dispute.objects.bulk_create(disputes, ignore_conflicts=True))
     return n_new

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import uuid
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from rlhf.domain.promoting import is_votes_dry
 from rlhf.domain.queueing import queue_round, queue_samples
 from rlhf.domain.terms import Terms
 from rlhf.models import Round, Run, Sample
-from tests.rlhf.conftest import make_run
+from tests.rlhf.conftest import make_checkpoint, make_run
 from tests.rlhf.domain.circle import judge, make_circle, make_policy
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -70,6 +71,25 @@ def test_a_round_queued_twice_queues_nothing_more(loop):
     first, second = (queue_round(round, run, None) for _ in range(2))
 
     assert (first, Comparison.objects.count()) == (second, 4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_doubt_is_that_of_the_probability_a_reward_model_was_calibrated_to(loop, temperature: float):
+    policy, round = make_policy(loop.project), make_round(loop.project)
+    Round.objects.filter(pk=round.pk).update(terms=Terms(n_pairs=4, strategy="uncertain", random_share=0.1).to_json())
+    round.refresh_from_db()
+    run = draw(loop.project, policy, [("A.", "B.")] * 4, round=round, scores=[3.0])
+    Sample.objects.filter(index=1).update(scores=[1.0])
+    trained = make_run(loop.project, kind="reward", state="succeeded", result={"temperature": temperature})
+    reward_model = make_checkpoint(loop.project, kind="reward", name="judge", run=trained)
+    scored = make_run(loop.project, kind="score", state="succeeded", base=reward_model)
+
+    queue_round(round, run, None, scored=scored)
+
+    p = 1 / (1 + math.exp(-2 / temperature))
+    active = Comparison.objects.filter(reason="active")
+    assert active.exists()
+    assert [comparison.score for comparison in active] == [pytest.approx(4 * p * (1 - p))] * len(active)
 
 
 def test_a_duel_shows_both_policies_and_says_so_to_nobody(loop):

@@ -27,7 +27,7 @@ from rlhf.learning.models import load_tokenizer
 from rlhf.learning.preferences import encode_pairs
 from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.scorer import load_scorer, reads_same_tokens
-from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_heads, score_rows
+from rlhf.learning.scoring import Ensemble, load_reward_model, load_scoring_tokenizer, score_heads, score_rows
 from rlhf.learning.tokenization import encode_prompt
 from tests.rlhf.learning.conftest import BAD, GOOD, QUESTIONS, polite_pairs, write_pairs
 
@@ -194,7 +194,7 @@ def test_what_a_policy_wrote_is_scored_as_if_the_reward_model_had_read_it(
     conversations = {tuple(ids): pair["prompt"] for ids, pair in zip(prompts, pairs, strict=True)}
     stop_id = policy.eos_token_id
 
-    scorer = load_scorer(final, policy, conversations=conversations, stop_ids=[stop_id], ensemble="mean", seed=0)
+    scorer = load_scorer(final, policy, conversations=conversations, stop_ids=[stop_id], ensemble=Ensemble(), seed=0)
     finished = scorer(prompts, [[*ids, stop_id] for ids in completions])
     unfinished = scorer(prompts, completions)
 
@@ -212,7 +212,7 @@ def test_a_policy_with_the_same_tokens_is_scored_by_its_ids(tiny_policy: Path, t
     load_reward_model(tiny_policy, tokenizer, seed=0).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
-    scorer = load_scorer(folder, tokenizer, conversations={}, stop_ids=[2], ensemble="mean", seed=0)
+    scorer = load_scorer(folder, tokenizer, conversations={}, stop_ids=[2], ensemble=Ensemble(), seed=0)
 
     model = load_reward_model(folder, tokenizer, seed=0)
     torch.testing.assert_close(scorer([[1, 4, 9]], [[30, 31]]), score_rows(model, [[1, 4, 9, 30, 31]]))

@@ -1,3 +1,5 @@
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,24 @@ def test_a_reward_model_is_found_as_good_as_its_run_said(tiny_policy: Path, tmp_
     names = ("eval_accuracy", "eval_accuracy_low", "eval_accuracy_high", "eval_log_loss", "eval_ece", *SHARED)
     assert {name: found[name] for name in names} == pytest.approx({name: said[name] for name in names}, rel=1e-5)
     assert read_progress(tmp_path / "evaluate")["step"] == 3
+
+
+def test_a_reward_models_scores_are_made_probabilities_by_its_own_temperature_on_other_pairs(
+    tiny_policy: Path, tmp_path: Path
+):
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=1e-2, dtype="float32")
+    reward_model.train(config, prepare(tmp_path / "reward", config))
+    final = tmp_path / "reward" / "checkpoints" / "final"
+    card = json.loads((final / "reward.json").read_text())
+    (final / "reward.json").write_text(json.dumps(card | {"temperature": 1e6}))
+    evaluate = EvaluateConfig(base_model=str(final))
+
+    found = evaluation.train(evaluate, prepare(tmp_path / "evaluate", evaluate))
+
+    assert found["eval_log_loss_calibrated"] == pytest.approx(math.log(2), abs=1e-4)  # so hot, it knows nothing
+    assert found["eval_brier_calibrated"] == pytest.approx(0.25, abs=1e-4)
+    assert found["eval_ece_calibrated"] == pytest.approx(found["eval_accuracy"] - 0.5, abs=1e-4)
+    assert found["eval_log_loss"] < 0.6
 
 
 def test_a_policy_is_judged_by_its_ratio_to_the_reference(tiny_policy: Path, tmp_path: Path):

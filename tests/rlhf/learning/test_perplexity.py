@@ -35,7 +35,7 @@ def surprise(model, ids, start):
 def test_perplexity_of_texts_is_a_mean_over_tokens_not_over_rows(tokenizer, policy, tmp_path):
     write_rows(tmp_path / "texts.jsonl", [{"text": text} for text in TEXTS])
 
-    rows = load_held_out(tmp_path / "texts.jsonl", tokenizer, max_length=64)
+    rows = load_held_out(tmp_path / "texts.jsonl", tokenizer, max_length=64).conversations
     found = perplexity(policy, rows, pad_id=tokenizer.pad_token_id)
 
     logps = [logp for row in rows for logp in surprise(policy, row.ids, 1)]
@@ -46,7 +46,7 @@ def test_of_a_demonstration_the_answer_alone_counts(tokenizer, policy, tmp_path)
     messages = [{"role": "user", "content": TEXTS[0]}, {"role": "assistant", "content": TEXTS[1]}]
     write_rows(tmp_path / "demonstrations.jsonl", [{"messages": messages}])
 
-    rows = load_held_out(tmp_path / "demonstrations.jsonl", tokenizer, max_length=64)
+    rows = load_held_out(tmp_path / "demonstrations.jsonl", tokenizer, max_length=64).conversations
     found = perplexity(policy, rows, pad_id=tokenizer.pad_token_id)
 
     n_prompt = len(encode_prompt(tokenizer, messages[:1], 64))

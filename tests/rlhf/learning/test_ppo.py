@@ -487,10 +487,11 @@ def test_the_penalty_of_a_rollout_follows_the_kl_of_the_one_before(build, tmp_pa
 def test_the_run_publishes_its_policy_and_reports_the_last_rollout(
     tiny_policy: Path, tiny_reward_model: Path, tmp_path: Path
 ):
-    config = PPOConfig(base_model=str(tiny_policy), reward_model=str(tiny_reward_model), **SMALL)
+    config = PPOConfig(base_model=str(tiny_policy), reward_model=str(tiny_reward_model), ptx_coef=0.1, **SMALL)
     prepare_run_dir(tmp_path, config)
     rows = [{"prompt_id": text, "prompt": [{"role": "user", "content": text}]} for text in QUESTIONS]
     write_rows(tmp_path / "data" / "prompts.jsonl", rows)
+    write_rows(tmp_path / "data" / "ptx.jsonl", [{"text": "Yes, of course. " * 300}, {"messages": rows[0]["prompt"]}])
 
     metrics = ppo.train(config, tmp_path)
 
@@ -498,5 +499,7 @@ def test_the_run_publishes_its_policy_and_reports_the_last_rollout(
     verify_sealed(final)
     load_policy(final)
     last = logged(tmp_path)[-1]
-    assert metrics == {name: last[name] for name in ppo.REPORTED} | {"n_prompts": len(QUESTIONS), "n_cut": 0}
+    counts = {"n_prompts": len(QUESTIONS), "n_cut": 0, "n_alike": 0}
+    counts |= {"n_ptx": 1, "n_ptx_dropped": 1, "n_ptx_cut": 0, "n_ptx_cut_end": 1}
+    assert metrics == {name: last[name] for name in ppo.REPORTED} | counts
     assert metrics["episode"] == 24

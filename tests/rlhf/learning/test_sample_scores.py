@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from rlhf.contract.errors import ContractError
+from rlhf.contract.errors import ConfigError, ContractError
 from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.score import ScoreConfig
@@ -12,6 +14,7 @@ from rlhf.contract.records import read_rows, write_rows
 from rlhf.contract.run_dir import prepare_run_dir
 from rlhf.learning import evaluation, reward_model, sample_scores
 from tests.rlhf.learning.conftest import write_pairs
+from tests.rlhf.learning.tiny_runs import TinyModels
 
 
 def list_samples(pairs_file: Path, *, finished: bool = True):
@@ -65,8 +68,33 @@ def test_a_completion_without_room_for_its_prompt_has_no_score(tiny_policy: Path
 
     told = score(tmp_path / "score", models.reward_model, samples, max_length=64)
 
-    assert told["n_scored"] == 1
+    assert (told["n_scored"], told["n_dropped"], told["n_cut"]) == (1, 1, 0)
     assert [row["index"] for row in read_rows(tmp_path / "score" / "scores.jsonl")] == [0]
+
+
+def test_rows_are_as_long_as_the_reward_model_was_trained_on(tmp_path: Path, models: TinyModels):
+    folder = shutil.copytree(models.reward_model, tmp_path / "limited")
+    (folder / "reward.json").write_text(json.dumps({"max_length": 24}))
+    prompt = [{"role": "user", "content": "May I come in? " * 8}]
+    sample = {"prompt_id": "1", "index": 0, "prompt": prompt, "text": "Yes.", "finished": True}
+
+    own, wide, unlimited = (
+        score(tmp_path / name, model, [sample], **settings)
+        for name, model, settings in (
+            ("own", folder, {}),
+            ("wide", folder, {"max_length": 200}),
+            ("unlimited", models.reward_model, {}),
+        )
+    )
+
+    assert (own["n_scored"], own["n_cut"]) == (1, 1)
+    assert wide["n_cut"] == unlimited["n_cut"] == 0
+    assert own["score"] != wide["score"] == unlimited["score"]
+
+
+def test_a_limit_below_any_template_is_refused():
+    with pytest.raises(ConfigError, match="max_length must be 0 or >= 8, got 3"):
+        ScoreConfig(max_length=3)
 
 
 def test_a_policy_cannot_score(tiny_policy: Path, tmp_path: Path):

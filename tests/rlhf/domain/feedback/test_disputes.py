@@ -73,6 +73,21 @@ def test_what_the_reward_model_is_sure_of_the_other_way_round_goes_to_people_fir
     assert event.after == {**NO_AUDIT, "n_disputed": 2, "n_unscored": 0, "reward_model": "judge"}
 
 
+@pytest.mark.parametrize(("temperature", "n_disputed"), [(1.0, 1), (10.0, 0)])
+def test_how_sure_a_reward_model_is_follows_from_the_temperature_it_was_calibrated_to(
+    temperature: float, n_disputed: int, project, annotator, reward_model
+):
+    result = {"temperature": temperature}
+    reward_model.run = make_run(project, kind="reward", state="succeeded", result=result)
+    reward_model.save()
+    say(annotator, add_pairs(project, 1)[0], p=0.95)
+
+    score(route_judgments(annotator, seed=1)[1], a=(-1.0,), b=(1.0,))
+
+    assert PairScore.objects.get().margin == -2.0  # what was said stays in the model's own units
+    assert Dispute.objects.count() == n_disputed
+
+
 @pytest.mark.parametrize(
     ("annotator", "reward_model", "disputed"),
     [(0.9, 0.1, True), (0.1, 0.9, True), (0.9, 0.4, False), (0.6, 0.1, False), (0.9, 0.9, False), (0.66, 0.34, True)],
