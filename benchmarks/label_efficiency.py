@@ -4,9 +4,11 @@
 
 The demo world: a fine-tuned model answers each prompt four times; pairs of its answers are asked about in batches, chosen
 by the loop's own strategies (rlhf/domain/strategies.py) from the scores of a reward model that is trained anew after every
-batch, its answers given by the simulated labelers. What counts is how often that reward model prefers the truly better of
-two answers to fresh prompts, by the hidden rule. HH: real pairs, two completions a prompt, whose recorded choice is the
-label; what counts is its accuracy on pairs held out.
+batch, its answers given by the simulated labelers. "previous" asks about an answer beside one of an earlier policy, which
+was fine-tuned on a quarter of the demonstrations, once. What counts is how often that reward model prefers the truly better
+of two answers of the model to fresh prompts, by the hidden rule. HH: real pairs, two completions a prompt, whose recorded
+choice is the label, sliced by the first word of the question; what counts is its accuracy on pairs held out. No policy
+wrote these pairs, so "previous" is not asked there.
 
 Labels needed: where the strategy's mean curve, made monotone, first reaches the last value of chance's; the interval is a
 bootstrap over seeds. The last column is the share of chance's labels. --home keeps models and samples of a seed.
@@ -19,51 +21,29 @@ the curves and what bounds them: labelers' noise, and a rule of which words are 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import random
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import django
 
-from benchmarks.first_circle import make_sft, run_once, sample, score
-from rlhf.contract.kinds.pretrain import PretrainConfig
-from rlhf.contract.records import Message, PreferenceRow, write_rows
+from benchmarks.asking.worlds import World, build_row, make_world, read_hh
+from benchmarks.first_circle import score
+from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, prepare_run_dir
 from rlhf.contract.settings import RunConfig
 from rlhf.learning.door import train
 from rlhf.learning.lifetime import prepare_environment
 from rlhf.world import recipe
-from rlhf.world.judge import gold_score
-from rlhf.world.labelers import SimulatedLabeler
-from rlhf.world.prompts import draw_prompts
 
-N_TEST = 500
-POOL = 900  # prompts to choose from
-K = 4
 N_HEADS = 4
 STEPS = (50, 100, 150, 200, 250, 300)
-STRATEGIES = ("random", "disagreement", "uncertain", "coverage")
+STRATEGIES = ("random", "disagreement", "uncertain", "previous", "coverage")
 N_RESAMPLES = 2000
-
-
-@dataclass
-class World:
-    """What is asked about: prompts with completions, who answers, and what is tested on."""
-
-    base: Path
-    prompts: list[list[Message]]
-    texts: list[list[str]]
-    slices: list[int]
-    answer: Callable[[int, str, str], int]  # strength, -3 the first is better .. 3
-    test: list[PreferenceRow]
 
 
 def main() -> None:
@@ -81,74 +61,18 @@ def main() -> None:
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
         django.setup()  # the strategies are the loop's own
         home = options.home or Path(temporary)
-        curves: dict[str, list[list[float]]] = {name: [] for name in options.strategies}
+        names = [name for name in options.strategies if name != "previous" or not options.hh]
+        curves: dict[str, list[list[float]]] = {name: [] for name in names}
         for seed in options.seeds:
             world = (
                 read_hh(options.hh, home / f"hh-{seed}", seed)
                 if options.hh
                 else make_world(home / f"seed-{seed}", seed)
             )
-            for name in options.strategies:
+            for name in curves:
                 curves[name].append(learn(options, world, home, name, seed))
                 print(f"seed {seed} {name}: " + " ".join(f"{value:.3f}" for value in curves[name][-1]), flush=True)
     report(options, curves)
-
-
-def make_world(home: Path, seed: int) -> World:
-    """Return the demo world of a seed, its model and its samples made when they are not there."""
-    sft = make_sft(home, seed)
-    prompts, fresh = draw_prompts(seed, POOL, split="train"), draw_prompts(seed, N_TEST, split="test")
-    texts = sample(home / "pool", sft, prompts, n=K, seed=7000 + seed)
-    test = [
-        row
-        for prompt, (a, b) in zip(fresh, sample(home / "test", sft, fresh, n=2, seed=8000 + seed), strict=True)
-        if (row := build_row(prompt, a, b, gold_score(prompt, b).total - gold_score(prompt, a).total))
-    ]
-    labeler = SimulatedLabeler(seed=9000 + seed)
-    kinds = sorted({prompt[-1]["content"].split()[0] for prompt in prompts})
-    slices = [kinds.index(prompt[-1]["content"].split()[0]) for prompt in prompts]
-    return World(sft, prompts, texts, slices, lambda number, a, b: labeler.prefer(prompts[number], a, b), test)
-
-
-def read_hh(path: Path, home: Path, seed: int) -> World:
-    """Return real pairs, and a small model pre-trained on their texts."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        pairs = [pair for line in file if (pair := read_pair(json.loads(line)))]
-    random.Random(seed).shuffle(pairs)
-    held_out, pool = pairs[:N_TEST], pairs[N_TEST:]
-    texts = [f"{pair[0][-1]['content']}\n\n{text}" for pair in pool for text in pair[1:]]
-    base = run_once(home / "pretrain", PretrainConfig(seed=seed, max_steps=150, max_length=128), {
-        "train.jsonl": ({"text": text} for text in texts),
-        "test.jsonl": ({"text": text} for text in texts[:50]),
-    })  # fmt: skip
-    prompts = [prompt for prompt, _, _ in pool]
-    return World(
-        base=base,
-        prompts=prompts,
-        texts=[[chosen, rejected] for _, chosen, rejected in pool],
-        slices=[0] * len(pool),
-        answer=lambda number, a, b: -2 if a == pool[number][1] else 2,
-        test=[row for prompt, chosen, rejected in held_out if (row := build_row(prompt, chosen, rejected, -1.0))],
-    )
-
-
-def read_pair(row: dict[str, str]) -> tuple[list[Message], str, str] | None:
-    """Return the last question of a transcript and its two answers; None where they do not share the question."""
-    opening, _, chosen = row["chosen"].rpartition("\n\nAssistant:")
-    same, _, rejected = row["rejected"].rpartition("\n\nAssistant:")
-    if opening != same or not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
-        return None
-    question = opening.rpartition("\n\nHuman:")[2].strip()
-    return [Message(role="user", content=question)], chosen.strip(), rejected.strip()
-
-
-def build_row(prompt: list[Message], a: str, b: str, strength: float) -> PreferenceRow | None:
-    """Return the pair with the better one chosen; None for equals."""
-    if strength == 0 or a == b:
-        return None
-    chosen, rejected = (b, a) if strength > 0 else (a, b)
-    answers = [[Message(role="assistant", content=text)] for text in (chosen, rejected)]
-    return PreferenceRow(prompt=prompt, chosen=answers[0], rejected=answers[1])
 
 
 def learn(options: argparse.Namespace, world: World, home: Path, strategy: str, seed: int) -> list[float]:
@@ -161,11 +85,13 @@ def learn(options: argparse.Namespace, world: World, home: Path, strategy: str, 
     scores: dict[tuple[int, str], tuple[float, ...]] = {}
     asked: set[int] = set()
     rows: list[PreferenceRow] = []
+    earlier = world.earlier if world.earlier and strategy == "previous" else [[] for _ in world.texts]
     accuracies = []
     for before, step in zip((0, *options.steps), options.steps, strict=False):
         offers = [
             Offer(number, world.slices[number], tuple(
-                Candidate(text, scores.get((number, text), ())) for text in dict.fromkeys(texts)
+                [Candidate(text, scores.get((number, text), ())) for text in dict.fromkeys(texts)]
+                + [Candidate(text, is_previous=True) for text in earlier[number] if text not in texts]
             ))
             for number, texts in enumerate(world.texts)
             if number not in asked and len(set(texts)) > 1

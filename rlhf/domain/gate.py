@@ -65,6 +65,7 @@ def decide(candidate: Checkpoint, *, terms: dict[str, Any], baseline: Checkpoint
     figures = {"gate": wanted["gate"], "evaluation": evaluation.pk if evaluation else None}
     for finding in findings:
         figures |= finding.figures
+    findings.sort(key=lambda finding: finding.holds is not False)  # what speaks against it comes first
     return Verdict(conclude(findings), [finding.words for finding in findings], figures)
 
 
@@ -135,6 +136,7 @@ def weigh_tax(evaluation: Run | None, candidate: Checkpoint, baseline: Checkpoin
             True, "The project has no held-out text or demonstrations, so what it may have forgotten is not known."
         )
     highest, _ = max(costs)
+    costs.sort(key=lambda each: each[0] <= limit)
     words = ". ".join(
         f"{said}: {'within' if cost <= limit else 'over'} the {limit:.0%} that is allowed" for cost, said in costs
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from labeling.models import Project
 from rlhf.domain.counting import list_votes
@@ -17,13 +17,17 @@ KL_KEYS = ("kl", "eval_kl", "objective/kl")
 
 @dataclass(frozen=True)
 class RoundFigures:
-    """A round's candidate under the hidden rule against the first policy. kl: nats a completion, where it was measured."""
+    """A round's candidate under the hidden rule against the first policy.
+
+    kl: nats a completion, where it was measured. spent: seconds by what was done in them, such as "evaluation".
+    """
 
     round: Round
     n_judged: int
     win: WinRate
     kl: float | None
     seconds: float
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def decision(self) -> str:
@@ -51,6 +55,7 @@ def measure_rounds(
             win=compare_policies(contests[number + 1], contests[0]),
             kl=find_kl(list(round.runs.all())),
             seconds=(round.finished_at - round.created_at).total_seconds() if round.finished_at else 0.0,
+            spent=measure_spent(list(round.runs.all())),
         )
         for number, round in enumerate(rounds)
     ]
@@ -59,6 +64,16 @@ def measure_rounds(
 def count_judged(project: Project, after: int, upto: int) -> int:
     """Return how many votes lie between two judgments."""
     return list_votes().filter(comparison__project=project, pk__gt=after, pk__lte=upto).count()
+
+
+def measure_spent(runs: list[Run]) -> dict[str, float]:
+    """Return the seconds of a round's runs by their kind, in words."""
+    spent: dict[str, float] = {}
+    for run in runs:
+        if run.started_at and run.finished_at:
+            kind = run.get_kind_display()
+            spent[kind] = spent.get(kind, 0.0) + (run.finished_at - run.started_at).total_seconds()
+    return spent
 
 
 def find_kl(runs: list[Run]) -> float | None:

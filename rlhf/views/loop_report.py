@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -54,12 +56,16 @@ def spell_page(
         "| " + " | ".join(cells) + " |" for cells in [COLUMNS, ["---"] * len(COLUMNS), *map(spell_row, rows)]
     )
     reasons = "\n".join(f"- Round {row.round.number}: {' '.join(row.round.reasons) or row.decision}" for row in rows)
-    took = f"The last {n_rounds} rounds took {seconds:.0f} s, from judging to queueing, process starts included."
+    took = (
+        f"The last {n_rounds} rounds took {seconds:.0f} s on {os.cpu_count()} CPU cores, from judging to queueing, process "
+        "starts included."
+    )
     promoted = sum(row.round.decision == Round.Decision.PROMOTED for row in rows)
     return f"""# Rounds of the demo's loop
 
 Made by `{command}`; do not edit.
 {took}
+That is {spell_spent(rows[-n_rounds:], seconds)}.
 {promoted} of {len(rows)} policies were promoted. Simulated labelers judged through the same door as people; the loop froze,
 trained, asked its gate, sampled and queued by itself.
 
@@ -76,6 +82,15 @@ What the gate said:
 
 {reasons}
 """
+
+
+def spell_spent(rows: Sequence[RoundFigures], seconds: float) -> str:
+    """Say what the time went into, the most first."""
+    spent: Counter[str] = Counter()
+    for row in rows:
+        spent.update(row.spent)
+    said = [f"{kind} {took:.0f} s" for kind, took in spent.most_common()]
+    return ", ".join([*said, f"all else {max(seconds - spent.total(), 0):.0f} s"])
 
 
 def draw_figure(rows: Sequence[RoundFigures]) -> str:

@@ -108,7 +108,7 @@ def test_too_high_a_tax_keeps_it_out_whoever_likes_it(candidate, baseline, peopl
     verdict = decide(candidate, terms=terms, baseline=baseline)
 
     assert verdict.passes is False
-    assert "25.0% higher than before: over the 10%" in verdict.reasons[1]
+    assert "25.0% higher than before: over the 10%" in verdict.reasons[0]  # what speaks against it comes first
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,10 @@ def test_forgotten_demonstrations_and_tasks_are_a_tax_too(candidate, baseline, p
     verdict = decide(candidate, terms=PEOPLE, baseline=baseline)
 
     assert verdict.passes is passes
-    assert "held-out text is 2.0% higher than before: within the 10% that is allowed" in verdict.reasons[1]
-    assert words in verdict.reasons[1]
+    tax = verdict.reasons[int(passes)]
+    assert "held-out text is 2.0% higher than before: within the 10% that is allowed" in tax
+    assert words in tax
+    assert "over the" not in tax.partition(". ")[2]  # the one that is over is told first
 
 
 def test_an_alarm_in_training_keeps_it_out(candidate, baseline, people):
@@ -140,7 +142,7 @@ def test_an_alarm_in_training_keeps_it_out(candidate, baseline, people):
     verdict = decide(candidate, terms=PEOPLE, baseline=baseline)
 
     assert verdict.passes is False
-    assert verdict.reasons[2] == "Alarm of over-optimization: Two signs."
+    assert verdict.reasons[0] == "Alarm of over-optimization: Two signs."
 
 
 def test_an_alarm_in_training_keeps_its_average_with_the_baseline_out(candidate, baseline, people, project):
@@ -153,7 +155,7 @@ def test_an_alarm_in_training_keeps_its_average_with_the_baseline_out(candidate,
 
     verdict = decide(mean, terms=PEOPLE, baseline=baseline)
 
-    assert (verdict.passes, verdict.reasons[2]) == (False, "Alarm of over-optimization: Two signs.")
+    assert (verdict.passes, verdict.reasons[0]) == (False, "Alarm of over-optimization: Two signs.")
 
 
 def test_an_alarm_before_the_baseline_was_made_is_the_baselines_own(candidate, baseline, people, project):
@@ -174,7 +176,7 @@ def test_one_sign_is_told_and_two_keep_it_out(candidate, baseline):
     two = decide(candidate, terms=FIGURES, baseline=baseline)
 
     assert (one.passes, one.reasons[2]) == (True, "No alarm of over-optimization. One sign: It is cut off.")
-    assert (two.passes, two.reasons[2]) == (False, "Alarm of over-optimization: It is cut off. It repeats.")
+    assert (two.passes, two.reasons[0]) == (False, "Alarm of over-optimization: It is cut off. It repeats.")
 
 
 def test_people_liking_it_less_than_its_predecessor_is_a_sign(candidate, baseline, people, project):
@@ -189,7 +191,7 @@ def test_people_liking_it_less_than_its_predecessor_is_a_sign(candidate, baselin
     verdict = decide(late, terms=FIGURES, baseline=middle)
 
     assert verdict.passes is False
-    assert "It repeats. People's win rate against oldest is 38%, under the lower bound" in verdict.reasons[2]
+    assert "It repeats. People's win rate against oldest is 38%, under the lower bound" in verdict.reasons[0]
 
 
 def test_by_figures_the_reward_models_lower_bound_decides(candidate, baseline):

@@ -145,6 +145,14 @@ def test_the_detail_shows_result_interval_and_baselines(as_manager, project):
     assert 'hx-get="/projects/harbour/quality/ceiling/" hx-trigger="load"' in answer.text
 
 
+def test_the_other_model_of_an_evaluation_is_what_it_was_measured_against(as_manager, project):
+    sft = make_checkpoint(project, name="sft", kind="policy")
+    evaluated, merged = (make_run(project, kind=kind, state="succeeded", other=sft) for kind in ("evaluate", "merge"))
+
+    assert "<dt>Measured against</dt>" in as_manager.get(evaluated.get_absolute_url()).text
+    assert "<dt>Merged with</dt>" in as_manager.get(merged.get_absolute_url()).text
+
+
 def test_the_cause_of_a_failure_and_the_log_are_shown_as_text(as_manager, project):
     run = make_run(project, state="failed", cause="<b>non-finite</b> loss at step 12")
     run_folder(run).mkdir(parents=True)
