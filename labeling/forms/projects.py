@@ -212,6 +212,12 @@ class NewProjectForm(SettingsForm):
             "slug": _("Letters, digits, hyphens: the last part of /judge/…/. It stays as it is."),
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["scale"] = (
+            Project.Scale.SEVEN
+        )  # what says by how much teaches more; one key is there for who is in a hurry
+
     def clean_slug(self) -> str:
         slug: str = self.cleaned_data["slug"]
         if slug in RESERVED:

@@ -44,9 +44,15 @@ def test_a_manager_makes_a_project(ada, as_ada):
 def test_a_new_project_is_offered_with_sane_settings(as_ada):
     form = as_ada.get("/projects/new/").context["form"]
 
-    said = {name: form[name].value() for name in ("overlap", "gold_share", "random_share", "lease_s", "asks_flags")}
-
-    assert said == {"overlap": 1, "gold_share": "5", "random_share": "10", "lease_s": 900, "asks_flags": True}
+    offered = {
+        "scale": "seven",
+        "overlap": 1,
+        "gold_share": "5",
+        "random_share": "10",
+        "lease_s": 900,
+        "asks_flags": True,
+    }
+    assert {name: form[name].value() for name in offered} == offered
 
 
 def test_a_labeler_makes_none(as_grace):
