@@ -21,6 +21,7 @@ from labeling.domain.intake.uploading import UPLOAD_BYTES
 from labeling.models import Project
 
 UNJUDGED = "unjudged"
+VALUES_FIELDS = {"A": "values_a", "B": "values_b", "tie": "values_tie", "both_bad": "values_both_bad"}
 LABELS = {
     "prompt": _("Prompt"),
     "system": _("System message"),
@@ -36,7 +37,7 @@ LABELS = {
 HELP_TEXTS = {
     "prompt": _("Text, or a list of messages."),
     "completion": _("Only where a row shows one good answer."),
-    "verdict": _("A column that says A, B or tie, in whatever words."),
+    "verdict": _("A column that says A, B, tie or both bad, in whatever words."),
     "strength": _("Where its sign says who won - negative A, positive B - choose its column as who won, too."),
     "group": _("Rows of one group stay on one side of every split."),
 }
@@ -107,6 +108,7 @@ class MappingForm(forms.Form):
     values_a = forms.CharField(required=False, label=_("Values that mean A"))
     values_b = forms.CharField(required=False, label=_("Values that mean B"))
     values_tie = forms.CharField(required=False, label=_("Values that mean a tie"))
+    values_both_bad = forms.CharField(required=False, label=_("Values that mean both are bad"))
 
     def __init__(
         self, *args: Any, columns: dict[str, list[str]], mapping: Mapping | None = None, **kwargs: Any
@@ -126,16 +128,16 @@ class MappingForm(forms.Form):
                 initial=UNJUDGED if name == "verdict" and mapping and mapping.is_unjudged else initial,
             )
         values = mapping.values if mapping else guess_values(columns.get(guessed.get("verdict", ""), []))
-        for verdict, field in (("A", "values_a"), ("B", "values_b"), ("tie", "values_tie")):
+        for verdict, field in VALUES_FIELDS.items():
             self.fields[field].initial = ", ".join(values.get(verdict, ()))
-        self.order_fields([*FIELDS[:6], "values_a", "values_b", "values_tie", *FIELDS[6:]])
+        self.order_fields([*FIELDS[:6], *VALUES_FIELDS.values(), *FIELDS[6:]])
 
     def clean(self) -> dict[str, Any]:
         """Turn the choices into the mapping; what is wrong with it is said above the fields."""
         cleaned = super().clean() or {}
         chosen = {name: cleaned.get(name) or "" for name in FIELDS}
         columns = {name: self.columns[int(number)] for name, number in chosen.items() if number.isdigit()}
-        values = {"A": cleaned.get("values_a"), "B": cleaned.get("values_b"), "tie": cleaned.get("values_tie")}
+        values = {verdict: cleaned.get(field) for verdict, field in VALUES_FIELDS.items()}
         try:
             cleaned["mapping"] = Mapping(
                 columns,

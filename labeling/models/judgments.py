@@ -172,6 +172,7 @@ class ImportedJudgment(models.Model):
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="imported_judgments")
     verdict = models.CharField(max_length=3, choices=Verdict)
     strength = models.SmallIntegerField()
+    both_bad = models.BooleanField(default=False)
 
     class Meta:
         constraints = [

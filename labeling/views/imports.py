@@ -194,5 +194,6 @@ def show_sample(row: dict[str, Any]) -> dict[str, Any]:
         "texts": [ShownText(text) for text in row.get("texts", [])],
         "is_pair": len(row.get("texts", [])) == 2,
         "strength": strength,
+        "both_bad": row.get("both_bad", False),
         "is_unjudged": "strength" in row and strength is None,
     }

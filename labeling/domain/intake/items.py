@@ -19,13 +19,17 @@ GROUP_LENGTH = 64
 
 @dataclass(frozen=True)
 class Pair:
-    """Two completions and the vote recorded on them: `better` won by `strength` steps, 0 is a tie, None: nobody voted."""
+    """Two completions and the vote recorded on them: `better` won by `strength` steps, 0 is a tie, None: nobody voted.
+
+    both_bad: whether it was said that neither is any good; strength is then 0.
+    """
 
     prompt: list[Message]
     better: str
     worse: str
     strength: int | None = BINARY_STRENGTH
     group: str | None = None
+    both_bad: bool = False
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

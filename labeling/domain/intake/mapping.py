@@ -43,7 +43,8 @@ VALUES = {
     "A": ("A", "a", "1", "left", "model_a", "response_a", "first"),
     "B": ("B", "b", "2", "right", "model_b", "response_b", "second"),
     # Not 0: beside 1 and 2 it is a tie, but in a column of 0 and 1 it is one of the two. Only a person knows which.
-    "tie": ("tie", "T", "equal", "same", "both", "tie (bothbad)"),
+    "tie": ("tie", "T", "equal", "same", "both"),
+    "both_bad": ("tie (bothbad)", "bothbad", "both_bad", "both bad", "neither"),
 }
 N_STRENGTHS = 3
 # Columns so named say who won; beside others, a strength says it by its sign.
@@ -58,7 +59,8 @@ class InvalidMapping(RowRefused):
 class Mapping:
     """Which column of theirs is which field of ours.
 
-    With a verdict, chosen is completion A, rejected is B, and values says which values of its column mean A, B and tie.
+    With a verdict, chosen is completion A, rejected is B, and values says which values of its column mean A, B, tie and
+    both_bad.
     Where verdict and strength are one column, its sign says who won: negative is A, positive is B, and 0 is a tie.
     Without a verdict, chosen won - or, where is_unjudged, nobody has judged yet.
     """
@@ -142,9 +144,9 @@ class Mapping:
             return Pair(prompt, first, second, strength=None, group=group)
         steps = self._read_steps(row) if "strength" in self.columns else None
         verdict = self._read_verdict(row, steps)
-        strength = 0 if verdict == "tie" else BINARY_STRENGTH if steps is None else abs(steps)
+        strength = 0 if verdict in ("tie", "both_bad") else BINARY_STRENGTH if steps is None else abs(steps)
         better, worse = (second, first) if verdict == "B" else (first, second)
-        return Pair(prompt, better, worse, strength=strength, group=group)
+        return Pair(prompt, better, worse, strength=strength, group=group, both_bad=verdict == "both_bad")
 
     def _read_verdict(self, row: dict[str, Any], steps: int | None) -> str:
         """Return who won; steps, the strength with its sign, must not say otherwise."""
@@ -172,7 +174,7 @@ class Mapping:
             if spelled in values:
                 return verdict
         raise RowRefused(
-            _("%(column)s says %(spelled)s, which means neither A nor B nor tie"),
+            _("%(column)s says %(spelled)s, which means neither A nor B nor tie nor both bad"),
             column=self.columns["verdict"],
             spelled=repr(spelled[:80]),
         )

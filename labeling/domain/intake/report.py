@@ -113,7 +113,7 @@ def sample_item(item: Item) -> dict[str, Any]:
         ]
     }
     if isinstance(item, Pair):
-        shown["strength"] = item.strength
+        shown["strength"], shown["both_bad"] = item.strength, item.both_bad
         shown["texts"] = [clean(item.better, N_SAMPLE_CHARS), clean(item.worse, N_SAMPLE_CHARS)]
     elif isinstance(item, Example):
         shown["texts"] = [clean(item.text, N_SAMPLE_CHARS)]

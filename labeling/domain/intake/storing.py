@@ -201,7 +201,13 @@ def to_vote(
         is_a = comparison.completion_a.text == pair.better
         verdict, strength = (Verdict.A, -strength) if is_a else (Verdict.B, strength)
     return ImportedJudgment(
-        imported=imported, line=line, part=part, comparison=comparison, verdict=verdict, strength=strength
+        imported=imported,
+        line=line,
+        part=part,
+        comparison=comparison,
+        verdict=verdict,
+        strength=strength,
+        both_bad=pair.both_bad,
     )
 
 

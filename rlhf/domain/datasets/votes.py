@@ -164,10 +164,10 @@ def read_imported(project: Project, rule: FreezeRule) -> list[tuple[int, Vote]]:
     imported = ImportedJudgment.objects.filter(
         imported__project=project, imported__state=Import.State.COMMITTED, imported__source__in=sources
     ).order_by("id")
-    columns = imported.values_list("pk", "comparison", "strength", "imported__source")
+    columns = imported.values_list("pk", "comparison", "strength", "both_bad", "imported__source")
     return [
-        (comparison, Vote(strength, source=f"{IMPORTED}{source}", imported_judgment_id=pk))
-        for pk, comparison, strength, source in columns.iterator(CHUNK)
+        (comparison, Vote(strength, both_bad=both_bad, source=f"{IMPORTED}{source}", imported_judgment_id=pk))
+        for pk, comparison, strength, both_bad, source in columns.iterator(CHUNK)
     ]
 
 

@@ -25,7 +25,8 @@ def test_two_columns_are_a_pair_whose_first_one_won() -> None:
         ("model_a", Pair(Q, "x", "y")),
         (" B ", Pair(Q, "y", "x")),
         (2, Pair(Q, "y", "x")),
-        ("tie (bothbad)", Pair(Q, "x", "y", strength=0)),
+        ("tie", Pair(Q, "x", "y", strength=0)),
+        ("tie (bothbad)", Pair(Q, "x", "y", strength=0, both_bad=True)),
     ],
 )
 def test_a_verdicts_column_says_who_won(verdict: Any, pair: Pair) -> None:

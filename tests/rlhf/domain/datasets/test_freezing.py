@@ -15,10 +15,22 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labeling.domain.content import hash_messages
+from labeling.domain.intake.mapping import Mapping
 from labeling.domain.intake.staging import stage_file
 from labeling.domain.intake.storing import commit_file
 from labeling.domain.pairing import add_prompt, propose_comparison
-from labeling.models import Comparison, Guideline, Import, Judgment, Membership, Project, Prompt, Slot, User
+from labeling.models import (
+    Comparison,
+    Guideline,
+    Import,
+    ImportedJudgment,
+    Judgment,
+    Membership,
+    Project,
+    Prompt,
+    Slot,
+    User,
+)
 from rlhf.contract.errors import CorruptError
 from rlhf.contract.records import canonical_line
 from rlhf.domain.datasets.completions import freeze_demonstrations, freeze_texts
@@ -166,6 +178,23 @@ def test_imported_votes_are_mixed_with_our_own_only_when_the_rule_says_so(
     assert next(open_split(both, "train"))["source"] == "imported:s + imported:t + own"
     with pytest.raises(EmptyDataset, match="none of the 1 judged comparisons of P makes a pair"):
         freeze("own", "imported:s")
+
+
+def test_what_others_called_both_bad_is_no_pair_and_no_tie(project: Project, tmp_path: Path) -> None:
+    rows = [{"p": f"q {n}", "a": "x", "b": "y", "winner": said} for n, said in enumerate(("A", "tie", "tie (bothbad)"))]
+    file = write_votes(tmp_path / "arena.jsonl", rows)
+    mapping = Mapping({"prompt": "p", "chosen": "a", "rejected": "b", "verdict": "winner"})
+    commit_file(project, stage_file(file, format=mapping.to_format()), source="arena")
+
+    dataset = freeze_preferences(project, rule=FreezeRule(include=("imported:arena",)), name="d")
+
+    assert list(ImportedJudgment.objects.order_by("pk").values_list("strength", "both_bad")) == [
+        (-2, False),
+        (0, False),
+        (0, True),
+    ]
+    assert (dataset.counts["ties"], dataset.counts["both_bad"]) == (1, 1)
+    assert pairs(dataset) == {"q 0": ("x", "y")}
 
 
 def test_votes_of_an_import_that_is_not_committed_do_not_count(project: Project, tmp_path: Path) -> None:
