@@ -10,6 +10,7 @@ over it, the same prompts, as many completions and optimizer steps on every side
     adapters-shared    the same with a critic that is a head on the policy's own states
     adapters-frozen    the same with a critic that is a head on the reward model's states
     adapters-sampler   the same again with the sampler's log-probabilities for the rollout's
+    adapters-again     adapters, whose activations are computed twice (gradient_checkpointing=on)
     whole              ours with four whole models
     whole-frozen       ours with three: the critic is a head on the reward model's states
     trl                TRL's with four whole models, its default
@@ -215,6 +216,7 @@ SIDES: dict[str, Callable[[Path, int, Connection, Scale], Measured]] = {
     "adapters-shared": partial(run_ours, lora_rank=LORA_RANK, critic="shared"),
     "adapters-frozen": partial(run_ours, lora_rank=LORA_RANK, critic="frozen"),
     "adapters-sampler": partial(run_ours, lora_rank=LORA_RANK, critic="frozen", old_logps="sampler"),
+    "adapters-again": partial(run_ours, lora_rank=LORA_RANK, critic="trained", gradient_checkpointing="on"),
     "whole": partial(run_ours, lora_rank=0, critic="trained"),
     "whole-frozen": partial(run_ours, lora_rank=0, critic="frozen"),
     "trl": partial(run_theirs, lora_rank=0),

@@ -103,7 +103,7 @@ def test_a_run_on_weights_that_are_no_numbers_names_step_and_rows_and_publishes_
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", ["dpo", "kto", "ppo", "rloo"])
+@pytest.mark.parametrize("kind", ["dpo", "kto", "ppo", "rloo", "sft-lora", "reward-words", "ppo-one-base"])
 def test_a_run_killed_three_times_ends_with_the_undisturbed_weights(
     kind: str, server: LearningServer, models, tmp_path: Path
 ):

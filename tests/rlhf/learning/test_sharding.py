@@ -30,7 +30,10 @@ FSDP2 += ["--fsdp_reshard_after_forward", "true", "--fsdp_offload_params", "fals
 def prepare(run_dir: Path, policy: Path) -> None:
     kind, _, adapters = run_dir.name.partition("-")
     config = configure(kind, policy, policy)
-    prepare_run_dir(run_dir, config.replace(lora_rank=4) if adapters else config)
+    if adapters:
+        is_alone = run_dir.parent.name.startswith("alone")
+        config = config.replace(lora_rank=4, gradient_checkpointing="off" if is_alone else "on")
+    prepare_run_dir(run_dir, config)
     write_pairs(run_dir, n_train=13, n_test=4)
     if kind == "pretrain":
         write_texts(run_dir)

@@ -14,9 +14,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf.contract.config import CONFIGS
+from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.records import PreferenceRow, write_rows
 from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL, prepare_run_dir
 from rlhf.contract.settings import RunConfig
+from rlhf.learning.adapters import add_adapter
+from rlhf.learning.checkpointing import save_final
 from rlhf.learning.models import load_tokenizer
 from rlhf.learning.scoring import load_reward_model
 from rlhf.learning.tokenization import train_tokenizer
@@ -66,17 +69,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+LORA = {"lora_rank": 4, "lora_alpha": 8.0}
+# Other ways of the same kinds: their kind, and what is set besides.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sft-lora": ("sft", LORA),
+    "reward-lora": ("reward", LORA),
+    "reward-words": ("reward", {"head": "tokens"}),
+    "dpo-lora": ("dpo", LORA),
+    "grpo-lora": ("grpo", LORA),
+    "ppo-lora": ("ppo", {**LORA, "share_base": "off"}),
+    "ppo-one-base": ("ppo", {**LORA, "share_base": "on"}),
+    "ppo-half": ("ppo", {**LORA, "share_base": "on", "dtype": "bfloat16", "gradient_checkpointing": "on"}),
+}
+
+
 @dataclass(frozen=True)
 class TinyModels:
-    """Folders of a random policy and of a random reward model over its tokens."""
+    """Folders of a random policy, and of random reward models over its tokens: a whole one, and an adapter over it."""
 
     policy: Path
     reward_model: Path
+    adapted: Path
 
 
 def write_models(folder: Path) -> TinyModels:
     """Write both models into `folder`."""
-    models = TinyModels(folder / "policy", folder / "reward_model")
+    models = TinyModels(folder / "policy", folder / "reward_model", folder / "adapted" / CHECKPOINTS / FINAL)
     tokenizer = train_tokenizer([*GOOD, *BAD, *QUESTIONS], vocab_size=400)
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     torch.manual_seed(0)
@@ -96,6 +114,9 @@ def write_models(folder: Path) -> TinyModels:
     tokenizer.save_pretrained(models.policy)
     load_reward_model(str(models.policy), load_tokenizer(models.policy), seed=3).save_pretrained(models.reward_model)
     tokenizer.save_pretrained(models.reward_model)
+    adapted = load_reward_model(models.policy, load_tokenizer(models.policy), seed=4)
+    add_adapter(adapted, RewardConfig(**LORA))
+    save_final(folder / "adapted", adapted, tokenizer)
     return models
 
 
@@ -113,11 +134,14 @@ def polite_pairs(n: int, *, seed: int = 0) -> list[PreferenceRow]:
 
 
 def prepare_tiny_run(kind: str, run_dir: Path, models: TinyModels, **settings: Any) -> RunConfig:
-    """Write config.json and data/ of a run of a kind, or of rloo, and return its configuration."""
+    """Write config.json and data/ of a run of a kind, of rloo or of a variant, and return its configuration."""
+    kind, varied = VARIANTS.get(kind, (kind, {}))
     config_class = CONFIGS["grpo" if kind == "rloo" else kind]
     names = config_class.__dataclass_fields__
-    folders = {"base_model": str(models.policy), "reward_model": str(models.reward_model)}
-    values = {name: value for name, value in folders.items() if name in names} | SETTINGS.get(kind, STEPS) | settings
+    reward_model = models.adapted if varied.get("share_base") == "on" else models.reward_model
+    folders = {"base_model": str(models.policy), "reward_model": str(reward_model)}
+    values = {name: value for name, value in folders.items() if name in names} | SETTINGS.get(kind, STEPS)
+    values |= varied | settings
     config = config_class(**values)
     prepare_run_dir(run_dir, config)
     for split, n_rows in (("train", 26), ("test", 6)):

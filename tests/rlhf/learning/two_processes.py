@@ -111,6 +111,7 @@ def configure(kind: str, policy: Path, reward_model: Path) -> RunConfig:
             target_kl=100.0,
             critic=CRITICS[kind],
             truncated_value="zero" if kind == "ppo" else "critic",
+            gradient_checkpointing="off" if kind == "head" else "on",
         )
     if kind == "dpo":
         return DPOConfig(**base, **SHORT, sft_coef=0.5)
