@@ -11,7 +11,8 @@ choice is the label, sliced by the first word of the question; what counts is it
 wrote these pairs, so "previous" is not asked there.
 
 Labels needed: where the strategy's mean curve, made monotone, first reaches the last value of chance's; the interval is a
-bootstrap over seeds. The last column is the share of chance's labels. --home keeps models and samples of a seed.
+bootstrap over seeds: of all that is drawn, the models too unless --models names a seed whose models serve all. The last
+column is the share of chance's labels. --home keeps models and samples of a seed.
 
 The aim is 60% for the default strategy. Nothing comes near it, not even exact designs on the linear model (head=tokens): at
 180 labels the best of them has 0.713, chance with 300 has 0.735 (one world, 10 and 40 draws). docs/label_efficiency.md has
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="labels at which it is measured")
     parser.add_argument("--reward", nargs="*", default=[], help="reward model settings as key=value")
+    parser.add_argument("--models", type=int, help="the seed whose models serve all; else each seed trains its own")
     parser.add_argument("--home", type=Path, help="where models are kept; a temporary folder by default")
     parser.add_argument("--hh", type=Path, help="a file of HH-RLHF preferences, in place of the demo world")
     options = parser.parse_args()
@@ -67,7 +69,7 @@ def main() -> None:
             world = (
                 read_hh(options.hh, home / f"hh-{seed}", seed)
                 if options.hh
-                else make_world(home / f"seed-{seed}", seed)
+                else make_world(home / f"seed-{seed}", seed, models=home / f"seed-{options.models or seed}")
             )
             for name in curves:
                 curves[name].append(learn(options, world, home, name, seed))

@@ -39,9 +39,9 @@ class World:
     earlier: list[list[str]] | None = None  # what an earlier policy answered, by prompt
 
 
-def make_world(home: Path, seed: int) -> World:
-    """Return the demo world of a seed, its model and its samples made when they are not there."""
-    sft = make_sft(home, seed)
+def make_world(home: Path, seed: int, *, models: Path) -> World:
+    """Return the demo world of a seed. models: where its policies are, made by this seed when they are not there."""
+    sft = make_sft(models, seed)
     prompts, fresh = draw_prompts(seed, POOL, split="train"), draw_prompts(seed, N_TEST, split="test")
     texts = sample(home / "pool", sft, prompts, n=K, seed=7000 + seed)
     test = [
@@ -52,7 +52,7 @@ def make_world(home: Path, seed: int) -> World:
     labeler = SimulatedLabeler(seed=9000 + seed)
     kinds = sorted({prompt[-1]["content"].split()[0] for prompt in prompts})
     slices = [kinds.index(prompt[-1]["content"].split()[0]) for prompt in prompts]
-    earlier = sample(home / "earlier-pool", make_earlier(home, seed), prompts, n=1, seed=7500 + seed)
+    earlier = sample(home / "earlier-pool", make_earlier(models, seed), prompts, n=1, seed=7500 + seed)
     return World(sft, prompts, texts, slices, lambda number, a, b: labeler.prefer(prompts[number], a, b), test, earlier)
 
 

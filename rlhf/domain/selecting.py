@@ -7,7 +7,8 @@ given and the seed make the same choice again.
 The arms, in the order in which they pick from the pool:
 
 1. Control. `random_share` of the pairs, a tenth at least, are two of the current policy's completions of a prompt,
-   prompt and completions drawn by chance. Whatever a strategy does, figures over these pairs alone are unbiased.
+   prompt and completions drawn by chance. Whatever a strategy does, figures over these pairs alone are unbiased. Where
+   the strategy is chance itself, they are all but the duels.
 2. Duels. `previous_share` of the pairs have a completion of the previous policy on their other side, drawn by chance:
    the win rate of one policy over the other, for free. What a prompt without two different completions is good for.
 3. The strategy: one function of `strategies.STRATEGIES` for the rest. To add one, write
@@ -163,6 +164,8 @@ def plan_draw(offers: Sequence[Offer], terms: Terms) -> Draw:
     n_control = math.ceil(terms.random_share * n)
     share = 1.0 if terms.strategy == Loop.Strategy.PREVIOUS else terms.previous_share
     n_duels = min(round(share * n), n - n_control) if with_duels else 0
+    if terms.strategy == Loop.Strategy.RANDOM:
+        n_control = n - n_duels  # one arm: in two, each pair would weigh as if the other were not there
     return Draw(with_pairs, with_duels - duel_only, duel_only, n, n_control, n_duels)
 
 

@@ -57,7 +57,7 @@ def test_without_a_previous_policy_every_pair_is_of_the_current_one():
     assert not any(choice.is_duel for choice in choices)
 
 
-def test_the_propensities_of_the_arms_add_up_to_how_often_a_pair_is_picked():
+def test_where_chance_alone_chooses_a_propensity_is_how_often_a_pair_is_picked():
     terms = Terms(n_pairs=6, strategy="random", random_share=0.5, previous_share=0)
     n_draws = 3000
     picked, propensities = Counter(), set()
@@ -66,7 +66,7 @@ def test_the_propensities_of_the_arms_add_up_to_how_often_a_pair_is_picked():
             picked[choice.prompt, choice.text_a, choice.text_b] += 1
             propensities.add(round(choice.propensity, 9))
 
-    assert propensities == {0.1}  # half of 6 of 10 prompts, one of three pairs, for each arm
+    assert propensities == {0.2}  # 6 of 10 prompts, one of three pairs
     assert max(abs(n / n_draws - 0.2) for n in picked.values()) < 0.03
 
 
