@@ -10,8 +10,8 @@ from rlhf.contract.kinds.evaluate import EvaluateConfig
 from rlhf.contract.run_dir import sealed_folder, verify_sealed
 from rlhf.domain.errors import ModelRefused, NotReady
 from rlhf.domain.evaluation import find_evaluation, plan_evaluation, write_measures
-from rlhf.domain.execution import resolve_config
 from rlhf.domain.planning import plan_run
+from rlhf.domain.provisioning import resolve_config
 from rlhf.models import Loop, Run
 from tests.rlhf.conftest import make_checkpoint, make_dataset, make_round, make_run
 

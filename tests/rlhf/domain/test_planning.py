@@ -16,8 +16,8 @@ from rlhf.contract.run_dir import MANIFEST, hash_file, sealed_folder
 from rlhf.domain.checkpoints import checkpoint_folder, register_final
 from rlhf.domain.datasets.shelf import freeze_rows
 from rlhf.domain.errors import NotReady
-from rlhf.domain.execution import resolve_config
 from rlhf.domain.planning import plan_run, write_ptx
+from rlhf.domain.provisioning import resolve_config
 from rlhf.domain.sampling import freeze_prompts, list_prompts
 from rlhf.models import Checkpoint, Loop, Run
 from tests.rlhf.conftest import make_checkpoint, make_dataset, make_run, message

@@ -13,9 +13,9 @@ from rlhf.contract import run_dir as seam
 from rlhf.contract.records import read_rows
 from rlhf.domain.checkpoints import run_folder
 from rlhf.domain.errors import NotReady
-from rlhf.domain.execution import prepare_folder
 from rlhf.domain.feedback.annotators import InvalidAnnotator, retire_annotator
 from rlhf.domain.feedback.asking import ask_comparisons, ask_revisions, record_feedback, record_judgments
+from rlhf.domain.provisioning import prepare_folder
 from rlhf.models import AIJudgment, Annotator, Revision, Run
 from tests.rlhf.domain.feedback.conftest import add_pairs
 from tests.rlhf.endpoint import Endpoint, serve

@@ -14,6 +14,7 @@ from rlhf.domain.datasets.rule import FreezeRule
 from rlhf.domain.datasets.shelf import open_split
 from rlhf.domain.feedback.disputes import is_disputed
 from rlhf.domain.feedback.routing import Routing, route_judgments
+from rlhf.domain.provisioning import prepare_folder
 from rlhf.models import AIJudgment, Annotator, Dispute, PairScore, Run
 from tests.rlhf.conftest import make_checkpoint, make_run
 from tests.rlhf.domain.feedback.conftest import add_pairs, judge_all
@@ -195,7 +196,7 @@ def test_the_process_reads_both_texts_of_every_pair(project, annotator):
     say(annotator, pair)
     run = route_judgments(annotator)[1]
 
-    execution.prepare_folder(run, run_folder(run))
+    prepare_folder(run, run_folder(run))
 
     rows = [
         (row["prompt_id"], row["index"], row["text"], row["finished"])
