@@ -232,3 +232,13 @@ def test_a_base_model_that_was_tampered_with_is_not_loaded(project, text, server
     assert "is damaged" in failed.cause
     with pytest.raises(ModelRefused):
         open_checkpoint(Checkpoint.objects.get(pk=base.pk))
+
+
+def test_a_run_whose_folder_cannot_be_made_fails_with_its_cause(long_run, server):
+    run_folder(long_run).parent.mkdir(exist_ok=True)
+    run_folder(long_run).write_text("in the way", "utf-8")
+
+    failed = execute_run(long_run.pk, server=server, is_stopping=never)
+
+    assert failed.state == "failed"
+    assert "Not a directory" in failed.cause
