@@ -81,7 +81,7 @@ def split(votes: Iterable[VoteRow], key: Callable[[VoteRow], str]) -> dict[str, 
 
 def choose_votes(found: Iterable[VoteRow], project: Project) -> tuple[Sequence[VoteRow], int]:
     """Return the votes agreement is measured on, on one scale, and how many were left out as asked for on disagreement."""
-    standing = sorted((vote for vote in found if not vote.is_sent_back), key=lambda vote: vote.judgment)
+    standing = sorted((vote for vote in found if not vote.is_sent_back), key=lambda vote: vote.first)
     asked = {vote.judgment for vote in keep_asked(standing, project)}
     counted = [vote for vote in standing if vote.is_counted]
     chosen = [vote for vote in counted if vote.judgment in asked]

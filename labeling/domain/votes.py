@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BooleanField, Count, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value, Window
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+    Window,
+)
 from django.db.models.functions import Greatest, Length, Replace, RowNumber
 
 from labeling.domain.attention import CHARS_PER_WORD
@@ -43,6 +57,7 @@ class VoteRow:
     is_sent_back: bool = False  # the comparison was sent back after it
     is_old: bool = False  # before her window: others are compared with it, and it is none of her figures
     scale: str = Project.Scale.SEVEN
+    first: int = 0  # her first word on it, which the judgment may revise: it stands where that came
 
     @property
     def is_counted(self) -> bool:
@@ -104,6 +119,7 @@ def read_columns(votes: QuerySet[Judgment], *, with_words: bool = True) -> Query
         *("comparison__prompt__slice__name", "comparison__prompt__slice__language"),
         *(count_words(f"comparison__completion_{side}__text") if with_words else Value(0) for side in "ab"),
         *("is_quarantined", "is_sent_back", "is_old", "scale"),
+        find_first(),
     )
 
 
@@ -154,6 +170,13 @@ def is_sent_back() -> Exists:
     return Exists(sent_back.filter(comparison=OuterRef("comparison")))
 
 
+def find_first() -> Case:
+    """Return of a judgment the id of the labeler's first word on its comparison: its own, unless it revises another."""
+    same = Judgment.objects.of_work().filter(comparison=OuterRef("comparison"), labeler=OuterRef("labeler"))
+    firsts = same.filter(revises=None).order_by("id").values("pk")[:1]
+    return Case(When(revises=None, then=F("pk")), default=Subquery(firsts))
+
+
 def count_words(field: str) -> Any:
     """Return attention.count_words as the database can say it: its spaces and one, or by letters where there are none."""
     spaces = Length(field) - Length(Replace(field, Value(" "), Value("")))
@@ -161,10 +184,10 @@ def count_words(field: str) -> Any:
 
 
 def build_row(row: tuple[Any, ...]) -> VoteRow:
-    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-4]
+    *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-5]
     name = f"{slice} ({language})" if slice and language else slice or language or ""
-    standing = map(bool, row[-4:-1])
-    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing, row[-1]))
+    standing = map(bool, row[-5:-2])
+    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing, *row[-2:]))
 
 
 def read_gold(project: Project, *, since: datetime | None = None) -> Iterator[tuple[int, bool]]:

@@ -2,7 +2,7 @@
 
 A lease alone says so a minute late. A file in the run's folder names the host and the attempt, and the worker holds a lock
 on it for as long as it sees to the run. The worker that is started in a dead one's place finds the lock free, and gives
-up the lease in its name. What another host holds is left alone: there the lease decides.
+up the lease in its name. What another host holds is left alone: there the lease decides, as it does on disks without locks.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import fcntl
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 from django.db.models.functions import Now
 
@@ -25,14 +25,18 @@ NAME = "worker.lock"
 
 @contextmanager
 def keep_custody(run: Run) -> Iterator[None]:
-    """Hold the lock of a claimed run while its worker sees to it; where an earlier one has not let go yet, do without."""
+    """Hold the lock of a claimed run while its worker sees to it; where an earlier one has not let go yet, do without.
+
+    So where the folder cannot be written: who lays the run's files into it says why.
+    """
     folder = run_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / NAME).open("a+", encoding="utf-8") as file:
-        if is_free(file):
-            file.truncate(0)
-            file.write(describe_claim(run))
-            file.flush()
+    with ExitStack() as held:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context((folder / NAME).open("ab", buffering=0))
+            if is_free(file):
+                file.truncate(0)
+                file.write(describe_claim(run).encode())
         yield
 
 
@@ -55,11 +59,11 @@ def give_up(run: Run) -> bool:
         return bool(Run.objects.held(run.attempt).filter(pk=run.pk).update(lease_until=Now()))
 
 
-def is_free(file: TextIO) -> bool:
+def is_free(file: IO[Any]) -> bool:
     """Take the lock of an open file if nobody has it, and say whether that was so; it goes when the file is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # another has it, or the disk knows no locks
         return False
     return True
 

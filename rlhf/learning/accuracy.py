@@ -88,11 +88,14 @@ def describe_accuracy(pairs: Sequence[EncodedPair], differences: Sequence[float]
 def fit_temperature(targets: Sequence[float], differences: Sequence[float]) -> float:
     """Return the T > 0 for which differences / T cost the least log-loss on the labels; 1 for no pairs.
 
+    Labels are taken to be a little less sure than they say, n pairs as n + 2 of which one says the opposite: else ten of ten
+    that are in order would make every difference a certainty.
     The loss is convex in 1 / T, which is searched between 1/100 and 100 by golden section.
-    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; labels: Platt 1999, "Probabilistic outputs", section 2.2.
     """
     if not targets:
         return 1.0
+    targets = [0.5 + (target - 0.5) * len(targets) / (len(targets) + 2) for target in targets]
     low, high = -math.log(100.0), math.log(100.0)
     shrink = (math.sqrt(5) - 1) / 2
     for _ in range(60):

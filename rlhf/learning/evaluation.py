@@ -32,9 +32,9 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """Return how well the model of the configuration agrees with data/test.jsonl, and of a policy what it says itself.
 
     A reward model answers with eval_accuracy, and with what its scores are worth as probabilities by the temperature that
-    was fitted when it was trained, on other pairs than these; a policy, by its log-ratios to the reference, with
-    eval_rewards/accuracies (its log-loss and calibration are those of beta = 1), with the figures of its own words, and
-    with what it has forgotten.
+    was fitted when it was trained, on the pairs held out then: where they are these, that flatters it by one number; a
+    policy, by its log-ratios to the reference, with eval_rewards/accuracies (its log-loss and calibration are those of
+    beta = 1), with the figures of its own words, and with what it has forgotten.
 
     Raises: ContractError when a policy comes without reference, a reward model with one, or a reward model no longer
     scores as it did when it was trained.

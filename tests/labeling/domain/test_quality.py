@@ -22,6 +22,7 @@ from tests.labeling.crowds import (
     store_votes,
 )
 from tests.labeling.rows import add_pair, add_pairs, claim, judge
+from tests.labeling.votes import say
 
 pytestmark = pytest.mark.django_db
 
@@ -219,6 +220,20 @@ def test_asking_on_where_labelers_disagree_does_not_move_how_far_they_agree(kitc
         assert figures[key].high - figures[key].low < 0.2
     assert (whole.n_items, whole.n_votes) == (600, 1200)
     assert all({name[-2:] for name in pair.name.split(" - ")} <= {f"{n:02}" for n in range(8)} for pair in pairs)
+
+
+def test_who_changes_her_vote_does_not_come_after_those_asked_because_of_it(kitchen):
+    Project.objects.update(overlap=2, overlap_max=3)
+    kitchen.refresh_from_db()
+    users = add_users(kitchen, 3)
+    store_votes(kitchen, users, [(0, 0, 2), (0, 1, 2), (1, 0, 2), (1, 1, -1), (1, 2, 2)])
+    old = Judgment.objects.get(strength=-1)
+    say(old.comparison, old.labeler, -2, scale="quick", revises=old)
+
+    [whole], pairs = measure_agreement(kitchen), measure_agreement(kitchen, by="pair")
+
+    assert {figure.key: figure.value for figure in whole.figures}["signs"] == 0.5
+    assert [pair.name for pair in pairs] == ["user00 - user01"]
 
 
 def test_where_nobody_is_asked_on_every_vote_counts(kitchen):

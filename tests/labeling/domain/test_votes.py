@@ -48,6 +48,7 @@ def test_a_row_says_what_figures_ask(kitchen, grace):
         words_a=3,
         words_b=6,
         scale="quick",
+        first=judgment.pk,
     )
     assert (row.is_left, row.is_longer) == (True, True)
     assert [vote.words_a for vote in read_votes(kitchen, with_words=False)] == [0]
@@ -56,13 +57,13 @@ def test_a_row_says_what_figures_ask(kitchen, grace):
 def test_only_last_words_of_work_in_this_project_count(kitchen, garden, grace, hedy, eve):
     first, second = add_pair(kitchen, "one"), add_pair(kitchen, "two")
     old = say(first, grace, -2)
-    new = say(first, grace, 2, revises=old)
+    new = say(first, grace, 2, revises=say(first, grace, 1, revises=old))
     say(second, grace, reason="gold")
     say(second, hedy, reason="exam")
     say(add_pair(kitchen, "three"), hedy, reason="repeat")
     say(add_pair(garden, "one"), eve)
 
-    assert [row.judgment for row in read_votes(kitchen)] == [new.pk]
+    assert [(row.judgment, row.first) for row in read_votes(kitchen)] == [(new.pk, old.pk)]
 
 
 def test_votes_are_told_apart_by_labeler_time_and_slice(kitchen, grace, hedy):

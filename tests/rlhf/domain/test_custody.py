@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -79,4 +80,14 @@ def test_a_worker_that_finds_the_lock_taken_goes_on_without_it(run, worker):
 
     with keep_custody(run):
         kill(worker)
+        assert release_orphans() == []
+
+
+def test_a_disk_without_locks_keeps_no_worker_from_its_run(run, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(custody.fcntl, "flock", refuse)
+
+    with keep_custody(run):
         assert release_orphans() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,19 @@ def test_a_run_has_a_gpu_of_its_own_while_it_learns_and_others_wait(project, tex
     assert seen == [("0", None)]
     assert (other.state, other.attempt) == ("queued", 0)
     assert has_room()
+
+
+def test_a_run_s_process_is_shown_its_own_gpus(server, settings, tmp_path):
+    settings.LEARNING_PROCESSES = 2  # accelerate takes the process over: from then on the kernel shows what it was told
+
+    process = server.launch(tmp_path, devices=["1", "GPU-7"], is_unwanted=never)
+
+    told, deadline = b"CUDA_VISIBLE_DEVICES=1,GPU-7", time.monotonic() + 30
+    while told not in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0") and time.monotonic() < deadline:
+        assert process.exit_code is None
+        time.sleep(0.05)
+    process.stop(0.0)
+    assert time.monotonic() < deadline
 
 
 def test_a_run_nobody_may_claim_is_left_alone(long_run, server):
@@ -232,3 +246,13 @@ def test_a_base_model_that_was_tampered_with_is_not_loaded(project, text, server
     assert "is damaged" in failed.cause
     with pytest.raises(ModelRefused):
         open_checkpoint(Checkpoint.objects.get(pk=base.pk))
+
+
+def test_a_run_whose_folder_cannot_be_made_fails_with_its_cause(long_run, server):
+    run_folder(long_run).parent.mkdir(exist_ok=True)
+    run_folder(long_run).write_text("in the way", "utf-8")
+
+    failed = execute_run(long_run.pk, server=server, is_stopping=never)
+
+    assert failed.state == "failed"
+    assert "Not a directory" in failed.cause

@@ -304,8 +304,9 @@ def test_those_asked_because_others_disagree_make_no_disagreement_of_their_own(l
     judge(loop.project, 4)
     for number, judgment in enumerate(Judgment.objects.order_by("id")):
         if number == 0:
-            say(judgment.comparison, others[0], -judgment.strength)
+            first = say(judgment.comparison, others[0], -judgment.strength)
             say(judgment.comparison, others[1], judgment.strength)
+            say(judgment.comparison, others[0], -judgment.strength, revises=first)  # it stays the second vote
         else:
             say(judgment.comparison, others[0], judgment.strength)
 

@@ -83,9 +83,13 @@ def test_a_score_that_is_always_sure_and_half_the_time_wrong_is_off_by_half():
 @pytest.mark.parametrize("too_sure", [0.25, 1.0, 4.0])
 def test_the_temperature_undoes_what_a_score_is_too_sure_by(too_sure: float):
     difference = math.log(3)  # right three times in four
-    targets = [1.0, 1.0, 1.0, 0.0] * 10
+    targets = [1.0, 1.0, 1.0, 0.0] * 100
 
-    assert fit_temperature(targets, [too_sure * difference] * 40) == pytest.approx(too_sure, rel=1e-6)
+    assert fit_temperature(targets, [too_sure * difference] * 400) == pytest.approx(too_sure, rel=0.01)
+
+
+def test_ten_of_ten_in_order_are_eleven_in_twelve_sure():
+    assert fit_temperature([1.0] * 10, [2.0] * 10) == pytest.approx(2 / math.log(11), rel=1e-6)
 
 
 def test_nothing_held_out_leaves_the_score_as_it_is():
