@@ -54,12 +54,21 @@ def take_devices(run: Run) -> list[str] | None:
     host = socket.gethostname()
     Device.objects.bulk_create((Device(host=host, name=name) for name in names), ignore_conflicts=True)
     rows = list(Device.objects.select_for_update().filter(host=host, name__in=names).order_by("pk"))
+    _fence_lapsed(rows)
     taken = set(_taken().values_list("pk", flat=True))
     free = [row.pk for row in rows if row.pk not in taken][:n_wanted]
     if len(free) < n_wanted:
         return None
     Device.objects.filter(pk__in=free).update(run=run, attempt=run.attempt)
     return [row.name for row in rows if row.pk in free]
+
+
+def _fence_lapsed(rows: list[Device]) -> None:
+    """Queue the runs again whose lease ran out while they had one of these GPUs: a worker that wakes up has lost its run."""
+    lapsed = Run.objects.filter(pk__in={row.run_id for row in rows if row.run_id}, state=Run.State.RUNNING)
+    lapsed.filter(lease_until__lt=Now()).update(
+        state=Run.State.QUEUED, lease_until=None, stage="waiting for a worker", eta_s=None
+    )
 
 
 def _taken() -> QuerySet[Device]:

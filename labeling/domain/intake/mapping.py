@@ -44,7 +44,7 @@ VALUES = {
     "B": ("B", "b", "2", "right", "model_b", "response_b", "second"),
     # Not 0: beside 1 and 2 it is a tie, but in a column of 0 and 1 it is one of the two. Only a person knows which.
     "tie": ("tie", "T", "equal", "same", "both"),
-    "both_bad": ("tie (bothbad)", "bothbad", "both_bad", "both bad", "neither"),
+    "both_bad": ("tie (bothbad)", "bothbad", "both_bad", "both bad"),
 }
 N_STRENGTHS = 3
 # Columns so named say who won; beside others, a strength says it by its sign.

@@ -84,7 +84,8 @@ class PPOConfig(SampledConfig):
     kl_coef: float = setting(0.05, "Weight of the KL penalty; where it starts, with a kl_goal.", low=0)
     kl_in: str = setting(
         "reward",
-        "Where the KL penalty is: in the reward of each token, so that the critic expects it (k1), or in the loss (k2).",
+        "Where the KL penalty is: in the reward of each token, so that the critic expects it (k1), or in the loss (k2), "
+        "where objective/rlhf_reward does not tell it.",
         choices=("reward", "loss"),
     )
     kl_goal: float = setting(

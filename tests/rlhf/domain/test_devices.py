@@ -14,6 +14,7 @@ from labeling.models import Project
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.domain import devices, runs
 from rlhf.domain.devices import count_per_run, count_runs_at_once, has_room, list_devices, take_devices
+from rlhf.domain.errors import LostLease
 from rlhf.models import Device, Run
 
 pytestmark = pytest.mark.django_db
@@ -59,6 +60,19 @@ def test_a_run_nobody_works_on_has_no_gpu_any_more(how: str, settings):
 
     assert has_room()
     assert take_devices(claim("two")) == ["0"]
+
+
+def test_a_worker_that_wakes_up_after_its_gpu_went_to_another_run_has_lost_its_own(settings):
+    settings.LEARNING_DEVICES = ["0"]
+    frozen = claim("one")
+    take_devices(frozen)
+    Run.objects.filter(pk=frozen.pk).update(lease_until=timezone.now() - runs.LEASE)
+
+    assert take_devices(claim("two")) == ["0"]
+
+    with pytest.raises(LostLease):
+        runs.renew_lease(frozen)
+    assert runs.claim_run(frozen.pk).attempt == 2
 
 
 def test_the_attempt_that_works_has_the_gpu_and_not_the_one_before(settings):
