@@ -20,6 +20,7 @@ from tests.rlhf.learning.conftest import write_pairs
 from tests.rlhf.learning.two_processes import configure, run_in_two, write_demonstrations, write_texts, write_verdicts
 
 RUNS = ("pretrain", "sft", "reward", "dpo", "kto", "sft-lora", "reward-lora", "dpo-lora")
+IN_PARTS = ("sft", "dpo")  # learned from in micro-batches where the weights lie in pieces
 OWN_LOOP = ("pretrain", "sft")  # the others are Trainer's
 # trl/accelerate_configs/fsdp2.yaml, line by line.
 FSDP2 = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_state_dict_type", "FULL_STATE_DICT"]
@@ -30,9 +31,11 @@ FSDP2 += ["--fsdp_reshard_after_forward", "true", "--fsdp_offload_params", "fals
 def prepare(run_dir: Path, policy: Path) -> None:
     kind, _, adapters = run_dir.name.partition("-")
     config = configure(kind, policy, policy)
+    is_alone = run_dir.parent.name.startswith("alone")
     if adapters:
-        is_alone = run_dir.parent.name.startswith("alone")
         config = config.replace(lora_rank=4, gradient_checkpointing="off" if is_alone else "on")
+    if run_dir.name in IN_PARTS and not is_alone:
+        config = config.replace(micro_batch_tokens=40)
     prepare_run_dir(run_dir, config)
     write_pairs(run_dir, n_train=13, n_test=4)
     if kind == "pretrain":
