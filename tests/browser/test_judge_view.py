@@ -178,9 +178,15 @@ def test_a_choice_is_seen_in_the_colours_of_the_system_too(kitchen, grace, open_
 
     page.keyboard.press(key)
 
-    colours = page.locator(control).evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
-    chosen = colours.pop(1 if scale == "seven" else 0)
-    assert chosen not in colours
+    page.wait_for_function(
+        """([control, place]) => {
+            const all = [...document.querySelectorAll(control)].map((one) => getComputedStyle(one).backgroundColor);
+            const [chosen] = all.splice(place, 1);
+            return !all.includes(chosen);
+        }""",
+        arg=[control, 1 if scale == "seven" else 0],
+        timeout=5_000,
+    )
 
 
 def test_completions_stand_side_by_side_or_one_below_the_other(kitchen, grace, open_page):
