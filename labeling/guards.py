@@ -42,13 +42,16 @@ class GuardStep(Operation):
         self.backwards(editor)
 
 
-def drop_guard(name: str, table: str) -> GuardStep:
-    """Return a migration step that takes a guard away until a later step makes it again."""
+def drop_guard(name: str, table: str, *, again: GuardStep | None = None) -> GuardStep:
+    """Return a migration step that takes a guard away until a later step makes it again.
+
+    again is the step that made it, with which the way back ends.
+    """
 
     def drop(editor: BaseDatabaseSchemaEditor) -> None:
         remove(editor, name, table)
 
-    return GuardStep(f"Drop guard {name}", drop, lambda editor: None)
+    return GuardStep(f"Drop guard {name}", drop, again.forwards if again else lambda editor: None)
 
 
 def remove(editor: BaseDatabaseSchemaEditor, name: str, table: str) -> None:

@@ -129,6 +129,7 @@ def store_judgment(
         guideline_id=choose_guideline_id(slot.project, guideline_id, latest_id=latest_id),
         reason=reason,
         propensity=propensity,
+        is_conditional=slot.is_conditional,
         shown_at=min(shown_at or now, now),
         is_hasty=shown_at is not None and is_hasty(count_shown(slot.comparison), (now - shown_at).total_seconds()),
         **said,
@@ -207,6 +208,7 @@ def store_revision(
         guideline_id=guideline_id,
         reason=judgment.reason,
         propensity=judgment.propensity,
+        is_conditional=judgment.is_conditional,
         shown_at=min(shown_at or now, now),
         # A second look mends haste, unless it came as soon itself.
         is_hasty=judgment.is_hasty and is_hasty(count_shown(comparison), elapsed_s),

@@ -44,17 +44,17 @@ def add_slots(comparison: Comparison, n: int) -> list[Slot]:
     return raise_overlap(comparison, stored, n)
 
 
-def raise_overlap(comparison: Comparison, stored: list[Slot], n: int) -> list[Slot]:
+def raise_overlap(comparison: Comparison, stored: list[Slot], n: int, *, is_conditional: bool = False) -> list[Slot]:
     """Add n slots to those stored and return them; the comparison is locked by whoever calls."""
     comparison.overlap = min(max(comparison.overlap, len(stored)) + n, MAX_OVERLAP)
     Comparison.objects.filter(pk=comparison.pk).update(overlap=comparison.overlap)
-    return insert_slots(comparison, stored, n)
+    return insert_slots(comparison, stored, n, is_conditional=is_conditional)
 
 
-def insert_slots(comparison: Comparison, stored: list[Slot], n: int) -> list[Slot]:
+def insert_slots(comparison: Comparison, stored: list[Slot], n: int, *, is_conditional: bool = False) -> list[Slot]:
     """Insert n slots beside those stored, under the numbers that are left, A where it was shown less often.
 
-    Those of gold are shut: it comes as a probe, and never as work.
+    Those of gold are shut: it comes as a probe, and never as work. Conditional are those that hang on what others said.
     """
     is_gold = Gold.objects.filter(comparison=comparison, is_active=True).exists()
     used = {slot.number for slot in stored}
@@ -64,6 +64,7 @@ def insert_slots(comparison: Comparison, stored: list[Slot], n: int) -> list[Slo
     for number in numbers:
         sides.append(draw_side(sides))
         slots.append(make_slot(comparison, number, a_shown_left=sides[-1]))
+        slots[-1].is_conditional = is_conditional
         if is_gold:
             slots[-1].state = Slot.State.SHUT
     return Slot.objects.bulk_create(slots)
@@ -124,16 +125,33 @@ def set_chunk(ids: list[int], overlap: int) -> OverlapChange:
     changed = lock(Comparison.objects.filter(pk__in=ids).exclude(overlap=overlap))
     change = OverlapChange(n_comparisons=len(changed))
     slots = list_slots(changed)
+    asks_on = bool(changed) and has_asked_on(changed[0].project)
     for comparison in changed:
         wanted = overlap - len(slots.get(comparison.pk, []))
         comparison.overlap = overlap
         Comparison.objects.filter(pk=comparison.pk).update(overlap=overlap)
         if wanted > 0:
-            n_added = len(insert_slots(comparison, slots.get(comparison.pk, []), wanted))
+            stored = slots.get(comparison.pk, [])
+            is_conditional = asks_on and hangs_on_votes(stored)
+            n_added = len(insert_slots(comparison, stored, wanted, is_conditional=is_conditional))
             change += OverlapChange(n_added=n_added)
         elif wanted < 0:
             change += OverlapChange(n_removed=remove_free(slots[comparison.pk], -wanted))
     return change
+
+
+def has_asked_on(project: Project) -> bool:
+    """Say whether a project asks for one judgment more where labelers disagree, or ever did."""
+    return project.overlap_max > 2 or Slot.objects.filter(project=project, is_conditional=True).exists()
+
+
+def hangs_on_votes(stored: list[Slot]) -> bool:
+    """Say whether places beside these hang on what others said, where labelers at odds are asked on.
+
+    So it is once all have judged who are asked whatever they say: those at odds have one place more, of the same number.
+    """
+    asked = [slot for slot in stored if not slot.is_conditional]
+    return len(asked) >= 2 and all(slot.state == Slot.State.DONE for slot in asked)
 
 
 def remove_free(slots: list[Slot], n: int) -> int:
@@ -171,7 +189,7 @@ def ask_another(comparison: Comparison) -> bool:
         # Whoever waited for the lock sees the overlap raised; the slots of others she would not see yet.
         judged = judged.filter(n_judgments__lt=project.overlap_max, overlap=comparison.overlap)
         found = lock(judged.filter(~Exists(asked)))
-        return bool(found and raise_overlap(found[0], list_slots(found).get(comparison.pk, []), 1))
+        return bool(found and raise_overlap(found[0], list_slots(found).get(comparison.pk, []), 1, is_conditional=True))
 
 
 def shut_slots(comparison_ids: Iterable[int]) -> int:

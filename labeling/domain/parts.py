@@ -11,7 +11,7 @@ from itertools import combinations
 from labeling.domain.agreement import Agreement, Vote, measure_labeler, measure_pair, measure_votes
 from labeling.domain.votes import VoteRow
 from labeling.domain.weeks import find_monday
-from labeling.models import Project, User
+from labeling.models import User
 from labeling.models.scales import FORCED, to_seven
 
 MAX_PAIRS = 200  # the pairs of labelers who share most; of a thousand labelers nobody reads all
@@ -79,29 +79,15 @@ def split(votes: Iterable[VoteRow], key: Callable[[VoteRow], str]) -> dict[str, 
     return found
 
 
-def choose_votes(found: Iterable[VoteRow], project: Project) -> tuple[Sequence[VoteRow], int]:
-    """Return the votes agreement is measured on, on one scale, and how many were left out as asked for on disagreement."""
-    standing = sorted((vote for vote in found if not vote.is_sent_back), key=lambda vote: vote.first)
-    asked = {vote.judgment for vote in keep_asked(standing, project)}
-    counted = [vote for vote in standing if vote.is_counted]
-    chosen = [vote for vote in counted if vote.judgment in asked]
-    return put_on_one_scale(chosen), len(counted) - len(chosen)
+def choose_votes(found: Iterable[VoteRow]) -> tuple[Sequence[VoteRow], int]:
+    """Return the votes agreement is measured on, on one scale, and how many were left out as asked for on disagreement.
 
-
-def keep_asked(votes: Sequence[VoteRow], project: Project) -> Sequence[VoteRow]:
-    """Return of each comparison, its votes in order, those asked for whatever they say."""
-    n_asked = count_asked(project)
-    return [vote for same_item in split(votes, lambda vote: str(vote.item)).values() for vote in same_item[:n_asked]]
-
-
-def count_asked(project: Project) -> int | None:
-    """Return how many votes on a comparison are asked for whatever they say; None where that is all of them.
-
-    Where the project asks on when labelers disagree, the later ones are of contested comparisons alone: two who name the
+    Where a project asks on when labelers disagree, the later votes are of contested comparisons alone: two who name the
     same winner 68 times in 100 would seem to do so 85 times, and who often comes third to agree with nobody.
     """
-    n_asked = max(2, project.overlap)
-    return n_asked if project.overlap_max > n_asked else None
+    counted = [vote for vote in found if vote.is_counted]
+    chosen = [vote for vote in counted if not vote.is_conditional]
+    return put_on_one_scale(chosen), len(counted) - len(chosen)
 
 
 def put_on_one_scale(votes: Sequence[VoteRow]) -> Sequence[VoteRow]:

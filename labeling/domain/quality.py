@@ -101,7 +101,7 @@ def measure_agreement(project: Project, *, by: str | None = None, since: datetim
     sent back, are left out, as are votes asked for because others disagreed. Where there are more votes than
     votes.MAX_VOTES, the newest count.
     """
-    votes, _n_contested = choose_votes(load_votes(project, since=since, with_words=False), project)
+    votes, _n_contested = choose_votes(load_votes(project, since=since, with_words=False))
     return PARTS[by](votes)
 
 

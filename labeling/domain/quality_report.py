@@ -88,7 +88,7 @@ def find_newest(project: Project) -> tuple[int, int]:
 def measure_report(project: Project, *, seen: tuple[int, int]) -> Report:
     """Measure everything the page shows, now."""
     found = list(read_votes(project, with_words=False))  # read once, for reading is a third of the work
-    votes, n_contested = choose_votes(found, project)
+    votes, n_contested = choose_votes(found)
     return Report(
         seen=seen,
         at=timezone.now(),

@@ -33,14 +33,19 @@ def requeue_next(membership: Membership, *, actor: User | None) -> OverlapChange
     membership = Membership.objects.select_for_update(no_key=True).get(pk=membership.pk)
     if not membership.is_quarantined:
         return None
-    slots = dict(find_lost(membership, after=find_place(membership)).values_list("comparison_id", "judgment")[:CHUNK])
-    if not slots:
+    places = find_lost(membership, after=find_place(membership)).values_list(
+        "comparison_id", "judgment", "is_conditional"
+    )
+    lost = {comparison: (judgment, is_conditional) for comparison, judgment, is_conditional in places[:CHUNK]}
+    if not lost:
         return None
-    comparisons = lock(Comparison.objects.without_gold().filter(pk__in=slots, state=Comparison.State.OPEN))
+    comparisons = lock(Comparison.objects.without_gold().filter(pk__in=lost, state=Comparison.State.OPEN))
     stored = list_slots(comparisons)
-    n_added = sum(len(raise_overlap(row, stored.get(row.pk, []), 1)) for row in comparisons)
+    n_added = sum(
+        len(raise_overlap(row, stored.get(row.pk, []), 1, is_conditional=lost[row.pk][1])) for row in comparisons
+    )
     change = OverlapChange(n_comparisons=len(comparisons), n_added=n_added)
-    said = vars(change) | {"upto": max(slots.values())}
+    said = vars(change) | {"upto": max(judgment for judgment, _ in lost.values())}
     record_event(VERB, membership.user, actor=actor, project=membership.project, after=said)
     return change
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db.models import (
     BooleanField,
-    Case,
     Count,
     Exists,
     ExpressionWrapper,
@@ -17,9 +16,7 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
-    Subquery,
     Value,
-    When,
     Window,
 )
 from django.db.models.functions import Greatest, Length, Replace, RowNumber
@@ -56,8 +53,8 @@ class VoteRow:
     is_quarantined: bool = False  # the labeler is
     is_sent_back: bool = False  # the comparison was sent back after it
     is_old: bool = False  # before her window: others are compared with it, and it is none of her figures
+    is_conditional: bool = False  # whether it was asked for hung on what others had said
     scale: str = Project.Scale.SEVEN
-    first: int = 0  # her first word on it, which the judgment may revise: it stands where that came
 
     @property
     def is_counted(self) -> bool:
@@ -118,8 +115,7 @@ def read_columns(votes: QuerySet[Judgment], *, with_words: bool = True) -> Query
         *("trace__paste_count", "submitted_at", "guideline__version"),
         *("comparison__prompt__slice__name", "comparison__prompt__slice__language"),
         *(count_words(f"comparison__completion_{side}__text") if with_words else Value(0) for side in "ab"),
-        *("is_quarantined", "is_sent_back", "is_old", "scale"),
-        find_first(),
+        *("is_quarantined", "is_sent_back", "is_old", "is_conditional", "scale"),
     )
 
 
@@ -170,13 +166,6 @@ def is_sent_back() -> Exists:
     return Exists(sent_back.filter(comparison=OuterRef("comparison")))
 
 
-def find_first() -> Case:
-    """Return of a judgment the id of the labeler's first word on its comparison: its own, unless it revises another."""
-    same = Judgment.objects.of_work().filter(comparison=OuterRef("comparison"), labeler=OuterRef("labeler"))
-    firsts = same.filter(revises=None).order_by("id").values("pk")[:1]
-    return Case(When(revises=None, then=F("pk")), default=Subquery(firsts))
-
-
 def count_words(field: str) -> Any:
     """Return attention.count_words as the database can say it: its spaces and one, or by letters where there are none."""
     spaces = Length(field) - Length(Replace(field, Value(" "), Value("")))
@@ -186,8 +175,8 @@ def count_words(field: str) -> Any:
 def build_row(row: tuple[Any, ...]) -> VoteRow:
     *facts, n_pastes, submitted_at, guideline, slice, language, words_a, words_b = row[:-5]
     name = f"{slice} ({language})" if slice and language else slice or language or ""
-    standing = map(bool, row[-5:-2])
-    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing, *row[-2:]))
+    standing = map(bool, row[-5:-1])
+    return VoteRow(*(*facts, n_pastes or 0, submitted_at, guideline, name, words_a, words_b, *standing, row[-1]))
 
 
 def read_gold(project: Project, *, since: datetime | None = None) -> Iterator[tuple[int, bool]]:

@@ -72,6 +72,7 @@ class Judgment(models.Model):
     guideline = models.ForeignKey(Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="judgments")
     reason = models.CharField(max_length=16, choices=Reason, default=Reason.RANDOM)
     propensity = models.FloatField(default=1.0)
+    is_conditional = models.BooleanField(default=False, help_text="That of the place she was given.")
     shown_at = models.DateTimeField()
     submitted_at = models.DateTimeField(default=timezone.now, editable=False)
     active_ms = models.PositiveIntegerField(default=0, help_text="Milliseconds the page was visible and in use.")

@@ -117,6 +117,9 @@ class Slot(models.Model):
     a_shown_left = models.BooleanField(help_text="Drawn on the server, alternating within a comparison.")
     reason = models.CharField(max_length=16, choices=Reason, default=Reason.RANDOM)
     propensity = models.FloatField(default=1.0, help_text="Probability with which the reason picked this comparison.")
+    is_conditional = models.BooleanField(
+        default=False, help_text="Whether it was asked for hung on what others had said: agreement leaves it out."
+    )
     state = models.CharField(max_length=8, choices=State, default=State.FREE)
     labeler = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots", db_index=False
@@ -174,6 +177,7 @@ class Slot(models.Model):
             # is held wherever one held slot is asked for.
             models.Index(fields=["project", "lease_until"], name="slot_lease", condition=Q(lease_until__isnull=False)),
             models.Index(fields=["labeler", "project"], name="slot_held_by", condition=Q(state="held")),
+            models.Index(fields=["project"], name="slot_conditional", condition=Q(is_conditional=True)),
         ]
 
     def __str__(self) -> str:

@@ -9,8 +9,6 @@ from operator import or_
 
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 
-from labeling.domain.parts import count_asked
-from labeling.domain.votes import find_first
 from labeling.models import Judgment, Membership, Project
 from rlhf.domain.quota import IS_USED, Quota, read_quota, shows
 from rlhf.models import Checkpoint, Loop, Round
@@ -91,10 +89,9 @@ def measure_agreement(loop: Loop) -> tuple[float, int]:
     Without two votes on anything: 1 and 0.
     """
     judged = list_new_votes(read_quota(loop)).values("comparison")
-    n_asked = count_asked(loop.project)
     strengths: dict[int, list[int]] = {}
-    current = Judgment.objects.of_work().current().filter(comparison__in=judged)
-    for comparison, strength in current.order_by(find_first()).values_list("comparison", "strength"):
+    current = Judgment.objects.of_work().current().filter(comparison__in=judged, is_conditional=False)
+    for comparison, strength in current.values_list("comparison", "strength"):
         strengths.setdefault(comparison, []).append((strength > 0) - (strength < 0))
-    pairs = [pair for signs in strengths.values() for pair in combinations(signs[:n_asked], 2)]
+    pairs = [pair for signs in strengths.values() for pair in combinations(signs, 2)]
     return (sum(one == other for one, other in pairs) / len(pairs) if pairs else 1.0), len(pairs)

@@ -49,6 +49,7 @@ OF_JUDGMENT = {
     "guideline": "guideline__version",
     "reason": "reason",
     "propensity": "propensity",
+    "is_conditional": "is_conditional",
     "is_extra": "is_extra",
     "is_hasty": "is_hasty",
     "revises": "revises_id",

@@ -89,6 +89,7 @@ def test_a_judgment_records_all_that_was_said_and_how_it_came_about(kitchen, gra
         "guideline_id": guideline.pk,
         "reason": "active",
         "propensity": 0.5,
+        "is_conditional": False,
         "shown_at": slot.shown_at,
         "active_ms": 4321,
         "axes": {},

@@ -15,7 +15,7 @@ from labeling.domain.overlap import (
 from labeling.domain.projects import publish_guideline
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slot
 from tests.labeling.conftest import make_member
-from tests.labeling.rows import add_pair, add_pairs, claim, judge, run_together
+from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge, revise, run_together
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -150,6 +150,59 @@ def test_nothing_more_is_asked_past_the_maximum_nor_before_all_are_there(kitchen
 
     Project.objects.update(overlap_max=0)
     assert not ask_another(load(comparison))
+
+
+def list_marks(comparison):
+    return list(comparison.slots.order_by("number").values_list("is_conditional", flat=True))
+
+
+def test_a_place_asked_for_on_disagreement_is_marked_and_so_is_what_is_said_there(kitchen, ada, grace, hedy):
+    Project.objects.update(overlap_max=3)
+    kitchen.refresh_from_db()
+    comparison = add_pair(kitchen, overlap=2)
+
+    disagree(kitchen, comparison, (grace, hedy, ada), (-3, 3, 1))
+    revise(Judgment.objects.get(labeler=ada), ada, -2)
+
+    assert list_marks(comparison) == [False, False, True]
+    marks = Judgment.objects.order_by("id").values_list("labeler__username", "is_conditional")
+    assert list(marks) == [("grace", False), ("hedy", False), ("ada", True), ("ada", True)]
+
+
+def test_a_late_vote_is_as_the_place_she_was_given_whichever_it_takes(kitchen, ada, grace, hedy):
+    Project.objects.update(overlap_max=3)
+    kitchen.refresh_from_db()
+    comparison = add_pair(kitchen, overlap=2)
+    late = claim(kitchen, ada)
+    expire(late)
+    disagree(kitchen, comparison, (grace, hedy), (-3, 3))
+
+    said = judge(late, ada)
+
+    assert (said.slot.is_conditional, said.is_conditional) == (True, False)
+
+
+@pytest.mark.parametrize("asks_on", [True, False])
+def test_where_labelers_at_odds_are_asked_on_a_place_added_later_hangs_on_what_was_said(
+    kitchen, ada, grace, hedy, asks_on
+):
+    """The contested comparison has its third vote already: the others are asked for theirs because they agreed."""
+    Project.objects.update(overlap_max=3 if asks_on else 0)
+    kitchen.refresh_from_db()
+    contested, agreed = add_pairs(kitchen, 2, overlap=2)
+    Slot.objects.filter(comparison=agreed).update(state="shut")
+    disagree(kitchen, contested, (grace, hedy), (-3, 3))
+    Slot.objects.filter(comparison=contested, state="free").update(state="shut")
+    Slot.objects.filter(comparison=agreed).update(state="free")
+    disagree(kitchen, agreed, (grace, hedy), (2, 2))
+    begun = add_pair(kitchen, "How do I fry one?", overlap=2)
+    judge(claim(kitchen, grace), grace)
+
+    Project.objects.update(overlap_max=0)
+    set_overlap([contested.pk, agreed.pk, begun.pk], 3, actor=ada)
+
+    assert [list_marks(row) for row in (contested, agreed)] == [[False, False, asks_on]] * 2
+    assert list_marks(begun) == [False, False, False]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from labeling.domain import votes
 from labeling.domain.gold import make_gold
+from labeling.domain.overlap import set_overlap
 from labeling.domain.people import add_member
 from labeling.domain.quality import assess_labelers, measure_agreement
-from labeling.models import Gold, Judgment, Membership, Project, Slice, User
+from labeling.models import Comparison, Gold, Judgment, Membership, Project, Slice, User
 from tests.labeling.crowds import (
     INVERTED,
     RANDOM,
@@ -22,7 +23,6 @@ from tests.labeling.crowds import (
     store_votes,
 )
 from tests.labeling.rows import add_pair, add_pairs, claim, judge
-from tests.labeling.votes import say
 
 pytestmark = pytest.mark.django_db
 
@@ -201,8 +201,6 @@ def test_six_colluding_bots_are_flagged_with_whom_they_copy(kitchen):
 
 def test_asking_on_where_labelers_disagree_does_not_move_how_far_they_agree(kitchen):
     """Every vote is right 80 times in 100, so two name the same winner 68 times in 100, with a kappa of 0.36."""
-    Project.objects.update(overlap=2, overlap_max=5)
-    kitchen.refresh_from_db()
     users, rng = add_users(kitchen, 12), np.random.default_rng(1)
     asked = []
     for item in range(600):
@@ -210,7 +208,8 @@ def test_asking_on_where_labelers_disagree_does_not_move_how_far_they_agree(kitc
         labelers = [*rng.permutation(8)[:2], *(8 + rng.permutation(4)[:3])]
         said = [(item, int(labeler), int(rng.choice([2, -2], p=[0.8, 0.2]))) for labeler in labelers]
         asked += said if said[0][2] != said[1][2] else said[:2]
-    store_votes(kitchen, users, [(item, who, strength if item % 2 else -strength) for item, who, strength in asked])
+    votes = [(item, who, strength if item % 2 else -strength) for item, who, strength in asked]
+    store_votes(kitchen, users, votes, is_conditional=lambda _item, labeler: labeler >= 8)
 
     [whole], pairs = measure_agreement(kitchen), measure_agreement(kitchen, by="pair")
 
@@ -222,23 +221,34 @@ def test_asking_on_where_labelers_disagree_does_not_move_how_far_they_agree(kitc
     assert all({name[-2:] for name in pair.name.split(" - ")} <= {f"{n:02}" for n in range(8)} for pair in pairs)
 
 
-def test_who_changes_her_vote_does_not_come_after_those_asked_because_of_it(kitchen):
+def test_what_agreement_was_it_stays_when_overlap_is_raised_and_nobody_is_asked_on_any_more(kitchen, ada, grace, hedy):
     Project.objects.update(overlap=2, overlap_max=3)
     kitchen.refresh_from_db()
-    users = add_users(kitchen, 3)
-    store_votes(kitchen, users, [(0, 0, 2), (0, 1, 2), (1, 0, 2), (1, 1, -1), (1, 2, 2)])
-    old = Judgment.objects.get(strength=-1)
-    say(old.comparison, old.labeler, -2, scale="quick", revises=old)
+    add_pairs(kitchen, 3, overlap=2)
+    for labeler in (grace, hedy):
+        for _ in range(3):
+            slot = claim(kitchen, labeler)
+            is_at_odds = labeler == hedy and slot.comparison.pk == Comparison.objects.latest("id").pk
+            judge(slot, labeler, 2 if slot.a_shown_left == is_at_odds else -2)
+    judge(claim(kitchen, ada), ada)  # whom the two at odds are asked about
+    assert measure_signs(kitchen) == pytest.approx(2 / 3)
 
-    [whole], pairs = measure_agreement(kitchen), measure_agreement(kitchen, by="pair")
+    Project.objects.update(overlap=3, overlap_max=0)
+    set_overlap(Comparison.objects.all(), 3, actor=ada)
+    assert measure_signs(kitchen) == pytest.approx(2 / 3)
+    for _ in range(2):
+        judge(claim(kitchen, ada), ada)
 
-    assert {figure.key: figure.value for figure in whole.figures}["signs"] == 0.5
-    assert [pair.name for pair in pairs] == ["user00 - user01"]
+    assert measure_signs(kitchen) == pytest.approx(2 / 3)
+    assert Judgment.objects.count() == 9
+
+
+def measure_signs(project):
+    [whole] = measure_agreement(Project.objects.get(pk=project.pk))
+    return {figure.key: figure.value for figure in whole.figures}["signs"]
 
 
 def test_where_nobody_is_asked_on_every_vote_counts(kitchen):
-    Project.objects.update(overlap=1, overlap_max=0)
-    kitchen.refresh_from_db()
     store_crowd(kitchen, add_users(kitchen, 4), ["honest"] * 4, n_items=30, overlap=4)
 
     [whole] = measure_agreement(kitchen)

@@ -26,9 +26,8 @@ def test_a_row_says_what_figures_ask(kitchen, grace):
     prompt.save()
     pair = propose_comparison(prompt, "one two three", "Donaudampfschifffahrtsgesellschaftskapitänsmützenfabrik")
     version = Guideline.objects.create(project=kitchen, version=3, text="Be kind.")
-    judgment = say(
-        pair, grace, 1, both_bad=True, is_hasty=True, guideline=version, trace={"paste_count": 2}, a_shown_left=False
-    )
+    marks = {"both_bad": True, "is_hasty": True, "is_conditional": True, "a_shown_left": False}
+    judgment = say(pair, grace, 1, guideline=version, trace={"paste_count": 2}, **marks)
 
     (row,) = read_votes(kitchen)
 
@@ -47,8 +46,8 @@ def test_a_row_says_what_figures_ask(kitchen, grace):
         slice="code (en)",
         words_a=3,
         words_b=6,
+        is_conditional=True,
         scale="quick",
-        first=judgment.pk,
     )
     assert (row.is_left, row.is_longer) == (True, True)
     assert [vote.words_a for vote in read_votes(kitchen, with_words=False)] == [0]
@@ -63,7 +62,7 @@ def test_only_last_words_of_work_in_this_project_count(kitchen, garden, grace, h
     say(add_pair(kitchen, "three"), hedy, reason="repeat")
     say(add_pair(garden, "one"), eve)
 
-    assert [(row.judgment, row.first) for row in read_votes(kitchen)] == [(new.pk, old.pk)]
+    assert [row.judgment for row in read_votes(kitchen)] == [new.pk]
 
 
 def test_votes_are_told_apart_by_labeler_time_and_slice(kitchen, grace, hedy):

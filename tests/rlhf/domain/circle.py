@@ -129,17 +129,17 @@ def publish(run: Run) -> None:
 
 
 def write_samples(run: Run) -> None:
-    """Every policy says something else to each prompt, and to one prompt in five twice the same."""
+    """Every policy says something else to each prompt, and to every fifth it is asked twice the same."""
     rows = [
         {
             "prompt_id": row["prompt_id"],
             "index": index,
-            "text": f"Policy {run.base_id} says {0 if int(row['prompt_id']) % 5 == 0 else index}.",
+            "text": f"Policy {run.base_id} says {0 if place % 5 == 0 else index}.",
             "n_tokens": 3,
             "finished": True,
             "seed": 1,
         }
-        for row in open_split(run.dataset, "train")
+        for place, row in enumerate(open_split(run.dataset, "train"))
         for index in range(run.config["n"])
     ]
     path = run_folder(run) / "samples.jsonl"

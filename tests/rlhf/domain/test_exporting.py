@@ -198,6 +198,7 @@ def test_judgments_go_out_as_they_were_made_under_pseudonyms(project, manager, l
         "guideline": 3,
         "reason": "random",
         "propensity": 1.0,
+        "is_conditional": False,
         "is_extra": True,
         "is_hasty": False,
         "revises": None,

@@ -295,8 +295,6 @@ def test_labelers_who_disagree_hold_the_round_back_and_the_loop_says_so(loop):
 
 
 def test_those_asked_because_others_disagree_make_no_disagreement_of_their_own(loop):
-    Project.objects.update(overlap=2, overlap_max=3)
-    loop.project.refresh_from_db()
     others = [User.objects.create_user(name) for name in ("otto", "tina")]
     for other in others:
         add_member(loop.project, other, role="labeler")
@@ -304,9 +302,8 @@ def test_those_asked_because_others_disagree_make_no_disagreement_of_their_own(l
     judge(loop.project, 4)
     for number, judgment in enumerate(Judgment.objects.order_by("id")):
         if number == 0:
-            first = say(judgment.comparison, others[0], -judgment.strength)
-            say(judgment.comparison, others[1], judgment.strength)
-            say(judgment.comparison, others[0], -judgment.strength, revises=first)  # it stays the second vote
+            say(judgment.comparison, others[0], -judgment.strength)
+            say(judgment.comparison, others[1], judgment.strength, is_conditional=True)
         else:
             say(judgment.comparison, others[0], judgment.strength)
 
