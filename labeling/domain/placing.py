@@ -108,7 +108,9 @@ def find_guideline_id(project: Project) -> int | None:
 
 
 def choose_guideline_id(project: Project, read_id: int | None, *, latest_id: int | None) -> int | None:
-    """Return the id of the guideline a judgment follows: the one she had before her, else the one that holds now."""
+    """Return the id of the guideline a judgment follows: the one she had before her, 0 for none, or what holds now."""
+    if read_id == 0:
+        return None
     if read_id in (None, latest_id):
         return latest_id
     return read_id if Guideline.objects.filter(project=project, pk=read_id).exists() else latest_id

@@ -75,7 +75,7 @@ class VoteForm(ReadyForm):
     fix = forms.CharField(label=_("Fix"), required=False, strip=False)
     active_ms = forms.IntegerField(required=False, min_value=0, max_value=MAX_ACTIVE_MS)
     shown_at = forms.DateTimeField(required=False)
-    guideline = forms.IntegerField(required=False, min_value=1)
+    guideline = forms.IntegerField(required=False, min_value=0)
     trace = forms.CharField(required=False)
     idempotency_key = forms.UUIDField()
 

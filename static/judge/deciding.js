@@ -39,6 +39,7 @@ function writeBody(form, button, changes) {
   look();
   if (form.dataset.act === "vote" && !isTouched(data.get("fix"))) data.delete("fix");
   if (form.dataset.act !== "skip") {
+    data.set("guideline", find("#guideline").dataset.read); // what is in her drawer, which may be older than the pair
     data.set("active_ms", Math.round(clock.activeMs));
     data.set("trace", JSON.stringify(describeTrace()));
   }

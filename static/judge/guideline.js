@@ -11,7 +11,7 @@ hear("shown", async ({ guideline }) => {
   const fresh = answer?.ok && find("#guideline", new DOMParser().parseFromString(await answer.text(), "text/html"));
   if (!fresh || page.section.dataset.guideline === drawer.dataset.version) return;
   drawer.replaceChildren(...fresh.childNodes);
-  drawer.dataset.version = fresh.dataset.version;
+  Object.assign(drawer.dataset, { ...fresh.dataset });
   find(".tools [popovertarget=guideline]").hidden = false;
   notice.hidden = false;
 });

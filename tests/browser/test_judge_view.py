@@ -426,8 +426,33 @@ def test_a_guideline_published_meanwhile_is_told_and_judgments_name_what_was_bef
 
     assert page.locator("#guideline .prose").inner_text() == "Choose the longer one."
     assert page.locator("[data-newer]").is_hidden()
-    followed = list(Judgment.objects.order_by("id").values_list("guideline__version", flat=True))
-    assert followed == [newer.version if is_first else 1, newer.version if is_first else 1, newer.version]
+    seen = None if is_first else 1
+    assert list_followed() == [seen, seen, newer.version]
+
+
+def list_followed():
+    return list(Judgment.objects.order_by("id").values_list("guideline__version", flat=True))
+
+
+def test_a_newer_guideline_that_does_not_arrive_is_no_judgments_until_it_does(kitchen, grace, open_page):
+    add_pairs(kitchen, 7)
+    page = open_page(grace, PAGE)
+    slot = wait_until_ready(page)
+    publish_guideline(kitchen, "Choose the **longer** one.", is_breaking=True)
+    page.route("**/judge/kitchen/", lambda route: route.abort())
+    for _ in range(3):
+        slot = press_and_wait(page, "f", slot)
+        wait_until_saved(page)
+        slot = wait_until_ready(page)
+    assert page.locator("[data-newer]").is_hidden()
+
+    page.unroute("**/judge/kitchen/")
+    slot = press_and_wait(page, "f", slot)
+    page.wait_for_selector("[data-newer]")
+    press_and_wait(page, "f", slot)
+    wait_until_saved(page)
+
+    assert list_followed() == [1, 1, 1, 1, 2]
 
 
 def test_text_size_width_and_timer_are_hers(kitchen, grace, open_page):
