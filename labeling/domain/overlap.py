@@ -1,4 +1,4 @@
-"""How many judgments a comparison gets: more or fewer at any time, one more on disagreement, all anew, or none."""
+"""How many judgments a comparison gets: more or fewer at any time, one more on disagreement, or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from labeling.domain.audit import record_event
 from labeling.domain.errors import InvalidContent
-from labeling.models import Comparison, Gold, Guideline, Judgment, Project, Slot, User
+from labeling.models import Comparison, Gold, Project, Slot, User
 
 CHUNK = 500  # comparisons a transaction: SQLite has one writer, and labelers wait behind it
 MAX_OVERLAP = 100
@@ -203,47 +203,6 @@ def open_slots(comparison_ids: Iterable[int]) -> int:
     queued = Comparison.objects.without_gold().filter(pk__in=list(comparison_ids))
     shut = Slot.objects.of_work().filter(comparison__in=queued, state=Slot.State.SHUT)
     return shut.update(state=Slot.State.FREE, opened_at=Now())
-
-
-def requeue(project: Project, *, before_guideline: Guideline, actor: User | None) -> OverlapChange:
-    """Queue anew the open comparisons whose every judgment followed a guideline before this one.
-
-    Each gets new slots until as many are waiting as it has judgments wanted, though no more than the project's
-    overlap. The old judgments stay, under their versions. Whoever judged a comparison is not given it again - she
-    has one slot of each comparison for ever - so the new slots wait for other labelers, and a project whose labelers
-    have all judged a comparison needs more people; a labeler can still revise what she said. Run again, it adds
-    nothing: 500 comparisons a transaction, the last writes the audit event.
-    """
-    change = OverlapChange()
-    for chunk in chunks(list_outdated(project, before_guideline)):
-        change += requeue_chunk(project, chunk)
-    subject = f"guideline v{before_guideline.version}"
-    record_event("comparison.requeue", subject, actor=actor, project=project, after=vars(change))
-    return change
-
-
-def list_outdated(project: Project, guideline: Guideline) -> Iterator[int]:
-    judgments = Judgment.objects.of_work().filter(comparison=OuterRef("pk"))
-    fresh = judgments.filter(guideline__version__gte=guideline.version)
-    queued = Comparison.objects.without_gold().filter(project=project, state=Comparison.State.OPEN)
-    judged = queued.filter(n_judgments__gt=0)
-    outdated = judged.exclude(Exists(fresh)).order_by("pk")
-    return iter(list(outdated.values_list("pk", flat=True)))
-
-
-@transaction.atomic
-def requeue_chunk(project: Project, ids: list[int]) -> OverlapChange:
-    comparisons = lock(Comparison.objects.filter(pk__in=ids))
-    slots = list_slots(comparisons)
-    change = OverlapChange()
-    for comparison in comparisons:
-        stored = slots.get(comparison.pk, [])
-        n_waiting = sum(slot.state != Slot.State.DONE for slot in stored)
-        n = min(comparison.overlap, project.overlap) - n_waiting
-        if n > 0:
-            n_added = len(raise_overlap(comparison, stored, n))
-            change += OverlapChange(n_comparisons=int(n_added > 0), n_added=n_added)
-    return change
 
 
 def lock(comparisons: QuerySet[Comparison]) -> list[Comparison]:

@@ -12,8 +12,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.domain.diff import compare_texts
 from labeling.domain.errors import InvalidContent
-from labeling.domain.overlap import OverlapChange, requeue
+from labeling.domain.overlap import OverlapChange
 from labeling.domain.projects import publish_guideline
+from labeling.domain.requeueing import requeue
 from labeling.domain.showing import ShownText
 from labeling.forms.guidelines import GuidelineForm
 from labeling.models import Guideline, Project

@@ -8,11 +8,11 @@ from labeling.domain.overlap import (
     add_slots,
     ask_another,
     open_slots,
-    requeue,
     set_overlap,
     shut_slots,
 )
 from labeling.domain.projects import publish_guideline
+from labeling.domain.requeueing import requeue
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slot
 from tests.labeling.conftest import make_member
 from tests.labeling.rows import add_pair, add_pairs, claim, expire, judge, revise, run_together
@@ -232,32 +232,3 @@ def test_lowering_while_labelers_claim_loses_no_claim(kitchen, ada):
     held = {slot.pk for slot in results[1:] if slot}
     assert set(Slot.objects.filter(state="held").values_list("pk", flat=True)) == held
     assert all(row.slots.count() >= 1 for row in comparisons)
-
-
-def test_a_breaking_guideline_queues_anew_what_followed_older_ones(kitchen, ada, grace, hedy):
-    kitchen.overlap = 2
-    kitchen.save()
-    publish_guideline(kitchen, "one")
-    full, half, fresh, unjudged = (add_pair(kitchen, f"question {n}", overlap=2, priority=9 - n) for n in range(4))
-    judge(claim(kitchen, grace), grace)
-    judge(claim(kitchen, grace), grace)
-    judge_second(full, hedy)
-    newer = publish_guideline(kitchen, "two")
-    judge(claim(kitchen, grace), grace)
-
-    assert requeue(kitchen, before_guideline=newer, actor=ada) == OverlapChange(n_comparisons=2, n_added=3)
-
-    assert list_slots(full) == [(0, "done"), (1, "done"), (2, "free"), (3, "free")]
-    assert list_slots(half) == [(0, "done"), (1, "free"), (2, "free")]
-    assert list_slots(fresh) == [(0, "done"), (1, "free")]
-    assert list_slots(unjudged) == [(0, "free"), (1, "free")]
-    assert requeue(kitchen, before_guideline=newer, actor=ada) == OverlapChange()
-    assert Judgment.objects.count() == 4
-    assert AuditEvent.objects.filter(verb="comparison.requeue").count() == 2
-
-
-def judge_second(comparison, labeler):
-    """Judge the comparison's next slot, whatever is first in the queue."""
-    Slot.objects.exclude(comparison=comparison).filter(state="free").update(state="shut")
-    judge(claim(comparison.project, labeler), labeler)
-    Slot.objects.filter(state="shut").update(state="free")
