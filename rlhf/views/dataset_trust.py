@@ -13,12 +13,13 @@ from django.core.cache import cache
 
 from labeling.domain.quality import LabelerQuality
 from labeling.domain.quality_report import find_newest, load_report
-from labeling.models import Project, User
+from labeling.models import Judgment, Project, User
 from rlhf.contract.errors import CorruptError
 from rlhf.domain.datasets.behind import SHARE_WATCHED, Behind, count_behind
 from rlhf.domain.datasets.rule import FreezeRule
 
 KEPT_S = 600
+AT_ONCE = 20_000  # votes that are weighed in a second or two: with more, the page comes first
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,21 @@ def weigh_trust(project: Project, rule: FreezeRule, *, ticked: Sequence[str] = (
 
 def recall_behind(project: Project, rule: FreezeRule) -> Behind:
     """Return who stands behind the rows, counted once while nothing is judged or changed: it is most of a freeze's work."""
+    behind: Behind = cache.get_or_set(name_behind(project, rule), lambda: count_behind(project, rule), KEPT_S)
+    return behind
+
+
+def name_behind(project: Project, rule: FreezeRule) -> str:
+    """Return the name under which it is kept who stands behind the rows, as things are."""
     seen = "-".join(map(str, find_newest(project)))
     asked = hashlib.sha256(json.dumps(rule.to_json(), sort_keys=True, default=str).encode()).hexdigest()
-    behind: Behind = cache.get_or_set(
-        f"behind:{project.pk}:{seen}:{asked}", lambda: count_behind(project, rule), KEPT_S
-    )
-    return behind
+    return f"behind:{project.pk}:{seen}:{asked}"
+
+
+def takes_long(project: Project) -> bool:
+    """Say whether it takes seconds to weigh who stands behind the rows of the usual rule."""
+    votes = Judgment.objects.of_project(project).order_by()
+    return votes[: AT_ONCE + 1].count() > AT_ONCE and name_behind(project, FreezeRule()) not in cache
 
 
 def list_suspect(quality: LabelerQuality, behind: Behind, rule: FreezeRule, ticked: Sequence[str]) -> Suspect:

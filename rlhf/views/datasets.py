@@ -29,7 +29,7 @@ from rlhf.forms.datasets import FreezeForm, PreferenceFreezeForm
 from rlhf.forms.projects import ProjectForm
 from rlhf.models import Dataset, Run
 from rlhf.permissions import manager_required, of_managed_projects
-from rlhf.views.dataset_trust import show_trust
+from rlhf.views.dataset_trust import show_trust, takes_long
 from rlhf.views.dataset_words import describe_counts, describe_rule, show_row
 
 PAGE_SIZE = 25
@@ -62,7 +62,9 @@ def create_dataset(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         initial = {"name": f"{project.slug} {Dataset.Kind(kind).label}", "include": ["own"]}
         form = context["form"] = FORMS[kind](initial=initial, project=project)
-        context["trust"] = show_trust(project, form) if kind == Dataset.Kind.PREFERENCE else None
+        if kind == Dataset.Kind.PREFERENCE:
+            context["trust_is_due"] = not request.htmx and takes_long(project)
+            context["trust"] = None if context["trust_is_due"] else show_trust(project, form)
         return render(request, "rlhf/dataset_create.html", context)
     form = context["form"] = FORMS[kind](request.POST, project=project)
     if form.is_valid():

@@ -12,6 +12,7 @@ from labeling.domain import quality_report
 from labeling.domain.people import add_member
 from labeling.models import Judgment, Membership, User
 from rlhf.models import Dataset, DatasetSource
+from rlhf.views import dataset_trust
 from tests.labeling.crowds import INVERTED, draw_kinds, store_votes
 from tests.rlhf.conftest import judge, make_comparison
 
@@ -67,6 +68,22 @@ def test_the_shares_shown_are_those_of_the_dataset_that_is_frozen_then(as_manage
 
 def make_tie(project, labeler):
     judge(make_comparison(project), labeler, verdict="tie", strength=0)
+
+
+def test_where_there_are_many_votes_the_page_comes_first_and_who_stands_behind_them_after_it(
+    as_manager, project, crowd, monkeypatch
+):
+    monkeypatch.setattr(dataset_trust, "AT_ONCE", 299)
+
+    page = as_manager.get(NEW)
+    counted = as_manager.get(NEW, headers={"HX-Request": "true"})
+    again = as_manager.get(NEW)
+
+    assert page.context["trust"] is None
+    assert (
+        f'id="trust" aria-labelledby="trust-title" hx-get="{NEW.replace("&", "&amp;")}" hx-trigger="load"' in page.text
+    )
+    assert [answer.context["trust"].behind.n_votes for answer in (counted, again)] == [300, 300]
 
 
 def test_whoever_is_ticked_is_left_out_by_the_rule(as_manager, project, crowd):
