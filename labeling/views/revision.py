@@ -22,7 +22,7 @@ from labeling.domain.errors import (
     NotAMember,
 )
 from labeling.domain.flood import refuse_flood_of_votes
-from labeling.domain.judging import refuse_sealed, revise_judgment
+from labeling.domain.revising import refuse_sealed, revise_judgment
 from labeling.forms.judging import VoteForm
 from labeling.models import Judgment, Project
 from labeling.permissions import View, get_known_project, login_required

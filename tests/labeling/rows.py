@@ -13,8 +13,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling.domain.assignment import claim_slot
-from labeling.domain.judging import Vote, record_judgment, revise_judgment
+from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.pairing import add_prompt, propose_comparison
+from labeling.domain.revising import revise_judgment
 from labeling.models import AuditEvent, Comparison, Judgment, Project, Slot, User
 
 

@@ -6,7 +6,7 @@ from itertools import chain
 
 from django.contrib.auth.models import AbstractBaseUser
 
-from labeling.domain.judging import seal_judgments
+from labeling.domain.revising import seal_judgments
 from labeling.models import Import, Judgment, Project
 from rlhf.domain.datasets.ai_votes import read_ai
 from rlhf.domain.datasets.pairs import Pairs, make_pairs

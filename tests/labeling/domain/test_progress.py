@@ -5,8 +5,9 @@ import pytest
 from django.utils import timezone
 
 from labeling.domain.gold import make_gold
-from labeling.domain.judging import Vote, revise_judgment
+from labeling.domain.judging import Vote
 from labeling.domain.progress import Progress, find_last_act, measure_progress, measure_progresses
+from labeling.domain.revising import revise_judgment
 from labeling.domain.skipping import skip_comparison
 from labeling.models import Project, Slot
 from tests.labeling.rows import add_pair, add_pairs, claim, judge

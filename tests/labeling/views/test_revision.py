@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from labeling.domain.judging import seal_judgments
+from labeling.domain.revising import seal_judgments
 from labeling.models import Judgment, Project
 from tests.labeling.rows import add_pair, add_pairs, claim, judge
 from tests.labeling.views.test_judge import HTMX, PAGE, read_hidden

@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from labeling.domain.errors import AlreadyFrozen
-from labeling.domain.judging import Vote, revise_judgment
+from labeling.domain.judging import Vote
+from labeling.domain.revising import revise_judgment
 from labeling.models import (
     Adjudication,
     Comparison,

@@ -12,7 +12,8 @@ import pytest
 from django.db import transaction
 
 from labeling.domain.errors import AlreadyFrozen
-from labeling.domain.judging import Vote, revise_judgment
+from labeling.domain.judging import Vote
+from labeling.domain.revising import revise_judgment
 from labeling.models import Fix, Judgment, Project, User
 from rlhf.domain.datasets.completions import freeze_demonstrations
 from rlhf.domain.datasets.freezing import freeze_preferences, seal_counted
