@@ -57,3 +57,16 @@ FLOODS = [
     "\n" * 50_000 + "end",
     "\u202e" * 50_000,
 ]
+# Markdown that wants more room than a phone has.
+WIDE = "\n\n".join(
+    [
+        "|" + "column|" * 60 + "\n|" + "-|" * 60,
+        "$$\\hspace{999em}x$$",
+        "```\n" + "x" * 900 + "\n```",
+        "w" * 900,
+        "> " * 40 + "deep",
+        "- " * 40 + "deep",
+        "1. " * 30 + "deep",
+        f"${'x+' * 400}y$ `{'c' * 600}` [{'l' * 500}](https://{'h' * 200}.example/) ![{'i' * 300}](https://x.example)",
+    ]
+)
