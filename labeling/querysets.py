@@ -49,6 +49,26 @@ class ComparisonQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """Open ones this labeler has neither held, judged, skipped nor written."""
         return self.filter(*is_open_to(labeler, comparison=""))
 
+    def with_standing(self) -> Self:
+        """With what has become of each: its state, and of open ones whether they are judged, wait, or are kept back.
+
+        Gold waits like any other while it has fewer judgments than wanted: reviewers read this.
+        """
+        asked = rows_of("Slot").of_work().filter(comparison=models.OuterRef("pk"), state__in=["free", "held"])
+        gold = rows_of("Gold").filter(comparison=models.OuterRef("pk"), is_active=True)
+        is_short = models.Exists(gold) & models.Q(n_judgments__lt=models.F("overlap"))
+        waits = models.Exists(asked) | models.Q(n_judgments=0) | is_short
+        return self.annotate(
+            standing=models.Case(
+                models.When(~models.Q(state="open"), then=models.F("state")),
+                models.When(overlap=0, then=models.Value("unqueued")),
+                models.When(prompt__is_held_out=True, then=models.Value("held_out")),
+                models.When(waits, then=models.Value("waits")),
+                default=models.Value("judged"),
+                output_field=models.CharField(),
+            )
+        )
+
     def without_gold(self) -> Self:
         """Without those whose right answer measures labelers."""
         gold = rows_of("Gold").filter(comparison=models.OuterRef("pk"), is_active=True)

@@ -77,7 +77,7 @@ def move_comparison(comparison: Comparison, act: str, *, n_judged: int) -> None:
         return
     open_slots([comparison.pk])
     if n_judged:
-        add_slots(comparison, n_judged)
+        add_slots(comparison, n_judged, is_conditional=True)
     update_tally(comparison)
 
 

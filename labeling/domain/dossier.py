@@ -27,10 +27,11 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A slot, and the name of whoever holds it or judged there."""
+    """A slot, and the name of whoever holds it or judged there. state: as the reader may know it."""
 
     slot: Slot
     name: str
+    state: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,9 @@ def open_dossier(comparison: Comparison, reader: User, *, manages: bool) -> Doss
     names = name_people(rows, slots, skips, manages=manages)
     return Dossier(
         places=[
-            Place(slot=slot, name=names.get(slot.labeler_id or 0, ""))
+            Place(
+                slot=slot, name=names.get(slot.labeler_id or 0, ""), state=name_state(slot, comparison, manages=manages)
+            )
             for slot in slots
             if manages or not is_probe(slot)
         ],
@@ -73,6 +76,12 @@ def open_dossier(comparison: Comparison, reader: User, *, manages: bool) -> Doss
 
 def is_probe(slot: Slot) -> bool:
     return slot.number >= Slot.PROBE_NUMBER
+
+
+def name_state(slot: Slot, comparison: Comparison, *, manages: bool) -> str:
+    """Return a slot's state; to those who may not know what is gold, one that is shut for it is free like any other."""
+    is_told = manages or comparison.state != Comparison.State.OPEN or slot.state != Slot.State.SHUT
+    return slot.state if is_told else Slot.State.FREE
 
 
 def list_judgments(comparison: Comparison, *, manages: bool) -> list[Judgment]:

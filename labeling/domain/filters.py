@@ -56,7 +56,7 @@ COMPLETION: Conditions = {
 COMPARISON: Conditions = {
     "number": lambda pk: Q(pk=pk),
     "prompt": lambda pk: Q(prompt=pk),
-    "state": lambda state: Q(state=state),
+    "state": lambda state: Q(state=state) if state in Comparison.State.values else Q(standing=state),
     "slice": lambda name: Q(prompt__slice__name=name),
     "language": lambda name: Q(prompt__slice__language=name),
     "reason": lambda reason: Q(reason=reason),

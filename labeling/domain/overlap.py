@@ -37,11 +37,11 @@ class OverlapChange:
 
 
 @transaction.atomic
-def add_slots(comparison: Comparison, n: int) -> list[Slot]:
+def add_slots(comparison: Comparison, n: int, *, is_conditional: bool = False) -> list[Slot]:
     """Want n more judgments of a comparison and return their slots, shut while the comparison is not open."""
     (comparison,) = lock(Comparison.objects.filter(pk=comparison.pk))
     stored = list_slots([comparison]).get(comparison.pk, [])
-    return raise_overlap(comparison, stored, n)
+    return raise_overlap(comparison, stored, n, is_conditional=is_conditional)
 
 
 def raise_overlap(comparison: Comparison, stored: list[Slot], n: int, *, is_conditional: bool = False) -> list[Slot]:

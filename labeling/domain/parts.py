@@ -83,9 +83,10 @@ def choose_votes(found: Iterable[VoteRow]) -> tuple[Sequence[VoteRow], int]:
     """Return the votes agreement is measured on, on one scale, and how many were left out as asked for on disagreement.
 
     Where a project asks on when labelers disagree, the later votes are of contested comparisons alone: two who name the
-    same winner 68 times in 100 would seem to do so 85 times, and who often comes third to agree with nobody.
+    same winner 68 times in 100 would seem to do so 85 times, and who often comes third to agree with nobody. Reviewers
+    send back what is contested: without what was said before, it would be as if nobody had disagreed.
     """
-    counted = [vote for vote in found if vote.is_counted]
+    counted = [vote for vote in found if not vote.is_quarantined]
     chosen = [vote for vote in counted if not vote.is_conditional]
     return put_on_one_scale(chosen), len(counted) - len(chosen)
 

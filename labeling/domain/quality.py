@@ -97,9 +97,9 @@ def measure_agreement(project: Project, *, by: str | None = None, since: datetim
     """Return how far labelers agree on work: in the whole project, or by "slice", "week", "pair" or "labeler".
 
     Parts are named by the slice, by the Monday of the week in which the comparison was judged last (YYYY-MM-DD), by the
-    usernames with " - " between, by the username. Votes of labelers in quarantine, and those before a comparison was
-    sent back, are left out, as are votes asked for because others disagreed. Where there are more votes than
-    votes.MAX_VOTES, the newest count.
+    usernames with " - " between, by the username. Votes of labelers in quarantine are left out, as are those asked for
+    because others disagreed or a reviewer sent their comparison back, whose first votes count. Where there are more
+    votes than votes.MAX_VOTES, the newest count.
     """
     votes, _n_contested = choose_votes(load_votes(project, since=since, with_words=False))
     return PARTS[by](votes)

@@ -147,7 +147,7 @@ def list_rows(project: Project, page: str) -> QuerySet[Any]:
         return Completion.objects.filter(prompt__project=project).select_related("prompt__slice")
     if page == Page.COMPARISONS:
         pair = ("prompt__slice", "completion_a", "completion_b", "gold")
-        return Comparison.objects.filter(project=project).select_related(*pair)
+        return Comparison.objects.filter(project=project).select_related(*pair).with_standing()
     texts = ("labeler", "guideline", "comparison__prompt", "comparison__completion_a", "comparison__completion_b")
     return Judgment.objects.of_project(project).current().select_related(*texts)
 

@@ -133,10 +133,13 @@ class CompletionSearch(SearchForm):
     demonstration = ask_whether(_("Demonstration"))
 
 
+STANDINGS = [("waits", _("waits for labelers")), ("judged", _("judged"))]
+
+
 class ComparisonSearch(SearchForm):
     page = Page.COMPARISONS
     prompt = ask_number(_("Prompt"))
-    state = choose(_("State"), Comparison.State.choices)
+    state = choose(_("State"), [*STANDINGS, *Comparison.State.choices[1:], ("open", _("not decided by a reviewer"))])
     reason = choose(_("Proposed by"), [(value, label) for value, label in Reason.choices[:3]])
     fewest = ask_count(_("Judgments from"))
     most = ask_count(_("Judgments to"))

@@ -199,7 +199,7 @@ class PlacementForm(forms.Form):
 
 def name_choice(name: str, values: list[str]) -> str:
     """Return a column's name with its first value, as a select shows it."""
-    return f"{name} · {values[0][:40]}" if values else name
+    return f"{name} · {' '.join(values[0].split())[:40]}" if values else name
 
 
 def split_values(text: str) -> list[str]:

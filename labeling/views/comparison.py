@@ -20,7 +20,7 @@ from labeling.permissions import get_reviewed_project, login_required, may_manag
 @require_safe
 def show(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     project = get_reviewed_project(request.user, slug)
-    rows = Comparison.objects.with_texts().select_related("project", "prompt__slice")
+    rows = Comparison.objects.with_texts().select_related("project", "prompt__slice").with_standing()
     comparison = get_object_or_404(rows, project=project, pk=comparison_id)
     manages = may_manage(request.user, project)
     dossier = open_dossier(comparison, request.user, manages=manages)

@@ -75,7 +75,7 @@ def create_mapping(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     imported = get_import(request, slug, pk)
     if "columns" not in imported.report:
         raise Http404
-    form = MappingForm(request.POST, columns=dict(imported.report["columns"]))
+    form = MappingForm(request.POST, columns=dict(translate_report(imported.report)["columns"]))
     if not form.is_valid():
         return render_import(request, imported, mapping_form=form, status=422)
     return act(request, imported, lambda: map_columns(imported, form.cleaned_data["mapping"]))

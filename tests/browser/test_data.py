@@ -125,3 +125,14 @@ def test_without_javascript_the_same_forms_do_it(kitchen, ada, open_page):
 
     assert page.locator(".message").inner_text() == "meer.csv was thrown away; nothing of it was imported."
     assert Import.objects.count() == 0
+
+
+def test_the_upload_form_keeps_to_its_card_on_a_narrow_phone(ada, open_page):
+    page = open_page(ada, IMPORTS, viewport={"width": 360, "height": 740})
+
+    wide = page.evaluate(
+        "() => [...document.querySelectorAll('.card .field, .card .field *')].filter((part) =>"
+        " part.getBoundingClientRect().right > part.closest('.card').getBoundingClientRect().right).length"
+    )
+
+    assert wide == 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
-from labeling.domain.content import UNSTORABLE
+from labeling.domain.content import UNSTORABLE, Message
+from labeling.domain.errors import InvalidContent
 from labeling.domain.intake.formats import alpaca, argilla, hh, labelstudio, oasst, openai, prompts, trl
 from labeling.domain.intake.items import ParsedRow
 from labeling.domain.intake.refusals import FileRefused, FormatUnknown
 from labeling.domain.intake.report import clean
+from labeling.domain.intake.turns import read_messages
 
 MODULES = {
     "trl": trl,
@@ -23,7 +26,7 @@ MODULES = {
     "labelstudio": labelstudio,
     "argilla": argilla,
 }
-N_VALUES_SHOWN, N_CHARS_SHOWN, N_COLUMNS_SHOWN = 3, 80, 100
+N_VALUES_SHOWN, N_CHARS_SHOWN, N_COLUMNS_SHOWN, N_TURNS_SHOWN = 3, 80, 100, 4
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,27 @@ def detect_format(rows: Iterable[dict[str, Any]]) -> Format:
     )
 
 
-def show_columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+def show_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Return the columns of the first rows with their first values, cut short, for people to say what they are."""
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
             if len(name) > N_CHARS_SHOWN or UNSTORABLE.search(name):
                 continue
             values = columns.setdefault(name, [])
             if value not in (None, "") and len(values) < N_VALUES_SHOWN:
-                values.append(clean(str(value), N_CHARS_SHOWN))
+                values.append(show_value(value))
     return dict(list(columns.items())[:N_COLUMNS_SHOWN])
+
+
+def show_value(value: Any) -> str | list[Message]:
+    """Return a value cut short: messages as messages, other lists and objects as JSON, the rest as a mapping reads it."""
+    if not isinstance(value, (list, dict)):
+        return clean(str(value), N_CHARS_SHOWN)
+    try:
+        messages = read_messages(value) if isinstance(value, list) else []
+    except InvalidContent:
+        messages = []
+    if not messages:
+        return clean(json.dumps(value, ensure_ascii=False), N_CHARS_SHOWN)
+    return [message | {"content": clean(message["content"], N_CHARS_SHOWN)} for message in messages[:N_TURNS_SHOWN]]

@@ -21,15 +21,15 @@ from labeling.domain.intake.turns import join_turns, read_messages, to_turns
 FIELDS = ("prompt", "system", "chosen", "rejected", "completion", "verdict", "strength", "group", "slice", "language")
 # Names under which the fields are met; the first column that bears one is guessed to be the field.
 NAMES = {
-    "prompt": ("prompt", "question", "instruction", "input", "query", "context", "post", "messages"),
+    "prompt": ("prompt", "question", "instruction", "input", "query", "context", "post", "messages", "conversation"),
     "system": ("system", "system_prompt", "system_message"),
     "chosen": (
         *("chosen", "better", "preferred", "winner_text", "completion_a", "response_a", "answer_a", "output_a"),
-        *("response_1", "response1", "answer_1", "answer1", "output_1", "completion_1", "text_a", "a"),
+        *("response_1", "response1", "answer_1", "answer1", "output_1", "completion_1", "text_a", "a", "left"),
     ),
     "rejected": (
         *("rejected", "worse", "dispreferred", "loser_text", "completion_b", "response_b", "answer_b", "output_b"),
-        *("response_2", "response2", "answer_2", "answer2", "output_2", "completion_2", "text_b", "b"),
+        *("response_2", "response2", "answer_2", "answer2", "output_2", "completion_2", "text_b", "b", "right"),
     ),
     "completion": ("completion", "response", "answer", "output", "target", "demonstration"),
     "verdict": ("verdict", "winner", "preference", "choice", "label", "vote", "better_response"),

@@ -60,7 +60,7 @@ class FileRefused(LabelingError):
 class FormatUnknown(FileRefused):
     """No known format has these columns; a mapping may say what they are."""
 
-    def __init__(self, message: str, columns: dict[str, list[str]]) -> None:
+    def __init__(self, message: str, columns: dict[str, list[Any]]) -> None:
         super().__init__(message)
         self.columns = columns
 

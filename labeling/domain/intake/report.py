@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from labeling.domain.content import UNSTORABLE
+from django.utils.translation import gettext as _
+
+from labeling.domain.content import UNSTORABLE, Message
 from labeling.domain.intake.items import Example, Item, Pair
 from labeling.domain.intake.refusals import Reason, Said, tell
 from labeling.domain.intake.tags import N_SLICES
@@ -126,14 +128,24 @@ def report_cause(reason: str) -> dict[str, Any]:
 
 
 def translate_report(report: dict[str, Any]) -> dict[str, Any]:
-    """Return a kept report with its reasons in the language of now."""
+    """Return a kept report with its reasons, and the roles in its values, in the language of now."""
     told = dict(report)
+    if "columns" in report:
+        told["columns"] = [(name, [tell_value(value) for value in values]) for name, values in report["columns"]]
     if report.get("cause_said"):
         told["cause"] = tell(report["cause_said"])
     if report.get("bad_said"):
         bad = zip(report["bad"], report["bad_said"], strict=True)
         told["bad"] = [[line, tell(said) if said else reason] for (line, reason), said in bad]
     return told
+
+
+def tell_value(value: str | list[Message]) -> str:
+    """Return a value of a column as people read it: of messages one turn a line."""
+    if isinstance(value, str):
+        return value
+    roles = {"user": _("User"), "assistant": _("Assistant"), "system": _("System")}
+    return "\n".join(f"{roles[message['role']]}: {message['content']}" for message in value)
 
 
 def clean_said(reason: str) -> Said | None:

@@ -152,6 +152,7 @@ def test_a_mapping_survives_being_kept_and_names_the_way_it_reads() -> None:
     ("columns", "guessed"),
     [
         (["Question", "Response A", "Response-B", "winner"], ["Question", "Response A", "Response-B", "winner"]),
+        (["conversation", "left", "right", "vote"], ["conversation", "left", "right", "vote"]),
         (["instruction", "output"], ["instruction", None, None, None]),
         (["x", "chosen"], [None, None, None, None]),
     ],

@@ -4,9 +4,10 @@ from django.db import connection
 from labeling.domain.assignment import claim_slot
 from labeling.domain.errors import InvalidContent, InvalidReview, NotAMember, OwnWork, StaleReview
 from labeling.domain.gold import make_gold
+from labeling.domain.quality import measure_agreement
 from labeling.domain.review import ShownVote, adjudicate, count_open, find_disputed, list_triage, show_dispute
 from labeling.domain.skipping import skip_comparison
-from labeling.models import Adjudication, Comparison, Completion, Membership, Project, Slot
+from labeling.models import Adjudication, Comparison, Completion, Judgment, Membership, Project, Slot
 from tests.labeling.conftest import make_member
 from tests.labeling.rows import add_pair, claim, judge, revise, run_together, shown_before, trail
 
@@ -411,3 +412,19 @@ def test_there_is_nothing_to_accept_where_nobody_judged(kitchen, ada, crew):
         decide(comparison, ada)
 
     assert decide(comparison, ada, "override", strength=2).upto == 0
+
+
+def test_agreement_is_that_of_before_reviewers_sent_back_what_was_contested(kitchen, ada, crew):
+    """Of four pairs two are contested; asked anew, others agree. How far labelers agree by themselves stays one half."""
+    for number in range(4):
+        dispute(kitchen, crew, 2, 2 if number < 2 else -2, question=f"question {number}")
+    (before,) = measure_agreement(kitchen)
+    for pair in find_disputed(kitchen):
+        decide(pair, ada, "send_back")
+    for labeler in [*crew[2:4], *crew[2:4]]:
+        say(kitchen, labeler, 2)
+
+    (after,) = measure_agreement(kitchen)
+
+    assert Judgment.objects.count() == 12
+    assert [found.figures[0].value for found in (before, after)] == [0.5, 0.5]

@@ -1,8 +1,11 @@
+import re
+
 import pytest
 
 from labeling.domain.bulk import Change, change_rows
 from labeling.domain.gold import make_gold
-from labeling.models import Skip
+from labeling.domain.overlap import set_overlap
+from labeling.models import Comparison, Prompt, Skip, Slot
 from tests.labeling.conftest import log_in, make_member
 from tests.labeling.domain.hostile import PAYLOADS
 from tests.labeling.rows import add_pair, claim, judge, revise
@@ -61,6 +64,35 @@ def test_a_reviewer_reads_numbers_and_no_gold(kitchen, ada, grace, hedy, pair, r
     assert [said.name for said in answer.context["dossier"].said] == ["labeler 1"]
     hidden = ("grace", "hedy", "gold", 'name="act"', "Audit trail", "/lineage/", "lease ")
     assert [word in html for word in hidden] == [False] * 7
+
+
+def test_a_badge_says_what_has_become_of_a_comparison(kitchen, ada, grace, as_ada):
+    waiting, judged, kept, out, gold, gone, doubtful = pairs = [add_pair(kitchen, f"q {n}") for n in range(7)]
+    Slot.objects.exclude(comparison=judged).update(state="shut")
+    judge(claim(kitchen, grace), grace)
+    Slot.objects.filter(comparison=waiting).update(state="free")
+    Prompt.objects.filter(pk=kept.prompt_id).update(is_held_out=True)
+    set_overlap([out.pk], 0, actor=ada)
+    make_gold(gold, ada, strength_min=1, strength_max=3)
+    change_rows(kitchen, "comparisons", [gone.pk], Change(act="retire"), actor=ada)
+    Comparison.objects.filter(pk=doubtful.pk).update(state="triage")
+    words = ["waits for labelers", "judged", "held out", "not queued", "gold", "retired", "waits for a reviewer"]
+
+    def badges(client, address):
+        return re.findall(r'<span class="badge" data-state="\w+">([^<]+)', client.get(address).content.decode())
+
+    as_rita = log_in(make_member(kitchen, "rita", role="reviewer"))
+    listed = badges(as_ada, "/projects/kitchen/comparisons/")
+    to_rita = badges(as_rita, "/projects/kitchen/comparisons/")
+
+    assert listed == words[::-1]
+    assert [badges(as_ada, page_of(pair))[0] for pair in pairs] == words
+    assert to_rita == ["waits for labelers" if word == "gold" else word for word in listed]
+    assert "<td>shut</td>" not in as_rita.get(page_of(gold)).content.decode()
+    assert [
+        [shown.row.pk for shown, _said in as_ada.get(f"/projects/kitchen/comparisons/?state={state}").context["rows"]]
+        for state in ("judged", "waits", "open")
+    ] == [[judged.pk], [gold.pk, waiting.pk], [gold.pk, out.pk, kept.pk, judged.pk, waiting.pk]]
 
 
 def test_what_others_said_stays_hidden_from_a_reviewer_who_judged_it(kitchen, grace, rita, pair):

@@ -125,6 +125,22 @@ def test_a_table_is_mapped_corrected_and_read_alike_the_next_time(as_ada):
     assert "Import 1 row" in page_of(as_ada, fixed)
 
 
+def test_messages_in_a_column_are_shown_as_people_read_them(as_ada):
+    asked = [
+        {"role": "user", "content": "It's “why”?"},
+        {"role": "developer", "content": [{"type": "text", "text": "w"}]},
+    ]
+    imported = upload(as_ada, json.dumps({"odd": asked, "first": {"is": None}, "yes": True}))
+
+    page, refused = page_of(as_ada, imported), as_ada.post(f"{LIST}{imported.pk}/mapping/", {"prompt": ""})
+    german = page_of(as_ada, imported, accept_language="de")
+
+    values = re.findall(r'<bdi class="value">(.*?)</bdi>', page, re.DOTALL)
+    assert values == ["User: It&#x27;s “why”?\nSystem: w", "{&quot;is&quot;: null}", "True"]
+    assert "Benutzer: It&#x27;s “why”?\nSystem: w" in german
+    assert ">odd · User: It&#x27;s “why”? System: w</option>" in refused.content.decode()
+
+
 def test_pairs_without_a_vote_are_not_imported_out_of_the_queue(as_ada):
     imported = upload(as_ada, CSV, "odd.csv")
     asked = {"prompt": "0", "chosen": "1", "rejected": "2", "verdict": "unjudged"}

@@ -142,14 +142,14 @@ def test_votes_of_labelers_in_quarantine_are_left_out_and_counted(kitchen, ada, 
     assert "Left out: 12 judgments of labelers in quarantine." in html
 
 
-def test_votes_before_a_send_back_are_left_out_and_counted(kitchen, ada, judged, as_ada):
+def test_votes_before_a_send_back_are_told_and_agreement_counts_them(kitchen, ada, judged, as_ada):
     upto = Judgment.objects.latest("pk").pk
     Adjudication.objects.create(comparison=judged[0], reviewer=ada, act="send_back", upto=upto)
 
     html = read(as_ada)
 
-    assert "measured on 33 judgments" in html
-    assert "Left out: 3 judgments from before their comparisons were sent back." in html
+    assert "measured on 36 judgments" in html
+    assert "3 judgments are from before their comparisons were sent back. Agreement counts them" in html
 
 
 def test_a_report_kept_by_another_release_is_not_read(kitchen, judged):
