@@ -10,11 +10,17 @@ UPDATE labeling_slot SET is_conditional = TRUE WHERE number >= 2 AND number < 10
     SELECT 1 FROM labeling_project p WHERE p.id = labeling_slot.project_id AND p.overlap_max > p.overlap
     AND p.overlap_max > 2 AND labeling_slot.number >= p.overlap)
 """
-# A revision has no place of its own: it stands in that of the labeler's first word.
+# A revision has no place of its own: it stands in that of the labeler's first word. Reviewers send back what is contested,
+# and whatever was said after that hangs on what was said before.
 MARK_JUDGMENTS = """
-UPDATE labeling_judgment SET is_conditional = TRUE WHERE reason NOT IN ('gold', 'repeat', 'exam') AND EXISTS (
+UPDATE labeling_judgment SET is_conditional = TRUE WHERE reason NOT IN ('gold', 'repeat', 'exam') AND (EXISTS (
     SELECT 1 FROM labeling_slot s WHERE s.comparison_id = labeling_judgment.comparison_id
     AND s.labeler_id = labeling_judgment.labeler_id AND s.is_conditional AND s.state = 'done')
+OR EXISTS (
+    SELECT 1 FROM labeling_adjudication a WHERE a.comparison_id = labeling_judgment.comparison_id
+    AND a.act = 'send_back' AND NOT EXISTS (
+        SELECT 1 FROM labeling_judgment f WHERE f.comparison_id = a.comparison_id
+        AND f.labeler_id = labeling_judgment.labeler_id AND f.id <= a.upto)))
 """
 
 
