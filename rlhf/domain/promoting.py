@@ -20,6 +20,7 @@ from rlhf.domain.terms import get_loop, read_terms
 from rlhf.models import Checkpoint, Loop, Round, Run
 
 NO_MORE_VOTES = "No more votes on it are to come."
+NOBODY_ASKED = "Nobody was asked about it: no vote could have mended that."
 
 
 def find_pending(project: Project) -> Round | None:
@@ -47,6 +48,16 @@ def settle_round(round: Round, *, must_decide: str = "") -> Round:
     Round.objects.filter(pk=round.pk, decision="").update(reasons=verdict.reasons)
     round.reasons = verdict.reasons
     return round
+
+
+def turn_down(round: Round) -> Round:
+    """Keep a candidate out before people are asked, when its evaluation or an alarm speaks against it whatever they say."""
+    if round.candidate is None or round.base is None or round.decision:
+        return round
+    verdict = gate.decide(round.candidate, terms=dataclasses.asdict(read_terms(round)), baseline=round.base)
+    if verdict.passes is not False:
+        return round
+    return decide_round(round, Round.Decision.KEPT, [*verdict.reasons, NOBODY_ASKED])
 
 
 def is_votes_dry(round: Round) -> bool:

@@ -19,7 +19,7 @@ from rlhf.domain.counting import last_judgment_used
 from rlhf.domain.errors import LearningError, LostRound, NotReady
 from rlhf.domain.freshness import apply_stale_rule
 from rlhf.domain.holding import hold_round
-from rlhf.domain.promoting import settle_round
+from rlhf.domain.promoting import settle_round, turn_down
 from rlhf.domain.queueing import queue_round
 from rlhf.domain.stages import (
     POLICY_STAGES,
@@ -146,7 +146,10 @@ def strike_stage(round: Round, stage: str, *, because: str = "") -> bool:
 
 
 def settle_candidate(round: Round, runs: dict[str, Run]) -> None:
-    """Store the policy the round made and, where no votes are waited for, let the gate decide before it samples."""
+    """Store the policy the round made and let the gate decide before it samples, where that needs no votes.
+
+    People's gate may turn a candidate down for what it has forgotten: it then costs them not one judgment.
+    """
     candidate = find_candidate(round, runs)
     if candidate is None:
         return
@@ -156,6 +159,8 @@ def settle_candidate(round: Round, runs: dict[str, Run]) -> None:
         round.candidate = candidate
     if round.base is None or read_terms(round).gate in SETTLED_BY_FIGURES:
         settle_round(round, must_decide="No votes are waited for.")
+    else:
+        turn_down(round)
 
 
 def finish_round(round: Round, runs: dict[str, Run], *, by_hand: bool) -> Round:

@@ -14,10 +14,13 @@ from labeling.domain.judging import Vote, record_judgment
 from labeling.domain.people import ensure_simulated_labeler
 from labeling.models import Project, Prompt, User
 from rlhf.contract.kinds.sample import SampleConfig
+from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.errors import LearningError, NotReady
+from rlhf.domain.loop import count_rounds
+from rlhf.domain.promoting import find_pending
 from rlhf.domain.runs import create_run
 from rlhf.domain.sampling import freeze_prompts
-from rlhf.models import Checkpoint, Run
+from rlhf.models import Checkpoint, Loop, Run
 from rlhf.world.labelers import SimulatedLabeler
 from rlhf.world.win_rate import WinRate, win_rate
 
@@ -49,6 +52,16 @@ def simulate_judgments(project: Project, n: int, *, seed: int, on_judgment: Call
         if n_judged == n_before:
             break
     return n_judged
+
+
+def count_wanted(loop: Loop) -> int:
+    """Return how many judgments a loop waits for now: what its quota lacks, or, once it is full, the gate's votes.
+
+    Chance hands out a pair now and then that does not count; after the last round the gate alone waits.
+    """
+    is_over = 0 < loop.max_rounds <= count_rounds(loop.project)
+    n_missing = 0 if is_over else max(loop.threshold - count_new_judgments(loop.project), 0)
+    return n_missing or (loop.gate_votes if find_pending(loop.project) else 0)
 
 
 def judge_next(project: Project, labeler: Labeler) -> bool:

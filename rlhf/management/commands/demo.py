@@ -15,12 +15,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
-from rlhf.domain.counting import count_new_judgments
 from rlhf.domain.demo import seed_demo
 from rlhf.domain.errors import LearningError
 from rlhf.domain.loop import advance_loop, count_rounds, resume_loop, start_loop
 from rlhf.domain.measuring import RoundFigures, measure_rounds
-from rlhf.domain.simulation import simulate_judgments
+from rlhf.domain.simulation import count_wanted, simulate_judgments
 from rlhf.domain.supervision import Supervisor, worker_services
 from rlhf.domain.terms import get_loop
 from rlhf.domain.waiting import wait_for_round
@@ -111,10 +110,8 @@ class Command(BaseCommand):
         start_loop(loop) if loop.state == Loop.State.STOPPED else resume_loop(loop)
         last = Round.objects.filter(project=project).latest("number").number
         while loop.state == Loop.State.RUNNING:
-            is_over = count_rounds(project) >= loop.max_rounds
-            # Chance hands out a pair now and then that does not count; a full quota waits for the gate's votes alone.
-            n_missing = 0 if is_over else max(n - count_new_judgments(project), 0)
-            self.judge(project, n_missing or loop.gate_votes, seed=options["seed"])
+            if n_wanted := count_wanted(loop):
+                self.judge(project, n_wanted, seed=options["seed"])
             # Whoever finds something to do may ring; the scheduler would within half a minute.
             advance_loop(loop.pk)
             round = Round.objects.filter(project=project, number__gt=last).order_by("number").first()

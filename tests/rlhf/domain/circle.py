@@ -155,10 +155,12 @@ def write_scores(run: Run) -> None:
     record_scores(run, path)
 
 
-def go_round(round: Round) -> Round:
-    """Let every stage succeed and return the round at its end."""
+def go_round(round: Round, *, found: dict[str, float] | None = None) -> Round:
+    """Let every stage succeed and return the round at its end. found: the figures of its evaluation."""
     while round.state == Round.State.RUNNING:
         round = rounds.advance_round(round.pk)
         for run in round.runs.filter(state="queued"):
             succeed(run)
+            if found and run.kind == "evaluate":
+                Run.objects.filter(pk=run.pk).update(result=found)
     return round

@@ -12,6 +12,7 @@ from labeling.domain.judging import Vote, record_judgment
 from labeling.models import Comparison, User
 from rlhf.domain import loop as life
 from rlhf.domain.freshness import count_duels
+from rlhf.domain.simulation import count_wanted
 from rlhf.domain.standing import read_standing
 from rlhf.domain.win_rate import measure_duel
 from rlhf.models import Loop, Round, Run
@@ -21,14 +22,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 GATE = {"gate": "people", "gate_votes": 20, "threshold": 40, "n_pairs": 40, "previous_share": 0.6, "n_prompts": 80}
 
 
-def make_loop(**settings) -> Loop:
-    """A running loop that has made its first candidate, whose pairs wait in the queue."""
+def make_loop(*, found=None, **settings) -> Loop:
+    """A running loop that has made its first candidate, whose evaluation found this, and whose pairs wait in the queue."""
     loop = make_circle(**(GATE | settings))
     make_policy(loop.project)
     judge(loop.project, loop.threshold)
     life.start_loop(loop)
     life.advance_loop(loop.pk)
-    assert go_round(Round.objects.get()).state == "succeeded"
+    assert go_round(Round.objects.get(), found=found).state == "succeeded"
     return loop
 
 
@@ -204,3 +205,49 @@ def test_whom_people_prefer_stays_out_for_what_it_forgot_or_an_alarm(result, ala
     first.refresh_from_db()
     assert (first.decision, Loop.objects.get().policy) == ("kept", first.base)
     assert any(reason.startswith(said) for reason in first.reasons)
+
+
+def test_a_candidate_that_has_forgotten_too_much_costs_people_no_vote():
+    loop = make_loop(found={"tax/text_rise": 0.3})
+
+    round = Round.objects.get()
+
+    assert (round.decision, Loop.objects.get().policy) == ("kept", round.base)
+    assert round.reasons == [
+        "Its perplexity on held-out text is 30.0% higher than before: over the 10% that is allowed.",
+        f"0 of the 20 votes on completions of {round.candidate} against those of sft.",
+        "No alarm of over-optimization.",
+        "Nobody was asked about it: no vote could have mended that.",
+    ]
+    # What is asked about instead is what the next round starts from, and it duels with nobody.
+    assert (round.stages, round.counts.get("duels", 0)) == (["reward", "dpo", "evaluate", "sample"], 0)
+    shown = Comparison.objects.filter(priority=round.number)
+    texts = {text.split()[1] for pair in shown for text in (pair.completion_a.text, pair.completion_b.text)}
+    assert texts == {str(round.base_id)}
+    assert read_standing(loop.project).wait == "waits for 40 more judgments of 40 on pairs by policy sft"
+
+
+def test_a_candidate_that_has_forgotten_little_is_left_to_people():
+    make_loop(found={"tax/text_rise": 0.05})
+
+    round = Round.objects.get()
+
+    assert (round.decision, round.reasons, count_duels(round)) == ("", [], 24)
+
+
+@pytest.mark.parametrize(("found", "n_asked"), [({"tax/text_rise": 0.3}, 0), ({"tax/text_rise": 0.05}, 20)])
+def test_after_the_last_round_the_demo_s_labelers_judge_only_what_the_gate_waits_for(found, n_asked):
+    loop = make_loop(found=found, max_rounds=1)
+
+    assert count_wanted(loop) == n_asked
+
+
+def test_before_the_last_round_the_demo_s_labelers_fill_the_quota_and_then_the_gate_s():
+    loop = make_loop(threshold=12)
+    first = Round.objects.get()
+
+    wanted = [count_wanted(loop)]
+    judge_texts(loop.project, 12, prefer_words_of(first.candidate))
+    wanted.append(count_wanted(loop))
+
+    assert wanted == [12, 20]
