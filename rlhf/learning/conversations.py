@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,17 @@ def keep_usable(encoded: list[EncodedConversation]) -> EncodedConversations:
     )
 
 
-def encode_written(path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> EncodedConversations:
+def encode_written(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, max_length: int, among: Container[int] | None = None
+) -> EncodedConversations:
     """Return the texts and conversations of a JSONL file, each of which has something to learn within max_length tokens.
 
-    Raises: RecordError naming the line.
+    among: the lines that are read, from 1 on; None reads them all. Raises: RecordError naming the line.
     """
     encoded = []
     for number, row in enumerate(read_rows(path), 1):
+        if among is not None and number not in among:
+            continue
         try:
             encoded.append(encode_row(tokenizer, row, max_length))
         except RecordError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class PtxRows:
 
 
 def load_ptx(run_dir_data: Path, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> PtxRows | None:
-    """Return the rows of data/ptx.jsonl, None without a ptx_coef.
+    """Return the rows of data/ptx.jsonl that a run can come to, None without a ptx_coef.
 
     Raises: ContractError when the file is missing or holds nothing to learn from; RecordError.
     """
@@ -64,9 +65,25 @@ def load_ptx(run_dir_data: Path, tokenizer: PreTrainedTokenizerBase, config: PPO
         raise ContractError(
             f"ptx_coef needs {PTX}, rows of conversations or text; add it to the run's data or set ptx_coef=0"
         )
-    written = encode_written(path, tokenizer, max_length=config.ptx_max_length)
+    among = draw_lines(path, n_needed(config), seed=config.seed)
+    written = encode_written(path, tokenizer, max_length=config.ptx_max_length, among=among)
     if not written.conversations:
         raise ContractError(
             f"{PTX}: no row has anything to learn within ptx_max_length={config.ptx_max_length}; raise it"
         )
     return PtxRows(written, config, pad_id=tokenizer.pad_token_id)
+
+
+def n_needed(config: PPOConfig) -> int:
+    """Return how many rows a run comes to when none comes twice."""
+    return config.rollouts * config.ppo_epochs * config.num_minibatches * config.ptx_batch_size
+
+
+def draw_lines(path: Path, n: int, *, seed: int) -> set[int] | None:
+    """Return the numbers of n lines of a file, from 1 on, drawn by chance; None where it has no more.
+
+    Of a pretraining corpus a run comes to few rows: to encode the demo's thirty thousand takes four seconds.
+    """
+    with path.open("rb") as file:
+        n_lines = sum(1 for _ in file)
+    return None if n_lines <= n else set(random.Random(seed).sample(range(1, n_lines + 1), n))
