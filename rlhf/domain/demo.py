@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from django.db import transaction
@@ -13,9 +14,11 @@ from labeling.models import Guideline, Membership, Project, Prompt, User
 from rlhf.contract.records import Message
 from rlhf.contract.settings import RunConfig
 from rlhf.domain.datasets.shelf import freeze_rows
+from rlhf.domain.loop import count_rounds
 from rlhf.domain.rounds import open_round
 from rlhf.domain.sampling import RANKED
-from rlhf.domain.stages import FIRST_STAGES
+from rlhf.domain.stages import FIRST_STAGES, newest_dataset
+from rlhf.domain.terms import get_loop
 from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
 from rlhf.world.answers import QualityMix
@@ -34,6 +37,8 @@ N_HELD_OUT_DEMONSTRATIONS = 256
 HELD_OUT_QUALITY = QualityMix(correct=1.0, polite=0.5, rude=0.0, brief=1.0, finished=1.0)
 # Few enough that a visitor closes the circle within minutes of clicking.
 THRESHOLD = 50
+# Pairs beyond the judgments asked for: some prompts make none, and a queue that runs dry waits for new samples.
+SPARE_PAIRS = 0.1
 GUIDELINE = """\
 # Which completion is better?
 
@@ -58,6 +63,7 @@ def seed_demo() -> Project:
     has_begun = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).exists()
     if not has_begun:
         freeze_world(project)
+        remind_of_texts(project)
         open_round(project, FIRST_STAGES)
     return project
 
@@ -92,6 +98,25 @@ def make_prompt(project: Project, messages: list[Message], *, is_held_out: bool)
     """Return an unsaved prompt of this content."""
     sha = hash_messages(check_messages(messages))
     return Prompt(project=project, messages=messages, content_sha=sha, group=sha[:32], is_held_out=is_held_out)
+
+
+def set_rounds(loop: Loop, n_rounds: int, *, n: int, method: str | None = None, gate: str | None = None) -> Loop:
+    """Let a loop go so many rounds more of n judgments each; what is not named stays as it is.
+
+    Where a gate asks what PPO has forgotten, weights are averaged, and where people decide, more pairs are duels.
+    """
+    loop.threshold, loop.n_pairs = n, n + math.ceil(n * SPARE_PAIRS)
+    loop.max_rounds = count_rounds(loop.project) + n_rounds
+    loop.method, loop.gate = method or loop.method, gate or loop.gate
+    if method:
+        loop.rule = {} if loop.method == Loop.Method.DPO else recipe.RULE
+    if method or gate:
+        is_taxed = loop.method == Loop.Method.PPO and loop.gate != Loop.Gate.OPEN
+        loop.average_weight = recipe.AVERAGE_WEIGHT if is_taxed else 0.0
+    if gate:
+        loop.previous_share = recipe.DUEL_SHARE if gate == Loop.Gate.PEOPLE else Loop().previous_share
+    loop.save()
+    return loop
 
 
 def run_settings() -> dict[str, dict[str, Any]]:
@@ -129,6 +154,15 @@ def freeze_world(project: Project) -> None:
         test=[{"messages": messages} for messages in hold_out_demonstrations()],
         rule=rule,
     )
+
+
+def remind_of_texts(project: Project) -> None:
+    """Let PPO learn to write the world's texts besides (`recipe.PTX_COEF`): of the demonstrations half are rude or wrong."""
+    loop = get_loop(project)
+    texts = newest_dataset(project, Dataset.Kind.TEXT)
+    ptx = {"ptx_coef": recipe.PTX_COEF, "ptx_dataset": texts.pk}
+    loop.settings = loop.settings | {"ppo": loop.settings.get("ppo", {}) | ptx}
+    loop.save(update_fields=["settings"])
 
 
 def hold_out_demonstrations() -> list[list[Message]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import socket
 import time
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.models import Project
-from rlhf.domain.demo import seed_demo
+from rlhf.domain.demo import seed_demo, set_rounds
 from rlhf.domain.errors import LearningError
-from rlhf.domain.loop import advance_loop, count_rounds, resume_loop, start_loop
+from rlhf.domain.loop import advance_loop, resume_loop, start_loop
 from rlhf.domain.measuring import RoundFigures, measure_rounds
 from rlhf.domain.simulation import count_wanted, simulate_judgments
 from rlhf.domain.supervision import Supervisor, worker_services
@@ -26,12 +25,9 @@ from rlhf.domain.waiting import wait_for_round
 from rlhf.management.commands.up import prepare
 from rlhf.models import Checkpoint, Loop, Round, Run
 from rlhf.views.loop_report import COLUMNS, spell_row, write_report
-from rlhf.world import recipe
 
 N_CONTEST_PROMPTS = 500
 CONTEST_SEED = 7
-# Pairs beyond the judgments asked for: some prompts make none, and a queue that runs dry waits for new samples.
-SPARE_PAIRS = 0.1
 
 
 class Command(BaseCommand):
@@ -100,13 +96,9 @@ class Command(BaseCommand):
 
     def go_round(self, project: Project, options: dict[str, Any]) -> None:
         """Let the loop go its rounds by itself while the simulated labelers judge what it asks for."""
-        loop, n = get_loop(project), options["simulate"]
-        loop.threshold, loop.n_pairs = n, n + math.ceil(n * SPARE_PAIRS)
-        loop.max_rounds = count_rounds(project) + options["rounds"]
-        loop.method, loop.gate = options["method"] or loop.method, options["gate"] or loop.gate
-        if options["method"]:
-            loop.rule = {} if loop.method == Loop.Method.DPO else recipe.RULE
-        loop.save(update_fields=["threshold", "n_pairs", "max_rounds", "method", "gate", "rule"])
+        loop = set_rounds(
+            get_loop(project), options["rounds"], n=options["simulate"], method=options["method"], gate=options["gate"]
+        )
         start_loop(loop) if loop.state == Loop.State.STOPPED else resume_loop(loop)
         last = Round.objects.filter(project=project).latest("number").number
         while loop.state == Loop.State.RUNNING:
