@@ -18,7 +18,6 @@ from rlhf.domain.loop import count_rounds
 from rlhf.domain.rounds import open_round
 from rlhf.domain.sampling import RANKED
 from rlhf.domain.stages import FIRST_STAGES, newest_dataset
-from rlhf.domain.terms import get_loop
 from rlhf.models import Dataset, Loop, Round
 from rlhf.world import recipe
 from rlhf.world.answers import QualityMix
@@ -63,7 +62,6 @@ def seed_demo() -> Project:
     has_begun = Round.objects.filter(project=project).exclude(state=Round.State.FAILED).exists()
     if not has_begun:
         freeze_world(project)
-        remind_of_texts(project)
         open_round(project, FIRST_STAGES)
     return project
 
@@ -103,7 +101,8 @@ def make_prompt(project: Project, messages: list[Message], *, is_held_out: bool)
 def set_rounds(loop: Loop, n_rounds: int, *, n: int, method: str | None = None, gate: str | None = None) -> Loop:
     """Let a loop go so many rounds more of n judgments each; what is not named stays as it is.
 
-    Where a gate asks what PPO has forgotten, weights are averaged, and where people decide, more pairs are duels.
+    Where a gate asks what PPO has forgotten, it learns to write the world's texts besides, and weights are averaged; where
+    people decide, more pairs are duels.
     """
     loop.threshold, loop.n_pairs = n, n + math.ceil(n * SPARE_PAIRS)
     loop.max_rounds = count_rounds(loop.project) + n_rounds
@@ -113,10 +112,20 @@ def set_rounds(loop: Loop, n_rounds: int, *, n: int, method: str | None = None, 
     if method or gate:
         is_taxed = loop.method == Loop.Method.PPO and loop.gate != Loop.Gate.OPEN
         loop.average_weight = recipe.AVERAGE_WEIGHT if is_taxed else 0.0
+        loop.settings = remind(loop, of_texts=is_taxed)
     if gate:
         loop.previous_share = recipe.DUEL_SHARE if gate == Loop.Gate.PEOPLE else Loop().previous_share
     loop.save()
     return loop
+
+
+def remind(loop: Loop, *, of_texts: bool) -> dict[str, Any]:
+    """Return a loop's settings under which PPO learns to write the world's texts besides, or does not."""
+    said: dict[str, Any] = loop.settings.get("ppo", {})
+    ppo = {name: value for name, value in said.items() if name not in ("ptx_coef", "ptx_dataset")}
+    if of_texts:
+        ppo |= {"ptx_coef": recipe.PTX_COEF, "ptx_dataset": newest_dataset(loop.project, Dataset.Kind.TEXT).pk}
+    return {**loop.settings, "ppo": ppo}
 
 
 def run_settings() -> dict[str, dict[str, Any]]:
@@ -154,15 +163,6 @@ def freeze_world(project: Project) -> None:
         test=[{"messages": messages} for messages in hold_out_demonstrations()],
         rule=rule,
     )
-
-
-def remind_of_texts(project: Project) -> None:
-    """Let PPO learn to write the world's texts besides (`recipe.PTX_COEF`): of the demonstrations half are rude or wrong."""
-    loop = get_loop(project)
-    texts = newest_dataset(project, Dataset.Kind.TEXT)
-    ptx = {"ptx_coef": recipe.PTX_COEF, "ptx_dataset": texts.pk}
-    loop.settings = loop.settings | {"ppo": loop.settings.get("ppo", {}) | ptx}
-    loop.save(update_fields=["settings"])
 
 
 def hold_out_demonstrations() -> list[list[Message]]:

@@ -44,10 +44,10 @@ PPO = PPOConfig(
     target_kl=0.05,
     critic_warmup_rollouts=1,
 )
-# Against what PPO makes a policy forget; docs/architecture.md, "How good a policy is", has what was tried. Weight of the
-# world's texts in each step: the demonstrations would teach their rudeness again.
+# Against what PPO makes a policy forget, where a gate asks for it; docs/architecture.md, "How good a policy is", has what was
+# tried. Weight of the world's texts in each step: the demonstrations would teach their rudeness again.
 PTX_COEF = 0.1
-# Share of the policy before in the new one, where a gate asks what was forgotten: a quarter takes a third of it back.
+# Share of the policy before in the new one: a quarter takes a third of what was forgotten back.
 AVERAGE_WEIGHT = 0.25
 # Share of duels where people decide: sixty votes tell a policy that wins 60% from chance no more than every third time.
 DUEL_SHARE = 0.5

@@ -45,14 +45,16 @@ def test_the_demonstrations_that_are_held_out_are_as_good_as_they_can_be():
     assert min(score.politeness for score in scores) >= 0
 
 
-def test_the_demo_s_ppo_learns_to_write_the_world_s_texts_beside():
+def test_ppo_learns_to_write_the_world_s_texts_beside_where_a_gate_asks_what_it_forgot():
     project = seed_demo()
 
-    loop = get_loop(project)
+    taxed = set_rounds(get_loop(project), 3, n=300, method="ppo", gate="people").settings
+    untaxed = set_rounds(get_loop(project), 3, n=300, gate="open").settings
 
     texts = Dataset.objects.get(kind="text")
-    assert loop.settings["ppo"] == run_settings()["ppo"] | {"ptx_coef": recipe.PTX_COEF, "ptx_dataset": texts.pk}
-    check_settings(project, loop.settings)
+    assert taxed["ppo"] == run_settings()["ppo"] | {"ptx_coef": recipe.PTX_COEF, "ptx_dataset": texts.pk}
+    assert untaxed == run_settings()
+    check_settings(project, taxed)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_demo_s_ppo_learns_to_write_the_world_s_texts_beside():
 def test_weights_are_averaged_where_a_gate_asks_what_ppo_forgot_and_people_judge_more_duels_where_they_decide(
     method, gate, average_weight, previous_share
 ):
-    loop = get_loop(make_project())
+    loop = get_loop(seed_demo())
 
     set_rounds(loop, 3, n=300, method=method, gate=gate)
 
