@@ -46,7 +46,9 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     pairs = weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))
-    rewards = publish(config, run_dir, policy, tokenizer, test_set.pairs)  # (n, 2)
+    # Training leaves autocast in the model's forward, and rounded rewards would not be those of the published policy.
+    trained = trainer.accelerator.unwrap_model(policy, keep_fp32_wrapper=False)
+    rewards = publish(config, run_dir, trained, tokenizer, test_set.pairs)  # (n, 2)
     return {
         **describe_policy(test_set.pairs, rewards),
         "slices": describe_slices(test_set.pairs, (rewards[:, 0] - rewards[:, 1]).tolist()),
