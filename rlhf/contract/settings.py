@@ -117,7 +117,7 @@ class TrainingConfig(RunConfig):
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     dtype: str = setting(
         "auto",
-        "Precision of matrix products; auto takes bfloat16 where it is faster.",
+        "Precision of matrix products, and of a frozen base under adapters; auto takes bfloat16 where it is faster.",
         choices=("auto", "float32", "bfloat16"),
     )
     gradient_checkpointing: str = recomputing_setting()

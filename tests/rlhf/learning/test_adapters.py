@@ -254,9 +254,12 @@ def test_dpo_measures_its_adapter_against_its_own_base(dtype: str, tiny_policy: 
     assert metrics["eval_rewards/margins"] > 0.1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", [sft, reward_model, dpo, kto])
-def test_a_run_taken_up_at_its_checkpoint_ends_with_the_same_bytes(method, tiny_policy: Path, tmp_path: Path):
-    settings = {"batch_size": 8, "max_steps": 5, "save_steps": 3, "learning_rate": 1e-2, **LORA}
+def test_a_run_taken_up_at_its_checkpoint_ends_with_the_same_bytes(
+    method, dtype: str, tiny_policy: Path, tmp_path: Path
+):
+    settings = {"batch_size": 8, "max_steps": 5, "save_steps": 3, "learning_rate": 1e-2, **LORA, "dtype": dtype}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for run_dir in (whole, resumed):
         config = PREPARE[method](run_dir, tiny_policy, **settings)
