@@ -96,6 +96,18 @@ class AdapterConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RatedConfig(AdapterConfig):
+    """What every method has whose learning rate follows from the model's size where none is named."""
+
+    learning_rate: float = setting(
+        0.0,
+        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
+        low=0,
+        high=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig(RunConfig):
     """What every training run of a transformer has."""
 
@@ -151,15 +163,8 @@ class SampledConfig(AdapterConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningConfig(TrainingConfig, AdapterConfig):
+class TuningConfig(TrainingConfig, RatedConfig):
     """What every training run has that starts from a model."""
-
-    learning_rate: float = setting(
-        0.0,
-        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
-        low=0,
-        high=1,
-    )
 
 
 def build_config(config_class: type[Any], values: dict[str, Any]) -> Any:
