@@ -38,6 +38,15 @@ def halve_frozen(model: nn.Module, dtype: torch.dtype) -> None:
         if type(module) is nn.Linear and is_in_block(name) and not module.weight.requires_grad:
             module.weight.data = module.weight.data.to(dtype)
             module.__class__ = HalvedLinear
+    if find_halved(model):
+        leave_file(model)
+
+
+def leave_file(model: nn.Module) -> None:
+    """Let go of the file that a model on a CPU is mapped from: what is left in it, a norm, would keep all of it in memory."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.dtype != torch.bfloat16:
+            parameter.data = parameter.data.clone()
 
 
 def is_in_block(name: str) -> bool:

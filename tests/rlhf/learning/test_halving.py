@@ -207,3 +207,17 @@ def test_another_matrix_of_the_same_name_is_not_taken_for_the_one_that_was_round
     assert not restore_layer(layer, key, files)
     layer.weight.data = layer.weight.data.flip(0)
     assert restore_layer(layer, key, files)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is told by Linux")
+def test_a_file_whose_matrices_are_rounded_is_no_longer_in_memory(tiny_policy: Path, tmp_path: Path):
+    base = shutil.copytree(tiny_policy, tmp_path / "base")
+    model = load_adapted(base)
+    was_mapped = str(base) in Path("/proc/self/maps").read_text()
+
+    halve_frozen(model, HALF)
+    halved = str(base) in Path("/proc/self/maps").read_text()
+    restore_frozen(model)
+
+    assert (was_mapped, halved) == (True, False)
+    assert str(base) not in Path("/proc/self/maps").read_text()
