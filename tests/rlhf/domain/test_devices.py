@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from labeling.models import Project
 from rlhf.contract.config import CONFIGS, SHARED_KINDS
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.sample import SampleConfig
 from rlhf.contract.settings import RunConfig
 from rlhf.domain import devices, runs
 from rlhf.domain.devices import count_needed, count_runs_at_once, has_room, list_devices, take_devices
@@ -132,6 +134,55 @@ def test_the_gpus_are_those_of_the_driver_unless_the_environment_names_some(monk
     assert list_devices() == ["1", "GPU-7"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert list_devices() == []
+
+
+@pytest.fixture
+def rung(monkeypatch) -> list[int]:
+    """The runs that were rung for, by their numbers, instead of the broker's messages."""
+    rung: list[int] = []
+    monkeypatch.setattr(runs, "ring", lambda task, pk: rung.append(pk))
+    return rung
+
+
+def queue(name: str, config: RunConfig = PretrainConfig()) -> int:
+    """Return the number of a queued run of a project that may be there."""
+    project, _ = Project.objects.get_or_create(slug=name, defaults={"name": name})
+    return runs.create_run(project, config).pk
+
+
+def test_every_free_gpu_is_rung_for_when_a_run_is_over(settings, rung):
+    settings.LEARNING_DEVICES = ["0", "1", "2"]
+    take_devices(claim("busy"))
+    waiting = [queue(name) for name in ("one", "two", "three")]
+
+    runs.ring_next()
+
+    assert rung == waiting[:2]
+
+
+def test_a_run_that_waits_for_its_kind_or_for_more_gpus_does_not_keep_others_from_the_free_ones(settings, rung):
+    settings.LEARNING_DEVICES, settings.LEARNING_PROCESSES = ["0", "1", "2"], 2
+    take_devices(claim("busy"))
+    queue("busy")
+    queue("large", DPOConfig())
+    sampling = queue("busy", SampleConfig())
+    queue("busy", SampleConfig())
+
+    runs.ring_next()
+
+    assert rung == [sampling]
+
+
+def test_on_a_host_without_gpus_the_first_run_that_may_start_is_rung_for(monkeypatch, tmp_path, rung):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "none")
+    claim("busy")
+    queue("busy")
+    waiting = [queue(name) for name in ("one", "two")]
+
+    runs.ring_next()
+
+    assert rung == waiting[:1]
 
 
 @pytest.mark.django_db(transaction=True)
