@@ -40,6 +40,8 @@ CONFIGS: dict[str, type[RunConfig]] = {
     )
 }
 TRAINING_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo", "merge")
+# Those that several processes can share; of any other, the first process does it all.
+SHARED_KINDS = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
 def load_config(text: str) -> RunConfig:

@@ -96,6 +96,18 @@ class AdapterConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RatedConfig(AdapterConfig):
+    """What every method has whose learning rate follows from the model's size where none is named."""
+
+    learning_rate: float = setting(
+        0.0,
+        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
+        low=0,
+        high=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig(RunConfig):
     """What every training run of a transformer has."""
 
@@ -117,7 +129,7 @@ class TrainingConfig(RunConfig):
     max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", above=0)
     dtype: str = setting(
         "auto",
-        "Precision of matrix products; auto takes bfloat16 where it is faster.",
+        "Precision of matrix products, and of a frozen base under adapters; auto takes bfloat16 where it is faster.",
         choices=("auto", "float32", "bfloat16"),
     )
     gradient_checkpointing: str = recomputing_setting()
@@ -151,15 +163,8 @@ class SampledConfig(AdapterConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningConfig(TrainingConfig, AdapterConfig):
+class TuningConfig(TrainingConfig, RatedConfig):
     """What every training run has that starts from a model."""
-
-    learning_rate: float = setting(
-        0.0,
-        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
-        low=0,
-        high=1,
-    )
 
 
 def build_config(config_class: type[Any], values: dict[str, Any]) -> Any:

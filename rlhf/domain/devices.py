@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
+from rlhf.contract.config import SHARED_KINDS
 from rlhf.models import Device, Run
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # one folder a GPU; nothing has to be asked, and torch is not loaded here
@@ -26,20 +27,30 @@ def list_devices() -> list[str]:
     return [str(number) for number in range(len(list(DRIVER.iterdir())))] if DRIVER.is_dir() else []
 
 
-def count_per_run() -> int:
-    """Return how many GPUs of this host a run takes: one a process, all where accelerate's configuration decides."""
+def count_needed(kind: str) -> int:
+    """Return how many GPUs of this host a run of a kind takes: one a process, all where accelerate's configuration decides.
+
+    A kind that processes cannot share is one.
+    """
     n_devices = len(list_devices())
-    return n_devices if settings.LEARNING_ACCELERATE_CONFIG else min(settings.LEARNING_PROCESSES, n_devices)
+    if kind in SHARED_KINDS and settings.LEARNING_ACCELERATE_CONFIG:
+        return n_devices
+    return min(settings.LEARNING_PROCESSES if kind in SHARED_KINDS else 1, n_devices)
 
 
 def count_runs_at_once() -> int:
-    """Return how many runs this host learns from at once: as many as its GPUs are enough for, one where it has none."""
-    return len(list_devices()) // count_per_run() if list_devices() else 1
+    """Return how many runs this host learns from at most at once: one a GPU, one where it has none."""
+    return max(1, len(list_devices()))
 
 
-def has_room() -> bool:
-    """Say whether a run would find the GPUs it needs. Without a lock: another worker may be faster."""
-    return len(list_devices()) - _taken().count() >= count_per_run()
+def count_free() -> int:
+    """Return how many GPUs of this host are nobody's. Without a lock: another worker may be faster."""
+    return len(list_devices()) - _taken().count()
+
+
+def has_room(kind: str) -> bool:
+    """Say whether a run of a kind would find the GPUs it needs."""
+    return count_free() >= count_needed(kind)
 
 
 @transaction.atomic
@@ -48,7 +59,7 @@ def take_devices(run: Run) -> list[str] | None:
 
     They need not be given back: who no longer works on the run, or has lost its lease, has lost them.
     """
-    names, n_wanted = list_devices(), count_per_run()
+    names, n_wanted = list_devices(), count_needed(run.kind)
     if not names:
         return []
     host = socket.gethostname()

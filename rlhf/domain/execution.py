@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from rlhf.contract import run_dir as seam
-from rlhf.contract.config import TRAINING_KINDS
+from rlhf.contract.config import SHARED_KINDS, TRAINING_KINDS
 from rlhf.contract.errors import ContractError
 from rlhf.domain import runs
 from rlhf.domain.checkpoints import register_final, run_folder
@@ -45,7 +45,8 @@ HAND_BACK_GRACE_S = 60.0
 
 def execute_run(pk: int, *, server: LearningServer, is_stopping: Callable[[], bool]) -> Run | None:
     """Claim the run and see it through; None when it is someone else's. Leaves it ended, or queued to be taken up again."""
-    run = None if is_stopping() or not has_room() else runs.claim_run(pk)
+    has_place = any(map(has_room, Run.objects.filter(pk=pk).values_list("kind", flat=True)))
+    run = runs.claim_run(pk) if has_place and not is_stopping() else None
     if run is None:
         return None
     with keep_custody(run):
@@ -65,7 +66,10 @@ def attempt_run(run: Run, *, server: LearningServer, is_stopping: Callable[[], b
         with heartbeat(run):
             prepare_folder(run, folder)
             process = server.launch(
-                folder, devices=devices, is_unwanted=lambda: is_stopping() or runs.is_cancel_requested(run)
+                folder,
+                devices=devices,
+                in_several=run.kind in SHARED_KINDS,
+                is_unwanted=lambda: is_stopping() or runs.is_cancel_requested(run),
             )
     except LaunchAbandoned:
         leave(run)

@@ -83,10 +83,16 @@ class LearningServer:
         )
 
     def launch(
-        self, run_folder: Path, *, is_unwanted: Callable[[], bool], devices: Sequence[str] = ()
+        self,
+        run_folder: Path,
+        *,
+        is_unwanted: Callable[[], bool],
+        devices: Sequence[str] = (),
+        in_several: bool = True,
     ) -> LearningProcess:
         """Start the run whose directory is ready, on some GPUs of this host or, without any, on what it finds.
 
+        Args: in_several: in as many processes as this host starts of a run, if its kind can use them.
         Raises: LaunchFailed, LaunchAbandoned.
         """
         self.start()
@@ -94,7 +100,8 @@ class LearningServer:
         try:
             connection.settimeout(30.0)
             environment = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-            request = {"run_dir": str(run_folder), "launcher": launcher_arguments(), "env": environment}
+            launcher = launcher_arguments() if in_several else []
+            request = {"run_dir": str(run_folder), "launcher": launcher, "env": environment}
             connection.sendall(json.dumps(request).encode() + b"\n")
             reply = read_reply(connection)
         except (OSError, LearningError) as error:

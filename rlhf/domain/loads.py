@@ -129,10 +129,10 @@ def load_seconds(load: Load, machine: Machine = CPU) -> float:
 
 
 def trained_bytes(config: RunConfig, shape: ModelShape, machine: Machine = CPU) -> float:
-    """Return the bytes of a model's weights and of what its optimizer keeps; with adapters only they have any of that."""
-    copies = machine.copy_bytes * shape.n_parameters
+    """Return the bytes of a model's weights and of what its optimizer keeps; with adapters the rest is frozen."""
     if getattr(config, "lora_rank", 0):
-        return WEIGHT * shape.n_parameters + adapter_bytes(config, shape) + copies
+        return frozen_bytes(shape, machine) + adapter_bytes(config, shape)
+    copies = machine.copy_bytes * shape.n_parameters
     # Muon keeps one moment of the matrices where AdamW keeps two.
     spared = WEIGHT * shape.n_block_parameters if isinstance(config, PretrainConfig) else 0
     return ADAM * shape.n_parameters - spared + copies
@@ -142,6 +142,15 @@ def frozen_bytes(shape: ModelShape, machine: Machine = CPU) -> float:
     """Return the bytes of a model whose blocks' matrices are frozen and kept in the precision of the products."""
     n_whole = shape.n_parameters - shape.n_block_parameters
     return WEIGHT * n_whole + (machine.copy_bytes or WEIGHT) * shape.n_block_parameters
+
+
+def restored_bytes(config: RunConfig, shape: ModelShape, machine: Machine = CPU) -> float:
+    """Return what a frozen base takes more in all its digits than while it lies under an adapter, 0 without one.
+
+    So it is read, and so it is measured and published.
+    """
+    is_frozen = getattr(config, "lora_rank", 0) > 0
+    return WEIGHT * shape.n_parameters - frozen_bytes(shape, machine) if is_frozen else 0.0
 
 
 def adapter_bytes(config: RunConfig, shape: ModelShape) -> float:

@@ -19,6 +19,7 @@ from labeling.domain.audit import record_event
 from labeling.domain.doorbell import SWEEP_S, ring, send_message
 from labeling.models import Project, User
 from rlhf.contract.settings import RunConfig
+from rlhf.domain.devices import count_free, count_needed, list_devices
 from rlhf.domain.errors import LostLease
 from rlhf.domain.forecasting import estimate_new_run, require_fit
 from rlhf.models import Checkpoint, Dataset, Metric, Round, Run
@@ -192,10 +193,19 @@ def sweep_runs() -> None:
 
 
 def ring_next() -> None:
-    """Ring for the run that has waited longest, at once: the sweeper's messages may have expired while a run went on."""
-    waiting = Run.objects.filter(state=Run.State.QUEUED).order_by("pk").first()
-    if waiting is not None:
-        ring("rlhf.execute_run", waiting.pk)
+    """Ring at once for all queued runs that this host could start: the sweeper's messages may have expired meanwhile.
+
+    Those that have waited longest, as many as its free GPUs are enough for; none that waits for another of its kind.
+    """
+    n_free = count_free() if list_devices() else 1
+    busy = set(Run.objects.filter(state=Run.State.RUNNING).values_list("project", "kind"))
+    waiting = Run.objects.filter(state=Run.State.QUEUED).order_by("pk").values_list("pk", "project", "kind")
+    for pk, project, kind in waiting:
+        n_needed = count_needed(kind) or 1
+        if n_needed <= n_free and (project, kind) not in busy:
+            ring("rlhf.execute_run", pk)
+            busy.add((project, kind))
+            n_free -= n_needed
 
 
 def is_cancel_requested(run: Run) -> bool:

@@ -22,6 +22,7 @@ from rlhf.domain.loads import (
     cache_bytes,
     forward_flops,
     frozen_bytes,
+    restored_bytes,
     trained_bytes,
 )
 
@@ -58,10 +59,10 @@ def weigh_training(config: TrainingConfig, shape: ModelShape, rows: RowShape, ma
     n_asked = {"dpo": rows.n_rows + 2 * rows.n_test, "kto": 2 * rows.n_rows + 2 * rows.n_test, "reward": rows.n_test}
     n_models = 2 if config.kind in ("dpo", "kto") else 1
     n_passes = n_asked.get(config.kind, rows.n_test)
+    kept = activation_bytes(shape, n_together, longest, keeps=config.gradient_checkpointing != "on", machine=machine)
     return Load(
         held=trained_bytes(config, shape, machine) + (n_models - 1) * WEIGHT * shape.n_parameters,
-        step=activation_bytes(shape, n_together, longest, keeps=config.gradient_checkpointing != "on", machine=machine)
-        + LOGITS_KEPT * WEIGHT * n_logits * shape.vocab_size,
+        step=max(kept + LOGITS_KEPT * WEIGHT * n_logits * shape.vocab_size, restored_bytes(config, shape, machine)),
         n_steps=n_steps,
         n_blocks=shape.n_layers * (3 * n_steps * config.batch_size / n_together + n_passes / 32),
         flops=n_steps * config.batch_size * row_flops + n_passes * row_flops / 3,
@@ -141,14 +142,9 @@ def weigh_groups(config: GRPOConfig, shape: ModelShape, rows: RowShape, machine:
     length = min(rows.prompt, config.max_prompt_tokens) + new
     trunk, head = forward_flops(shape, length), 2 * new * shape.hidden_size * shape.vocab_size
     has_reference = config.asks_reference and not config.lora_rank
-    policy = (
-        frozen_bytes(shape, machine) + adapter_bytes(config, shape)
-        if config.lora_rank
-        else trained_bytes(config, shape, machine)
-    )
     n_passes = config.micro_batches * (3 * config.updates_per_rollout + 3)
     return Load(
-        held=policy
+        held=trained_bytes(config, shape, machine)
         + WEIGHT * shape.n_parameters  # the reward model's
         + has_reference * frozen_bytes(shape, machine)
         + cache_bytes(shape, n, length),

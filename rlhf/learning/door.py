@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from rlhf.contract.config import TRAINING_KINDS
+from rlhf.contract.config import SHARED_KINDS, TRAINING_KINDS
 from rlhf.contract.errors import ContractError
 from rlhf.contract.run_dir import EXIT_DONE, EXIT_FAILED, EXIT_HANDED_BACK, RESULT, read_config, write_result
 from rlhf.contract.settings import RunConfig
@@ -37,8 +37,6 @@ METHODS = {
 }
 # What a full disk is called: by the system, and by torch's writer, which finds fewer bytes in its file than it gave it.
 DISK_FULL = ("no space left on device", "inline_container.cc", "iostream error")
-# The methods that several processes can share; of any other, the first process does it all.
-SHARED = ("pretrain", "sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
 def execute_run(run_dir: Path) -> int:
@@ -72,7 +70,7 @@ def execute_run(run_dir: Path) -> int:
 
 def train_together(config: RunConfig, run_dir: Path) -> dict[str, Any]:
     """Return the final metrics of the run, in which as many processes take part as were launched and can."""
-    if config.kind not in SHARED:
+    if config.kind not in SHARED_KINDS:
         if not is_first_process():
             return {}
         work_alone()

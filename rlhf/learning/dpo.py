@@ -18,8 +18,9 @@ from rlhf.learning.adapters import add_adapter, using
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
 from rlhf.learning.dpo_trainer import LABELS, CompactDPOTrainer
+from rlhf.learning.halving import restore_frozen
 from rlhf.learning.logps import build_batch, require_compact_head
-from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype, spare_memory
 from rlhf.learning.pair_batches import PairBatch
 from rlhf.learning.pair_logps import list_sides, pair_logps, pair_logratios
 from rlhf.learning.preferences import EncodedPair, load_pairs, weigh_prompts
@@ -39,14 +40,16 @@ def train(config: DPOConfig, run_dir: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(config.base_model)
     policy = load_policy(config.base_model)
     add_adapter(policy, config)
-    choose_recomputing(policy, config.gradient_checkpointing)
+    spare_memory(policy, config)
     train_set = load_pairs(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     write_preview(run_dir, preview_pairs(train_set, tokenizer, scores_end=False))
     test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
     pairs = weigh_prompts(train_set.pairs) if config.balance == "prompts" else train_set.pairs
     trainer = build_trainer(config, run_dir, policy=policy, tokenizer=tokenizer, pairs=pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the policy with DPO", rules=dpo_rules(config)))
-    rewards = publish(config, run_dir, policy, tokenizer, test_set.pairs)  # (n, 2)
+    # Training leaves autocast in the model's forward, and rounded rewards would not be those of the published policy.
+    trained = trainer.accelerator.unwrap_model(policy, keep_fp32_wrapper=False)
+    rewards = publish(config, run_dir, trained, tokenizer, test_set.pairs)  # (n, 2)
     return {
         **describe_policy(test_set.pairs, rewards),
         "slices": describe_slices(test_set.pairs, (rewards[:, 0] - rewards[:, 1]).tolist()),
@@ -132,6 +135,7 @@ def publish(
     pad_id = tokenizer.pad_token_id
     if config.lora_rank and not config.is_reference_free:
         # Before the adapter becomes one with the weights, for they are the reference: no second model is in memory.
+        restore_frozen(policy)
         rewards = config.beta * pair_logps(policy, pairs, pad_id=pad_id)
         with using(policy, None):
             rewards -= config.beta * pair_logps(policy, pairs, pad_id=pad_id)

@@ -19,6 +19,7 @@ from rlhf.learning.preferences import EncodedPair, load_pairs
 from rlhf.learning.reporting import Reporter
 from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.reweighting import describe_reweighted
+from rlhf.learning.scorer import read_limit
 from rlhf.learning.scoring import (
     is_reward_model,
     load_reward_model,
@@ -42,7 +43,9 @@ def train(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     reporter = Reporter(run_dir, stage="ranking held-out pairs", total_steps=3)
     is_scoring = is_reward_model(config.base_model)
     tokenizer = load_scoring_tokenizer(config.base_model) if is_scoring else load_tokenizer(config.base_model)
-    test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)
+    # A reward model is asked about no longer rows than it was trained on.
+    limit = (is_scoring and read_limit(config.base_model)) or config.max_length
+    test_set = load_pairs(run_dir / DATA / "test.jsonl", tokenizer, max_length=min(limit, config.max_length))
     calibrated: dict[str, float] = {}
     if is_scoring:
         if config.reference_model:

@@ -24,6 +24,8 @@ from rlhf.learning.generation import Decoding, Rollout
 from rlhf.learning.logps import CompletionBatch, align_left, completion_logits, token_entropies, token_logps
 from rlhf.learning.models import autocast
 from rlhf.learning.processes import gather_parts, process_rank, sum_over_processes
+from rlhf.learning.rewards import Reward
+from rlhf.learning.scorer import CUT, count_cut
 from rlhf.learning.stops import FINISHED
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
@@ -63,9 +65,11 @@ class GroupRollouts(SealedCheckpoints):
         reference: Reference,
         backend: Backend,
         dtype: torch.dtype,
+        scores: Reward,
         **kwargs: Any,
     ) -> None:
         self.config = config
+        self.scores = scores
         self.prompts = prompts
         self.stop_ids = stop_ids
         self.backend = backend
@@ -116,6 +120,7 @@ class GroupRollouts(SealedCheckpoints):
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        self._metrics["train"][CUT].append(self.average(count_cut(self.scores), len(inputs)))
         if self.ref_model is not None and not self.beta:
             self._metrics["train"]["kl"].append(self.measure_kl(batch))
         return batch

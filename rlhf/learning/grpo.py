@@ -122,6 +122,7 @@ def build_trainer(
         stop_ids=stop_ids,
         reference=reference,
         dtype=dtype,
+        scores=scores,
         backend=pick_backend(
             config.generation_backend,
             device=policy.device,

@@ -32,7 +32,7 @@ from rlhf.learning.logps import (
 from rlhf.learning.losses import kto_loss
 from rlhf.learning.metrics import DeferredMetrics
 from rlhf.learning.micro_batches import MicroBatches
-from rlhf.learning.models import choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import choose_attention, load_policy, load_tokenizer, pick_dtype, spare_memory
 from rlhf.learning.pair_logps import sequence_logps
 from rlhf.learning.preview import preview_unpaired, write_preview
 from rlhf.learning.rates import peak_rate
@@ -144,7 +144,7 @@ def train(config: KTOConfig, run_dir: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(config.base_model)
     policy = load_policy(config.base_model)
     add_adapter(policy, config)
-    choose_recomputing(policy, config.gradient_checkpointing)
+    spare_memory(policy, config)
     train_set = load_unpaired(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     write_preview(run_dir, preview_unpaired(train_set, tokenizer))
     test_set = load_unpaired(run_dir / DATA / "test.jsonl", tokenizer, max_length=config.max_length)

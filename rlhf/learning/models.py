@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from rlhf.contract.errors import ContractError
 from rlhf.contract.model_folder import check_model_folder
+from rlhf.contract.settings import TuningConfig
+from rlhf.learning.halving import halve_frozen
 from rlhf.learning.lean import make_lean
 from rlhf.learning.recomputing import recompute_blocks
 
@@ -55,6 +57,13 @@ def choose_recomputing(model: PreTrainedModel, setting: str) -> None:
     is_large = model.device.type == "cuda" and model.num_parameters() >= LARGE_MODEL
     if setting == "on" or (setting == "auto" and is_large):
         recompute_blocks(model)
+
+
+def spare_memory(model: PreTrainedModel, config: TuningConfig) -> None:
+    """Let a model that is about to learn compute activations twice, and keep in bfloat16 what is frozen under an adapter,
+    where settings say so."""
+    choose_recomputing(model, config.gradient_checkpointing)
+    halve_frozen(model, pick_dtype(config.dtype, model.device))
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

@@ -198,7 +198,7 @@ def score_texts(folder: str, drawn: Sequence[Drawn], *, seed: int) -> Tensor:
     rows, starts = [], []
     for each in drawn:
         for messages, text, finished in zip(each.messages, each.texts, each.finished, strict=True):
-            prompt, ids = encode_answer(tokenizer, messages, text, is_finished=finished, max_length=max_length)
+            prompt, ids, _ = encode_answer(tokenizer, messages, text, is_finished=finished, max_length=max_length)
             rows.append(prompt + ids)
             starts.append(len(prompt))
     return score_heads(model, rows, starts=starts).view(len(drawn), -1, model.config.num_labels)

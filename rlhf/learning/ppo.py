@@ -26,7 +26,7 @@ from rlhf.learning.prompt_set import read_prompts
 from rlhf.learning.ptx import load_ptx
 from rlhf.learning.rewards import Reward, build_rewards
 from rlhf.learning.rollouts import RolloutSource
-from rlhf.learning.scorer import find_limit, pick_scorer, reads_same_tokens
+from rlhf.learning.scorer import CUT, pick_scorer, read_limit, reads_same_tokens
 from rlhf.learning.scoring import Ensemble, load_scoring_tokenizer
 from rlhf.learning.token_scorer import is_token_scorer
 from rlhf.learning.watch import prepare_watch
@@ -41,6 +41,7 @@ REPORTED = (
     "rollout/len_mean",
     "rollout/reward_len_corr",
     "rollout/distinct_2",
+    CUT,
     "early_stops",
     "episode",
 )
@@ -100,7 +101,7 @@ def build_trainer(
             conversations=conversations,
             stop_ids=find_stop_ids(policy, tokenizer),
             ensemble=ensemble,
-            max_length=find_limit(config.reward_model),
+            max_length=read_limit(config.reward_model),
         )
     )
     source = build_source(
@@ -146,6 +147,7 @@ def build_source(
         prompts=prompts,
         reference=reference,
         rewards=build_rewards(parse_weights(config.rewards), run_dir, model=scores, tokenizer=tokenizer),
+        scores=scores,
         backend=pick_backend(
             config.generation_backend,
             device=policy.device,

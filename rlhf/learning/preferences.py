@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -52,6 +53,14 @@ class EncodedPairs:
     pairs: list[EncodedPair]
     n_dropped: int
     n_cut: int
+
+
+class EncodedAnswer(NamedTuple):
+    """A prompt and an answer as ids. is_cut: whether either was too long."""
+
+    prompt_ids: list[int]
+    ids: list[int]
+    is_cut: bool
 
 
 def weigh_prompts(pairs: list[EncodedPair]) -> list[EncodedPair]:
@@ -106,7 +115,7 @@ def encode_pairs(rows: Iterable[PreferenceRow], tokenizer: PreTrainedTokenizerBa
 
 def encode_answer(
     tokenizer: PreTrainedTokenizerBase, prompt: list[Message], text: str, *, is_finished: bool, max_length: int
-) -> tuple[list[int], list[int]]:
+) -> EncodedAnswer:
     """Return a prompt and an answer as the ids of a pair's row have them: at most `max_length` in all.
 
     An answer that was cut off comes without the end token. One that leaves no room for the prompt, such as training
@@ -116,9 +125,10 @@ def encode_answer(
     (whole,) = render_many(tokenizer, [[*prompt, Message(role="assistant", content=text)]])
     ids = cut_completion(whole, prompt_ids, ends=find_ends(tokenizer))
     fitted = fit_prompt(tokenizer, prompt, prompt_ids, whole, room=max_length - len(ids))
+    is_cut = len(prompt_ids) > max_length - len(ids)
     if fitted is None:
         fitted = prompt_ids[: max_length // 2]
-    return fitted, ids[: max_length - len(fitted)] if is_finished else ids[:-1][: max_length - len(fitted)]
+    return EncodedAnswer(fitted, (ids if is_finished else ids[:-1])[: max_length - len(fitted)], is_cut)
 
 
 def fit_prompt(

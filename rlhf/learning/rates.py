@@ -6,8 +6,7 @@ import math
 
 from transformers import PreTrainedModel
 
-from rlhf.contract.kinds.grpo import GRPOConfig
-from rlhf.contract.settings import TuningConfig
+from rlhf.contract.settings import RatedConfig
 
 # Found with models of one to two million weights. From there on the rates of published recipes fall about with the square
 # root of the number of weights: at seven billion these come to 2e-5 for SFT, 4e-6 for DPO and 6e-6 for reward models.
@@ -18,7 +17,7 @@ RATES = {"sft": 1e-3, "reward": 3e-4, "dpo": 2e-4, "kto": 2e-4, "grpo": 1e-4}
 TIMES_OF_ADAPTERS, HIGHEST_OF_ADAPTERS = 10, 1e-3
 
 
-def peak_rate(config: TuningConfig | GRPOConfig, model: PreTrainedModel) -> float:
+def peak_rate(config: RatedConfig, model: PreTrainedModel) -> float:
     """Return the rate of a run: what it is configured to be, or where that is 0 what suits the model's size."""
     named: float = config.learning_rate
     if named:

@@ -26,7 +26,8 @@ from rlhf.learning.accuracy import (
 from rlhf.learning.adapters import add_adapter
 from rlhf.learning.arguments import training_settings
 from rlhf.learning.checkpointing import ReportToRun, save_final, train_sealed
-from rlhf.learning.models import choose_attention, choose_recomputing
+from rlhf.learning.halving import restore_frozen
+from rlhf.learning.models import choose_attention, spare_memory
 from rlhf.learning.pair_batches import PairRows
 from rlhf.learning.preferences import EncodedPair, EncodedPairs, load_pairs, weigh_prompts
 from rlhf.learning.preview import preview_pairs, write_preview
@@ -120,13 +121,14 @@ def train_trunk(
         )
     model = load_reward_model(config.base_model, tokenizer, seed=config.seed, n_heads=config.n_heads)
     add_adapter(model, config)
-    choose_recomputing(model, config.gradient_checkpointing)
+    spare_memory(model, config)
     require_positions(model, train_set.pairs + test_set.pairs)
     choose_attention(model, longest_row=max(pair.n_tokens for pair in train_set.pairs))
     trainer = build_trainer(config, run_dir, model=model, tokenizer=tokenizer, pairs=train_set.pairs)
     train_sealed(trainer, ReportToRun(run_dir, stage="training the reward model"))
     # Training leaves autocast in the model's forward, and rounded scores would not be those of the published model.
     trained: PreTrainedModel = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    restore_frozen(trained)
     return trained
 
 

@@ -20,6 +20,7 @@ from rlhf.learning.models import autocast
 from rlhf.learning.processes import gather_parts, share_of, sum_over_processes
 from rlhf.learning.rewards import Reward
 from rlhf.learning.rollout_metrics import describe_rollout
+from rlhf.learning.scorer import CUT, count_cut
 
 # Far apart, so that no two rollouts of one run and no two neighbouring seeds draw the same numbers.
 ROLLOUT_SEED_STRIDE = 1_000_003
@@ -36,7 +37,7 @@ class RolloutSource:
     Args:
         prompts: token ids of the prompts, generation prompt included.
         reference: the frozen policy of the KL penalty.
-        rewards: what a completion's raw score is the sum of, by name.
+        rewards: what a completion's raw score is the sum of, by name. scores: the reward model's, if it is among them.
         backend: draws the completions. stop_ids: token ids that end one.
         dtype: of the trunks' matrix products.
     """
@@ -51,6 +52,7 @@ class RolloutSource:
         backend: Backend,
         stop_ids: list[int],
         pad_id: int,
+        scores: Reward | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = config
@@ -58,12 +60,14 @@ class RolloutSource:
         self.reference = reference.requires_grad_(False)
         self.reference.train(False)
         self.rewards = rewards
+        self.scores = scores
         self.backend = backend
         self.stop_ids = stop_ids
         self.pad_id = pad_id
         self.dtype = dtype
         self.scale: ScoreScale | None = None
         self.kl_coef = config.kl_coef
+        self.cut_frac = 0.0  # of the last rollout's scores
 
     def draw(self, number: int, models: ActorCritic) -> tuple[Experience, dict[str, float]]:
         """Return the rollout of a number, counted from 0, and its metrics."""
@@ -91,6 +95,7 @@ class RolloutSource:
         metrics = {
             **describe_rollout(experience),
             **{f"rewards/{name}/mean": part.mean().item() for name, part in parts.items()},
+            CUT: self.cut_frac,
             "episode": float((number + 1) * self.config.n_completions),
             "kl_coef": self.kl_coef,
             "time/generate": generated_s - started_s,
@@ -114,9 +119,13 @@ class RolloutSource:
         """Return the weighted rewards of completions by name: (B,) each. Processes score a part each."""
         mine = share_by_length(completions)
         parts = torch.zeros(len(self.rewards), len(prompts))
+        n_cut = torch.zeros(1, device=self.reference.device)
         for part, reward in zip(parts, self.rewards.values(), strict=True):
             if mine:
                 part[mine] = reward([prompts[row] for row in mine], [completions[row].ids for row in mine]).cpu()
+        if mine and self.scores is not None:
+            n_cut += count_cut(self.scores)
+        self.cut_frac = sum_over_processes(n_cut).item() / len(prompts)
         whole = sum_over_processes(parts.to(self.reference.device))
         return dict(zip(self.rewards, whole, strict=True))
 

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf.contract.errors import ContractError
 from rlhf.contract.records import Message
 from rlhf.learning.models import choose_attention
-from rlhf.learning.preferences import encode_answer
+from rlhf.learning.preferences import EncodedAnswer, encode_answer
 from rlhf.learning.reward_card import read_card, require_parity
 from rlhf.learning.rewards import Reward
 from rlhf.learning.scoring import Ensemble, load_reward_model, load_scoring_tokenizer, score_heads
+from rlhf.learning.tokenization import encode_prompt
 
 USUAL_LIMIT = 512
+CUT = "rewards/cut_frac"  # of what is scored, the share that was longer than the rows the reward model was trained on
 
 
 def load_scorer(
@@ -27,7 +30,7 @@ def load_scorer(
     stop_ids: list[int],
     ensemble: Ensemble,
     seed: int,
-) -> Reward:
+) -> IdScorer | TextScorer:
     """Return the raw scores of a reward model's folder for prompts and completions of a policy's ids.
 
     Args:
@@ -47,7 +50,7 @@ def load_scorer(
         conversations=conversations,
         stop_ids=stop_ids,
         ensemble=ensemble,
-        max_length=find_limit(folder),
+        max_length=read_limit(folder),
     )
 
 
@@ -59,11 +62,15 @@ def pick_scorer(
     conversations: Mapping[tuple[int, ...], list[Message]],
     stop_ids: list[int],
     ensemble: Ensemble,
-    max_length: int,
-) -> Reward:
-    """Return the raw scores of a loaded reward model: by the policy's ids where it reads them, else by what they spell."""
+    max_length: int | None,
+) -> IdScorer | TextScorer:
+    """Return the raw scores of a loaded reward model: by the policy's ids where it reads them, else by what they spell.
+
+    Args: max_length: of the rows it was trained on, where that is known; it is asked about no longer ones.
+    """
     if reads_same_tokens(policy_tokenizer, tokenizer):
-        return IdScorer(model, ensemble=ensemble)
+        fit = RowFitter(tokenizer, conversations=conversations, max_length=max_length) if max_length else None
+        return IdScorer(model, ensemble=ensemble, fit=fit)
     return TextScorer(
         model,
         tokenizer,
@@ -71,13 +78,23 @@ def pick_scorer(
         conversations=conversations,
         stop_ids=stop_ids,
         ensemble=ensemble,
-        max_length=max_length,
+        max_length=max_length or USUAL_LIMIT,
     )
 
 
 def find_limit(folder: str | Path) -> int:
     """Return the longest row that a reward model was trained on, in its tokens; a usual one where it does not say."""
-    return int(read_card(folder).get("max_length", USUAL_LIMIT))
+    return read_limit(folder) or USUAL_LIMIT
+
+
+def read_limit(folder: str | Path) -> int | None:
+    """Return the longest row that a reward model was trained on, in its tokens; None where it does not say."""
+    return read_card(folder).get("max_length")
+
+
+def count_cut(scores: Reward) -> int:
+    """Return how many of the last rows a reward model was asked about had lost something."""
+    return scores.n_cut if isinstance(scores, (IdScorer, TextScorer)) else 0
 
 
 def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase) -> bool:
@@ -89,25 +106,62 @@ def reads_same_tokens(policy: PreTrainedTokenizerBase, reward_model: PreTrainedT
 class IdScorer:
     """Scores completions by the policy's ids, and keeps what each head said of the last ones: a watch asks for it again.
 
-    Args: ensemble: what counts of the heads.
+    Args: ensemble: what counts of the heads. fit: makes rows as short as the reward model reads them, None where they are.
     """
 
-    def __init__(self, model: PreTrainedModel, *, ensemble: Ensemble = Ensemble()) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, ensemble: Ensemble = Ensemble(), fit: RowFitter | None = None
+    ) -> None:
         self.model = model
         self.ensemble = ensemble
+        self.fit = fit
         self.said: dict[tuple[int, ...], Tensor] = {}
+        self.n_cut = 0  # of the last rows
 
     def __call__(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
         """Return the raw scores of completions: (B,) fp32."""
-        rows = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
-        by_head = score_heads(self.model, rows, starts=[len(prompt) for prompt in prompts])  # (B, K)
-        self.said = dict(zip(map(tuple, rows), by_head, strict=True))
+        written = [prompt + ids for prompt, ids in zip(prompts, completions, strict=True)]
+        parts = list(zip(prompts, completions, strict=True))
+        read = [self.fit(*part) for part in parts] if self.fit else parts
+        rows = [prompt + ids for prompt, ids in read]
+        self.n_cut = sum(row != whole for row, whole in zip(rows, written, strict=True))
+        by_head = score_heads(self.model, rows, starts=[len(prompt) for prompt, _ in read])  # (B, K)
+        self.said = dict(zip(map(tuple, written), by_head, strict=True))
         return self.ensemble.join(by_head)
 
     def recall(self, rows: list[list[int]]) -> Tensor | None:
         """Return what each head said of the last rows: (B, K); None where some of these were not among them."""
         found = [self.said[row] for row in map(tuple, rows) if row in self.said]
         return torch.stack(found) if len(found) == len(rows) else None
+
+
+class RowFitter:
+    """Makes prompts and completions of ids as short as the rows that a reward model was trained on.
+
+    A prompt loses its oldest turns whole. Where a completion leaves no room for one, it loses its end.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        conversations: Mapping[tuple[int, ...], list[Message]],
+        max_length: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.conversations = conversations
+        self.max_length = max_length
+
+    def __call__(self, prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]]:
+        """Return the ids of both, at most max_length in all."""
+        room = self.max_length - len(completion)
+        if len(prompt) <= room:
+            return prompt, completion
+        try:
+            fitted = encode_prompt(self.tokenizer, self.conversations[tuple(prompt)], room)
+        except ContractError:
+            fitted = prompt[: self.max_length // 2]
+        return fitted, completion[: self.max_length - len(fitted)]
 
 
 class TextScorer:
@@ -133,13 +187,15 @@ class TextScorer:
         self.conversations = conversations
         self.stop_ids = set(stop_ids)
         self.max_length = max_length
+        self.n_cut = 0  # of the last rows
 
     def __call__(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
         """Return the raw scores: (B,) fp32."""
         rows = [self.read(prompt, ids) for prompt, ids in zip(prompts, completions, strict=True)]
-        return self.scorer([prompt for prompt, _ in rows], [ids for _, ids in rows])
+        self.n_cut = sum(row.is_cut for row in rows)
+        return self.scorer([row.prompt_ids for row in rows], [row.ids for row in rows])
 
-    def read(self, prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]]:
+    def read(self, prompt: list[int], completion: list[int]) -> EncodedAnswer:
         """Return the ids, to the reward model, of a prompt and a completion of the policy's ids."""
         return encode_answer(
             self.tokenizer,

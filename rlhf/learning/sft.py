@@ -25,7 +25,7 @@ from rlhf.learning.conversations import (
 )
 from rlhf.learning.logps import CompletionBatch, completion_logps, require_compact_head, token_logps
 from rlhf.learning.micro_batches import cut_batch
-from rlhf.learning.models import autocast, choose_attention, choose_recomputing, load_policy, load_tokenizer, pick_dtype
+from rlhf.learning.models import autocast, choose_attention, load_policy, load_tokenizer, pick_dtype, spare_memory
 from rlhf.learning.preview import preview_conversations, write_preview
 from rlhf.learning.rates import peak_rate
 from rlhf.learning.sharding import shard_model
@@ -45,7 +45,7 @@ def train(config: SFTConfig, run_dir: Path) -> dict[str, float]:
     tokenizer = load_tokenizer(config.base_model)
     model = load_policy(config.base_model if config.lora_rank or not checkpoint else checkpoint)
     add_adapter(model, config)
-    choose_recomputing(model, config.gradient_checkpointing)
+    spare_memory(model, config)
     train_set = load_conversations(run_dir / DATA / "train.jsonl", tokenizer, max_length=config.max_length)
     conversations = train_set.conversations
     write_preview(run_dir, preview_conversations(train_set, tokenizer))

@@ -25,7 +25,9 @@ class EvaluateConfig(RunConfig):
     heldout_model: str = setting(
         "", "Name of a reward model that learned from other judgments, and doubts what the first one says."
     )
-    max_length: int = setting(512, "Longest row in tokens.", low=8)
+    max_length: int = setting(
+        512, "Longest row in tokens; a reward model is asked about none that it was not trained on.", low=8
+    )
     batch_size: int = setting(32, "Pairs scored at once.", low=1)
     n_prompts: int = setting(64, "Held-out prompts for which policy and reference complete; 0 draws nothing.", low=0)
     n_samples: int = setting(8, "Completions of each by either.", low=2, high=256)

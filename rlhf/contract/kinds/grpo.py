@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from rlhf.contract.errors import ConfigError
 from rlhf.contract.kinds.ppo import parse_weights
-from rlhf.contract.settings import SampledConfig, setting
+from rlhf.contract.settings import RatedConfig, SampledConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(SampledConfig):
+class GRPOConfig(SampledConfig, RatedConfig):
     """GRPO (arXiv 2402.03300) or RLOO (arXiv 2402.14740) on data/prompts.jsonl: no critic, but several completions of a
     prompt, each worth what it is better than the others."""
 
@@ -38,12 +38,6 @@ class GRPOConfig(SampledConfig):
     max_prompt_tokens: int = setting(256, "Longest prompt; older turns are cut whole.", low=8)
     max_new_tokens: int = setting(48, "Longest completion.", low=1)
     temperature: float = setting(1.0, "Sampling temperature; every log-probability is divided by it.", above=0)
-    learning_rate: float = setting(
-        0.0,
-        "Peak AdamW learning rate; 0 takes one that suits the model's size, and ten times that for adapters.",
-        low=0,
-        high=1,
-    )
     kl_coef: float = setting(
         0.05,
         "Weight of the KL penalty: in the loss by k3 for grpo, in the reward by k1 for rloo; 0 does without, and the "

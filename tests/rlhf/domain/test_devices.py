@@ -11,19 +11,23 @@ from django.db import connection
 from django.utils import timezone
 
 from labeling.models import Project
+from rlhf.contract.config import CONFIGS, SHARED_KINDS
+from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.pretrain import PretrainConfig
+from rlhf.contract.kinds.sample import SampleConfig
+from rlhf.contract.settings import RunConfig
 from rlhf.domain import devices, runs
-from rlhf.domain.devices import count_per_run, count_runs_at_once, has_room, list_devices, take_devices
+from rlhf.domain.devices import count_needed, count_runs_at_once, has_room, list_devices, take_devices
 from rlhf.domain.errors import LostLease
 from rlhf.models import Device, Run
 
 pytestmark = pytest.mark.django_db
 
 
-def claim(name: str) -> Run:
+def claim(name: str, config: RunConfig = PretrainConfig()) -> Run:
     """Return a claimed run of a project of its own."""
     project = Project.objects.create(slug=name, name=name)
-    run = runs.claim_run(runs.create_run(project, PretrainConfig()).pk)
+    run = runs.claim_run(runs.create_run(project, config).pk)
     assert run is not None
     return run
 
@@ -34,15 +38,28 @@ def test_two_runs_never_have_the_same_gpu_and_a_third_finds_none(settings):
     taken = [take_devices(claim(name)) for name in ("one", "two", "three")]
 
     assert taken == [["0"], ["GPU-7"], None]
-    assert not has_room()
+    assert not has_room("pretrain")
 
 
 def test_a_run_of_several_processes_has_a_gpu_for_each(settings):
     settings.LEARNING_DEVICES, settings.LEARNING_PROCESSES = ["0", "1", "2"], 2
 
-    assert count_runs_at_once() == 1
     assert take_devices(claim("one")) == ["0", "1"]
     assert take_devices(claim("two")) is None
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS.keys() - set(SHARED_KINDS)))
+@pytest.mark.parametrize("launcher", [{}, {"LEARNING_ACCELERATE_CONFIG": "fsdp2.yaml"}], ids=["processes", "file"])
+def test_a_run_of_one_process_has_one_gpu_whatever_others_take(kind: str, launcher: dict[str, str], settings):
+    settings.LEARNING_DEVICES, settings.LEARNING_PROCESSES = ["0", "1", "2"], 2
+    for name, value in launcher.items():
+        setattr(settings, name, value)
+
+    assert take_devices(claim("one", CONFIGS[kind]())) == ["0"]
+    assert take_devices(claim("two", CONFIGS[kind]())) == ["1"]
+
+    assert (has_room(kind), has_room("dpo")) == (True, False)
+    assert count_runs_at_once() == 3
 
 
 @pytest.mark.parametrize("how", ["it is over", "it waits for another attempt", "its lease ran out"])
@@ -58,7 +75,7 @@ def test_a_run_nobody_works_on_has_no_gpu_any_more(how: str, settings):
     else:
         Run.objects.filter(pk=run.pk).update(lease_until=timezone.now() - runs.LEASE)
 
-    assert has_room()
+    assert has_room("pretrain")
     assert take_devices(claim("two")) == ["0"]
 
 
@@ -82,9 +99,9 @@ def test_the_attempt_that_works_has_the_gpu_and_not_the_one_before(settings):
     runs.hand_back_run(first)
     again = runs.claim_run(first.pk)
 
-    assert has_room()
+    assert has_room("pretrain")
     assert take_devices(again) == ["0"]
-    assert not has_room()
+    assert not has_room("pretrain")
 
 
 def test_another_hosts_gpu_of_the_same_name_is_another_one(settings, monkeypatch):
@@ -101,7 +118,8 @@ def test_a_host_without_gpus_takes_none_and_has_room(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "DRIVER", tmp_path / "none")
 
-    assert (list_devices(), count_per_run(), count_runs_at_once(), has_room()) == ([], 0, 1, True)
+    assert (list_devices(), count_needed("dpo"), count_needed("sample"), count_runs_at_once()) == ([], 0, 0, 1)
+    assert has_room("dpo")
     assert take_devices(claim("one")) == []
 
 
@@ -116,6 +134,55 @@ def test_the_gpus_are_those_of_the_driver_unless_the_environment_names_some(monk
     assert list_devices() == ["1", "GPU-7"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert list_devices() == []
+
+
+@pytest.fixture
+def rung(monkeypatch) -> list[int]:
+    """The runs that were rung for, by their numbers, instead of the broker's messages."""
+    rung: list[int] = []
+    monkeypatch.setattr(runs, "ring", lambda task, pk: rung.append(pk))
+    return rung
+
+
+def queue(name: str, config: RunConfig = PretrainConfig()) -> int:
+    """Return the number of a queued run of a project that may be there."""
+    project, _ = Project.objects.get_or_create(slug=name, defaults={"name": name})
+    return runs.create_run(project, config).pk
+
+
+def test_every_free_gpu_is_rung_for_when_a_run_is_over(settings, rung):
+    settings.LEARNING_DEVICES = ["0", "1", "2"]
+    take_devices(claim("busy"))
+    waiting = [queue(name) for name in ("one", "two", "three")]
+
+    runs.ring_next()
+
+    assert rung == waiting[:2]
+
+
+def test_a_run_that_waits_for_its_kind_or_for_more_gpus_does_not_keep_others_from_the_free_ones(settings, rung):
+    settings.LEARNING_DEVICES, settings.LEARNING_PROCESSES = ["0", "1", "2"], 2
+    take_devices(claim("busy"))
+    queue("busy")
+    queue("large", DPOConfig())
+    sampling = queue("busy", SampleConfig())
+    queue("busy", SampleConfig())
+
+    runs.ring_next()
+
+    assert rung == [sampling]
+
+
+def test_on_a_host_without_gpus_the_first_run_that_may_start_is_rung_for(monkeypatch, tmp_path, rung):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "none")
+    claim("busy")
+    queue("busy")
+    waiting = [queue(name) for name in ("one", "two")]
+
+    runs.ring_next()
+
+    assert rung == waiting[:1]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -21,6 +21,7 @@ from rlhf.domain.loads import (
     ModelShape,
     RowShape,
     activation_bytes,
+    adapter_bytes,
     forward_flops,
     load_seconds,
     pretrained_shape,
@@ -102,7 +103,10 @@ def test_a_batch_in_parts_takes_less_memory_and_as_many_operations_and_steps():
     assert parted.n_blocks > whole.n_blocks
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(PPOConfig, {"share_base": "on"}), (GRPOConfig, {})])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(PPOConfig, {"share_base": "on"}), *((kind, {}) for kind in (GRPOConfig, SFTConfig, RewardConfig, DPOConfig))],
+)
 def test_a_frozen_base_on_a_gpu_takes_two_bytes_a_weight_of_its_blocks(kind, settings: dict):
     half, full = (
         weigh_run(kind(lora_rank=4, dtype=dtype, **settings), SHAPE, ROWS, GPU).held for dtype in ("auto", "float32")
@@ -173,9 +177,17 @@ def test_a_reward_model_of_words_trains_no_trunk():
 
 def test_on_a_gpu_a_weight_costs_its_copy_in_half_precision_besides_and_activations_half():
     assert trained_bytes(SFTConfig(), SHAPE, GPU) == (16 + 2) * SHAPE.n_parameters
-    assert trained_bytes(SFTConfig(lora_rank=4), SHAPE, GPU) - trained_bytes(SFTConfig(lora_rank=4), SHAPE) == 2e6
     per_token = 12 * 100 + 3 * 200  # and no square of the row
     assert activation_bytes(SHAPE, 3, 7.0, machine=GPU) == 2 * 3 * 7 * per_token * 10
+
+
+def test_a_base_that_is_read_and_published_in_all_its_digits_takes_their_room():
+    config, rows = SFTConfig(lora_rank=4, batch_size=1), RowShape(320, 4.0, 4.0, 8.0)
+    short, long = (weigh_run(config, SHAPE, each, GPU) for each in (rows, ROWS))
+
+    assert short.held + short.step == 4 * SHAPE.n_parameters + adapter_bytes(config, SHAPE)
+    assert short.step > weigh_run(config, SHAPE, rows).step  # on a CPU the base stays as it was read
+    assert long.step == weigh_run(SFTConfig(batch_size=1), SHAPE, ROWS, GPU).step > short.step
 
 
 def test_a_run_that_asks_for_full_precision_has_it_on_a_gpu_too():

@@ -11,6 +11,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from labeling.models import Project
+from rlhf.contract import run_dir as seam
 from rlhf.contract.kinds.pretrain import PretrainConfig
 from rlhf.contract.kinds.sft import SFTConfig
 from rlhf.domain import runs
@@ -110,7 +111,7 @@ def test_a_run_has_a_gpu_of_its_own_while_it_learns_and_others_wait(project, tex
     other.refresh_from_db()
     assert seen == [("0", None)]
     assert (other.state, other.attempt) == ("queued", 0)
-    assert has_room()
+    assert has_room("sft")
 
 
 def test_a_run_s_process_is_shown_its_own_gpus(server, settings, tmp_path):
@@ -124,6 +125,16 @@ def test_a_run_s_process_is_shown_its_own_gpus(server, settings, tmp_path):
         time.sleep(0.05)
     process.stop(0.0)
     assert time.monotonic() < deadline
+
+
+def test_a_run_of_one_process_is_not_started_by_a_launcher(server, settings, tmp_path):
+    settings.LEARNING_PROCESSES = 2
+
+    process = server.launch(tmp_path, in_several=False, is_unwanted=never)
+
+    assert process.wait(60.0) == seam.EXIT_FAILED  # at the door, for there is no run here
+    assert "config.json" in (tmp_path / seam.LOG).read_text()
+    assert "accelerate" not in (tmp_path / seam.LOG).read_text()
 
 
 def test_a_run_nobody_may_claim_is_left_alone(long_run, server):

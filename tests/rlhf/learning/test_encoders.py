@@ -204,6 +204,9 @@ def test_what_a_policy_wrote_is_scored_as_if_the_reward_model_had_read_it(
     torch.testing.assert_close(finished, score_rows(model, [pair.prompt_ids + pair.chosen_ids for pair in encoded]))
     cut = [pair.prompt_ids + pair.chosen_ids[:-1] for pair in encoded]
     torch.testing.assert_close(unfinished, score_rows(model, cut))
+    assert scorer.n_cut == 0
+    scorer([[*prompts[0]]], [completions[0] * 9])
+    assert scorer.n_cut == 1
 
 
 def test_a_policy_with_the_same_tokens_is_scored_by_its_ids(tiny_policy: Path, tmp_path: Path):

@@ -58,6 +58,19 @@ def test_a_reward_models_scores_are_made_probabilities_by_its_own_temperature_on
     assert found["eval_log_loss"] < 0.6
 
 
+def test_a_reward_model_is_evaluated_on_rows_of_its_own_length(tiny_policy: Path, tmp_path: Path):
+    config = RewardConfig(base_model=str(tiny_policy), batch_size=8, dtype="float32", max_length=24)
+    said = reward_model.train(config, prepare(tmp_path / "reward", config))
+    final = tmp_path / "reward" / "checkpoints" / "final"
+    roomy, tight = EvaluateConfig(base_model=str(final)), EvaluateConfig(base_model=str(final), max_length=22)
+
+    found, shorter = (evaluation.train(each, prepare(tmp_path / str(each.max_length), each)) for each in (roomy, tight))
+
+    assert 0 < found["n_cut"] < shorter["n_cut"]  # a setting that is lower still counts
+    assert found["eval_accuracy"] == said["eval_accuracy"]
+    assert found["eval_log_loss"] == pytest.approx(said["eval_log_loss"], rel=1e-5)
+
+
 def test_a_policy_is_judged_by_its_ratio_to_the_reference(tiny_policy: Path, tmp_path: Path):
     config = DPOConfig(base_model=str(tiny_policy), batch_size=8, learning_rate=1e-4)
     said = dpo.train(config, prepare(tmp_path / "dpo", config))

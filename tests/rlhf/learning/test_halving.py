@@ -1,19 +1,27 @@
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rlhf.contract.kinds.sft import SFTConfig
+from rlhf.contract.run_dir import CHECKPOINTS, DATA, FINAL
+from rlhf.learning import dpo, kto, reward_model, sft
 from rlhf.learning.adapters import add_adapter, publish_adapter
-from rlhf.learning.halving import HalvedLinear, halve_frozen, restore_frozen
-from rlhf.learning.models import autocast, load_policy
-from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer
-from tests.rlhf.learning.test_adapters import draw_adapter
+from rlhf.learning.halving import HalvedLinear, find_halved, halve_frozen, list_tensors, restore_frozen, restore_layer
+from rlhf.learning.models import autocast, load_policy, load_tokenizer
+from rlhf.learning.preferences import load_pairs
+from rlhf.learning.reward_card import read_card
+from rlhf.learning.scoring import load_reward_model, load_scoring_tokenizer, score_rows
+from tests.rlhf.learning.test_adapters import PREPARE, draw_adapter
 
 CPU, HALF = torch.device("cpu"), torch.bfloat16
 IDS = torch.arange(10, 40).view(2, 15)
+HALVED_RUN = {"lora_rank": 4, "lora_alpha": 8.0, "dtype": "bfloat16", "learning_rate": 1e-2, "max_steps": 5}
 
 
 def load_adapted(base: Path):
@@ -21,6 +29,20 @@ def load_adapted(base: Path):
     add_adapter(model, SFTConfig(lora_rank=4))
     draw_adapter(model)
     return model
+
+
+@contextmanager
+def halved_while_learning() -> Iterator[set[nn.Module]]:
+    """Gather the halved layers that compute with a graph."""
+    found: set[nn.Module] = set()
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, HalvedLinear) and torch.is_grad_enabled():
+            found.add(module)
+
+    handle = nn.modules.module.register_module_forward_pre_hook(note)
+    yield found
+    handle.remove()
 
 
 def halved_names(model: nn.Module) -> list[str]:
@@ -112,3 +134,90 @@ def test_a_reward_model_gets_its_digits_back_from_a_language_model_and_no_number
 
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", [sft, reward_model, dpo, kto])
+def test_a_run_over_a_base_in_bfloat16_adds_its_adapter_to_all_digits_of_the_base(
+    method, tiny_policy: Path, tmp_path: Path
+):
+    config = PREPARE[method](tmp_path, tiny_policy, **HALVED_RUN)
+
+    with halved_while_learning() as halved:
+        method.train(config, tmp_path)
+
+    final = tmp_path / CHECKPOINTS / FINAL
+    base, published = (load_file(folder / "model.safetensors") for folder in (tiny_policy, final))
+    adapter = load_file(final / "adapter" / "adapter_model.safetensors")
+    matrices = [key for key in published if f"base_model.model.{key.removesuffix('.weight')}.lora_A.weight" in adapter]
+    assert len(halved) == len(matrices) == 2 * 7
+    for key in published.keys() & base.keys():
+        expected = base[key]
+        if key in matrices:
+            name = f"base_model.model.{key.removesuffix('.weight')}"
+            added = 2.0 * adapter[f"{name}.lora_B.weight"] @ adapter[f"{name}.lora_A.weight"]
+            assert added.abs().max() > 1e-4
+            expected = expected + added
+        torch.testing.assert_close(published[key], expected, atol=1e-7, rtol=1e-6)
+
+
+def test_dpo_over_a_base_in_bfloat16_measures_what_it_publishes(tiny_policy: Path, tmp_path: Path):
+    config = PREPARE[dpo](tmp_path, tiny_policy, **HALVED_RUN)
+
+    metrics = dpo.train(config, tmp_path)
+
+    tokenizer = load_tokenizer(tiny_policy)
+    pairs = load_pairs(tmp_path / DATA / "test.jsonl", tokenizer, max_length=config.max_length).pairs
+    rewards = dpo.implicit_rewards(config, tmp_path / CHECKPOINTS / FINAL, pairs, pad_id=tokenizer.pad_token_id)
+    assert metrics["eval_rewards/chosen"] == pytest.approx(rewards[:, 0].mean().item(), abs=1e-5)
+    assert metrics["eval_rewards/rejected"] == pytest.approx(rewards[:, 1].mean().item(), abs=1e-5)
+
+
+def test_a_reward_model_over_a_base_in_bfloat16_scores_its_card_with_all_digits(tiny_policy: Path, tmp_path: Path):
+    reward_model.train(PREPARE[reward_model](tmp_path, tiny_policy, **HALVED_RUN), tmp_path)
+
+    final = tmp_path / CHECKPOINTS / FINAL
+    rows = read_card(final)["parity"]
+    scores = score_rows(load_reward_model(final, load_scoring_tokenizer(final), seed=0), [row["ids"] for row in rows])
+    torch.testing.assert_close(torch.tensor([row["score"] for row in rows]), scores, atol=1e-5, rtol=0)
+
+
+def test_a_base_that_calls_its_matrices_otherwise_is_read_as_a_whole(tiny_policy: Path, tmp_path: Path):
+    base = shutil.copytree(tiny_policy, tmp_path / "base")
+    weights = {name.removeprefix("model."): value for name, value in load_file(base / "model.safetensors").items()}
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})  # as a bare trunk has them
+    model = load_reward_model(base, load_scoring_tokenizer(base), seed=0)
+    add_adapter(model, SFTConfig(lora_rank=4))
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    halve_frozen(model, HALF)
+
+    restore_frozen(model)
+
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_another_matrix_of_the_same_name_is_not_taken_for_the_one_that_was_rounded(tiny_policy: Path):
+    model = load_adapted(tiny_policy)
+    halve_frozen(model, HALF)
+    [(name, layer), *_] = find_halved(model)
+    files = list_tensors(tiny_policy)
+    key = f"{name.replace('.base_layer', '')}.weight"
+
+    layer.weight.data = layer.weight.data.flip(0)
+
+    assert not restore_layer(layer, key, files)
+    layer.weight.data = layer.weight.data.flip(0)
+    assert restore_layer(layer, key, files)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is told by Linux")
+def test_a_file_whose_matrices_are_rounded_is_no_longer_in_memory(tiny_policy: Path, tmp_path: Path):
+    base = shutil.copytree(tiny_policy, tmp_path / "base")
+    model = load_adapted(base)
+    was_mapped = str(base) in Path("/proc/self/maps").read_text()
+
+    halve_frozen(model, HALF)
+    halved = str(base) in Path("/proc/self/maps").read_text()
+    restore_frozen(model)
+
+    assert (was_mapped, halved) == (True, False)
+    assert str(base) not in Path("/proc/self/maps").read_text()

@@ -2,12 +2,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rlhf.contract.config import CONFIGS
 from rlhf.contract.kinds.dpo import DPOConfig
 from rlhf.contract.kinds.grpo import GRPOConfig
 from rlhf.contract.kinds.kto import KTOConfig
 from rlhf.contract.kinds.reward import RewardConfig
 from rlhf.contract.kinds.sft import SFTConfig
-from rlhf.learning.rates import peak_rate
+from rlhf.learning.rates import RATES, peak_rate
 
 
 def build_model(n_layers: int, width: int) -> LlamaForCausalLM:
@@ -26,6 +27,12 @@ def build_model(n_layers: int, width: int) -> LlamaForCausalLM:
 
 
 SEVEN_BILLION = build_model(26, 4096)
+
+
+def test_methods_whose_rate_follows_from_the_size_share_one_setting_of_it():
+    settings = {id(CONFIGS[kind].__dataclass_fields__["learning_rate"]) for kind in RATES}
+
+    assert len(settings) == 1
 
 
 def test_a_rate_that_is_named_is_taken():
