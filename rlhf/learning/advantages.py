@@ -56,7 +56,8 @@ def gae(
     return advantages, (advantages + values) * mask
 
 
-def whiten(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the values with mean 0 and standard deviation 1 over the mask, 0 outside. values, mask: (B, C)."""
+def whiten(values: Tensor, mask: Tensor, *, keeps_mean: bool = False) -> Tensor:
+    """Return the values with mean 0, or their own, and standard deviation 1 over the mask, 0 outside. Both: (B, C)."""
     inside = values[mask]
-    return (values - inside.mean()) / (inside.std(correction=0) + 1e-8) * mask
+    whitened = (values - inside.mean()) / (inside.std(correction=0) + 1e-8)
+    return (whitened + inside.mean() if keeps_mean else whitened) * mask

@@ -45,9 +45,9 @@ class Experience:
 
     scores: (B,), normalised, penalty included. raw_scores: (B,). logps, reference_logps, sampler_logps: nats, by the code
     that trains and, where it tells, the one that drew. values, rewards, returns: in units of normalised score. entropies:
-    nats. advantages: whitened. states: (B, C + 1, H), what a critic with a frozen trunk gives values to: before each token
-    and after the last; None for a critic that reads tokens. loss_kl_coef: weight of the KL penalty in the loss, 0 where it
-    is in the rewards.
+    nats. advantages: whitened or not. states: (B, C + 1, H), what a critic with a frozen trunk gives values to: before each
+    token and after the last; None for a critic that reads tokens. loss_kl_coef: weight of the KL penalty in the loss, 0
+    where it is in the rewards.
     """
 
     prompts: list[list[int]]
@@ -134,8 +134,9 @@ def build_experience(
     end_values = None
     if config.truncated_value == "critic":
         end_values = scorer.expect(prompts, completions, finished, states=states)
+    learned = whiten(rewards, mask, keeps_mean=True) if config.whiten_rewards == "on" else rewards
     advantages, returns = gae(
-        rewards, columns["values"], mask, gamma=config.gamma, lam=config.lam, end_values=end_values
+        learned, columns["values"], mask, gamma=config.gamma, lam=config.lam, end_values=end_values
     )
     return Experience(
         prompts=prompts,
@@ -146,7 +147,7 @@ def build_experience(
         mask=mask,
         **columns,
         rewards=rewards,
-        advantages=whiten(advantages, mask),
+        advantages=whiten(advantages, mask) if config.whiten_advantages == "on" else advantages,
         returns=returns,
         states=states,
         loss_kl_coef=in_loss,

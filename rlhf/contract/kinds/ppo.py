@@ -100,6 +100,16 @@ class PPOConfig(SampledConfig):
     )
     reward_clip: float = setting(5.0, "Normalised scores are clipped to this.", above=0)
     missing_eos_penalty: float = setting(1.0, "Taken from the normalised score of an unfinished completion.", low=0)
+    whiten_rewards: str = setting(
+        "off",
+        "Divides the rewards of a rollout's tokens by their spread, as TRL offered: the critic learns them so.",
+        choices=("off", "on"),
+    )
+    whiten_advantages: str = setting(
+        "on",
+        "Gives the advantages of all tokens of a rollout mean 0 and spread 1; off leaves their size to the rewards.",
+        choices=("on", "off"),
+    )
     truncated_value: str = setting(
         "zero",
         "What is to come after a completion cut at its limit: nothing, or what the critic expects there.",

@@ -91,6 +91,17 @@ def test_whitened_values_have_mean_zero_and_deviation_one_inside_the_mask(mask, 
     assert whitened[~mask].tolist() == [0.0] * int((~mask).sum())
 
 
+def test_values_that_keep_their_mean_are_only_divided_by_their_spread_around_it(mask, draw):
+    values = 3 * draw() + 2 * mask
+
+    whitened = whiten(values, mask, keeps_mean=True)
+
+    inside = values[mask]
+    expected = (inside - inside.mean()) / inside.std(correction=0) + inside.mean()
+    torch.testing.assert_close(whitened[mask], expected)
+    assert whitened[~mask].tolist() == [0.0] * int((~mask).sum())
+
+
 @pytest.mark.parametrize(
     ("kl", "expected"),
     [(6.0, 0.1), (6.6, 0.101), (60.0, 0.102), (0.0, 0.098)],

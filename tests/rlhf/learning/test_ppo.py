@@ -12,7 +12,7 @@ from rlhf.contract.records import write_rows
 from rlhf.contract.run_dir import newest_checkpoint, prepare_run_dir, read_progress, tail_metrics, verify_sealed
 from rlhf.learning import ppo
 from rlhf.learning.actor_critic import ActorCritic, Critic
-from rlhf.learning.advantages import steer_kl_coef
+from rlhf.learning.advantages import gae, steer_kl_coef, whiten
 from rlhf.learning.checkpointing import train_sealed
 from rlhf.learning.conversations import encode_row
 from rlhf.learning.experience import ScoreScale, build_experience, normalise_scores
@@ -106,6 +106,21 @@ def start_learning_rollout(trainer: PPOTrainer) -> None:
     trainer.create_optimizer()
     trainer.start_rollout()
     trainer.start_rollout()
+
+
+@pytest.mark.parametrize("rewards", ["off", "on"])
+@pytest.mark.parametrize("advantages", ["off", "on"])
+def test_rewards_and_advantages_are_whitened_where_that_is_asked_for(build, rewards: str, advantages: str):
+    trainer = build(whiten_rewards=rewards, whiten_advantages=advantages)
+    start_learning_rollout(trainer)
+
+    found, config = trainer.experience, trainer.config
+
+    learned = whiten(found.rewards, found.mask, keeps_mean=True) if rewards == "on" else found.rewards
+    expected, returns = gae(learned, found.values, found.mask, gamma=config.gamma, lam=config.lam)
+    torch.testing.assert_close(found.returns, returns)
+    torch.testing.assert_close(found.advantages, whiten(expected, found.mask) if advantages == "on" else expected)
+    assert not torch.allclose(whiten(found.rewards, found.mask, keeps_mean=True), found.rewards)
 
 
 def test_optimizer_steps_are_rollouts_times_passes_times_minibatches(build, tmp_path: Path):
